@@ -1,0 +1,221 @@
+//! Rows of the maps that userspace fills.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::addr::{Addr, Mac};
+
+/// What the whole instance is set to. One element; the generation shares a word with the flags only, so that
+/// the kernel replaces both in one store.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Config {
+    /// The world in force. Its lowest bit selects the version of every two-version row. Read once per packet.
+    pub generation: u32,
+    /// `CONFIG_*` bits.
+    pub flags: u32,
+    /// Cookie of the instance's network namespace, for the socket programs.
+    pub netns_cookie: u64,
+    /// First port of the masquerade range.
+    pub masquerade_first: u16,
+    /// Last port of the masquerade range.
+    pub masquerade_last: u16,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// The deny list is looked up in the uplinks' tc program, as the XDP slot of one of them is taken.
+pub const CONFIG_DENY_IN_TC: u32 = 1;
+
+/// An endpoint, found by the index of its host veth. It does not change while the endpoint lives.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct EndpointRow {
+    /// IPv4 address, or unspecified.
+    pub ip4: Addr,
+    /// IPv6 address, or unspecified.
+    pub ip6: Addr,
+    /// Gateway of the network, IPv4, or unspecified.
+    pub gateway4: Addr,
+    /// Gateway of the network, IPv6, or unspecified.
+    pub gateway6: Addr,
+    /// Number of this endpoint's life. Never used again, so that nothing learnt of a dead endpoint is taken for
+    /// the living one that got its address.
+    pub incarnation: u32,
+    /// Index of its [`SlotRow`].
+    pub slot: u32,
+    /// Number of its network.
+    pub network: u32,
+    /// Index of its host veth: the row's own key.
+    pub ifindex: u32,
+    /// `ENDPOINT_*` bits.
+    pub flags: u32,
+    /// MAC address of its container veth.
+    pub mac: Mac,
+    /// MAC address of its network's bridge.
+    pub gateway_mac: Mac,
+}
+
+/// Packets may pass. Without it everything is dropped: rows come before links go up, this bit last.
+pub const ENDPOINT_READY: u32 = 1;
+/// Its network has no outside.
+pub const ENDPOINT_INTERNAL: u32 = 2;
+/// Its network's addresses are known outside: no masquerade, and reachable without being published.
+pub const ENDPOINT_ROUTED: u32 = 4;
+
+/// Whose an address is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct AddressRow {
+    /// `ADDRESS_*`.
+    pub kind: u32,
+    /// Number of the network; 0 for an address of the host that is no gateway.
+    pub network: u32,
+    /// Index of the endpoint's host veth; 0 for others.
+    pub ifindex: u32,
+    /// Incarnation of the endpoint; 0 for others.
+    pub incarnation: u32,
+}
+
+/// The address of an endpoint.
+pub const ADDRESS_ENDPOINT: u32 = 1;
+/// The gateway address of a network, held by its bridge.
+pub const ADDRESS_GATEWAY: u32 = 2;
+/// Any other address of the host.
+pub const ADDRESS_HOST: u32 = 3;
+
+/// What policy says of an endpoint, in two versions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SlotRow {
+    /// The version for even generations, and the one for odd generations.
+    pub versions: [Subject; 2],
+}
+
+/// An endpoint as policy sees it: what it may do, and as whom others see it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct Subject {
+    /// Rule set for what comes in; 0: not isolated.
+    pub ingress: u32,
+    /// Rule set for what goes out; 0: not isolated.
+    pub egress: u32,
+    /// The class of addresses this endpoint belongs to.
+    pub identity: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Identity of the addresses under a prefix, in two versions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CidrRow {
+    /// The version for even generations, and the one for odd generations.
+    pub identities: [u32; 2],
+}
+
+/// Where a port is published.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct PublishKey {
+    /// The host's address; unspecified: every address of that family.
+    pub addr: Addr,
+    /// The host's port.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+}
+
+/// What a published port leads to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct PublishRow {
+    /// Address of the endpoint.
+    pub addr: Addr,
+    /// Port of the endpoint.
+    pub port: u16,
+    /// Zero.
+    pub pad: u16,
+    /// Number of this mapping's life: flows made by an earlier mapping of the port do not outlive it.
+    pub incarnation: u32,
+}
+
+/// An uplink: a device of the host that leads outside.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct UplinkRow {
+    /// Address to masquerade IPv4 with, or unspecified.
+    pub ip4: Addr,
+    /// Address to masquerade IPv6 with, or unspecified.
+    pub ip6: Addr,
+}
+
+/// Key of a packet that came in fragments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct FragmentKey {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Identification, of 16 (IPv4) or 32 bits (IPv6).
+    pub id: u32,
+    /// IP protocol number.
+    pub protocol: u32,
+}
+
+/// What only the first fragment tells.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct FragmentRow {
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+}
+
+/// Key of the drops of one endpoint for one reason.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct EndpointDropKey {
+    /// Incarnation of the endpoint.
+    pub incarnation: u32,
+    /// Code of the drop reason.
+    pub reason: u32,
+}
+
+/// Key of a host socket whose destination was translated.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct SocketKey {
+    /// Cookie of the socket.
+    pub cookie: u64,
+    /// The address it was translated to.
+    pub addr: Addr,
+    /// The port it was translated to.
+    pub port: u16,
+    /// Zero.
+    pub pad: [u16; 3],
+}
+
+/// The destination the socket's process asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SocketRow {
+    /// Address.
+    pub addr: Addr,
+    /// Port.
+    pub port: u16,
+    /// Zero.
+    pub pad: [u16; 3],
+}
+
+const _: () = assert!(
+    size_of::<Config>() == 24
+        && size_of::<EndpointRow>() == 96
+        && size_of::<AddressRow>() == 16
+        && size_of::<SlotRow>() == 32
+        && size_of::<PublishKey>() == 24
+        && size_of::<PublishRow>() == 24
+);

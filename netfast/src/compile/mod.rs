@@ -1,0 +1,1 @@
+//! Pure: from the model to the rows the maps must hold.

@@ -1,0 +1,1 @@
+//! The faces: command line and, later, CNI. Each translates; none decides.

@@ -1,0 +1,1 @@
+//! YAML to model, strict, with `file:line:column` for every complaint.

@@ -1,0 +1,104 @@
+//! Endpoints.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Labels, Name, Protocol, Publish};
+
+/// Namespace and name of an endpoint: what tells it from all others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EndpointId {
+    /// Its namespace in the sense of policies, `default` where none was given.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.as_str() == "default" {
+            f.pad(self.name.as_str())
+        } else {
+            f.pad(&format!("{}/{}", self.namespace, self.name))
+        }
+    }
+}
+
+/// One container's place in a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Namespace and name.
+    pub id: EndpointId,
+    /// The network it is in.
+    pub network: Name,
+    /// Labels, for the selectors of policies.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Ports it serves, with the names policies may use.
+    #[serde(default)]
+    pub ports: Vec<NamedPort>,
+    /// Ports of the host that lead to it.
+    #[serde(default)]
+    pub publish: Vec<Publish>,
+    /// IPv4 address; `None`: the lowest free one.
+    pub ip: Option<Ipv4Addr>,
+    /// IPv6 address; `None`: the lowest free one.
+    pub ip6: Option<Ipv6Addr>,
+    /// MAC address; `None`: one made from the endpoint's incarnation.
+    pub mac: Option<[u8; 6]>,
+    /// Largest IP packet in bytes; `None`: the network's.
+    pub mtu: Option<u16>,
+    /// Where it lives.
+    pub attachment: Attachment,
+    /// Command to run inside, with its arguments.
+    pub command: Option<Vec<String>>,
+}
+
+/// The network namespace of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attachment {
+    /// netfast makes the namespace and removes it.
+    Create,
+    /// An existing one, by path; names (`ip netns`) become paths under `/run/netns` when read.
+    Path(PathBuf),
+    /// An existing one: that of a process.
+    Pid(u32),
+}
+
+/// A port an endpoint serves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NamedPort {
+    /// The name policies may call it by.
+    pub name: Option<String>,
+    /// Number, 1 to 65535.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// JSON has no map with structured keys: endpoints are stored as a list.
+pub(super) mod as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Endpoint, EndpointId};
+
+    pub(in crate::model) fn serialize<S: Serializer>(
+        endpoints: &BTreeMap<EndpointId, Endpoint>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(endpoints.values())
+    }
+
+    pub(in crate::model) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<EndpointId, Endpoint>, D::Error> {
+        let list = Vec::<Endpoint>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|e| (e.id.clone(), e)).collect())
+    }
+}

@@ -1,0 +1,95 @@
+//! What a user asks for, as values: networks, endpoints, published ports and policies. No I/O.
+
+pub mod endpoint;
+pub mod name;
+pub mod network;
+pub mod policy;
+pub mod publish;
+pub mod selector;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::endpoint::{Attachment, Endpoint, EndpointId, NamedPort};
+pub use self::name::Name;
+pub use self::network::Network;
+pub use self::policy::{Peer, Policy, PortMatch, PortRange, Ports, Protocol, Rule, Source};
+pub use self::publish::Publish;
+pub use self::selector::{Labels, Operator, Requirement, Selector};
+
+/// Everything an instance is asked to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct World {
+    /// Networks by name.
+    pub networks: BTreeMap<Name, Network>,
+    /// Labels of the namespaces that were given any. A namespace exists by being named anywhere.
+    pub namespaces: BTreeMap<Name, Labels>,
+    /// Endpoints by namespace and name.
+    #[serde(with = "endpoint::as_list")]
+    pub endpoints: BTreeMap<EndpointId, Endpoint>,
+    /// Policies, in the order in which they were read.
+    pub policies: Vec<Policy>,
+    /// The devices that lead outside; `None`: every addressed device of the host that is not netfast's own.
+    pub uplinks: Option<BTreeSet<String>>,
+}
+
+/// The label every namespace has by itself.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+impl World {
+    /// Labels of a namespace, the implied [`NAMESPACE_NAME_LABEL`] among them.
+    pub fn namespace_labels(&self, namespace: &Name) -> Labels {
+        let mut labels = self.namespaces.get(namespace).cloned().unwrap_or_default();
+        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_string());
+        labels
+    }
+
+    /// Finds an endpoint by `name` (where only one namespace has it) or `namespace/name`.
+    ///
+    /// # Errors
+    /// When no endpoint, or more than one, has that name.
+    pub fn find_endpoint(&self, text: &str) -> Result<&Endpoint, FindError> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        let matches: Vec<_> = self
+            .endpoints
+            .values()
+            .filter(|e| e.id.name.as_str() == name && namespace.is_none_or(|n| e.id.namespace.as_str() == n))
+            .collect();
+        match matches.as_slice() {
+            [one] => Ok(one),
+            [] => Err(FindError::None {
+                wanted: text.to_owned(),
+                known: self.endpoints.keys().map(ToString::to_string).collect(),
+            }),
+            many => Err(FindError::Several {
+                wanted: text.to_owned(),
+                found: many.iter().map(|e| format!("{}/{}", e.id.namespace, e.id.name)).collect(),
+            }),
+        }
+    }
+}
+
+/// Why no single endpoint has a name.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// Nobody has it.
+    #[error("no endpoint is called {wanted} (known: {})", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
+    None {
+        /// The name asked for.
+        wanted: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// Several namespaces have it.
+    #[error("several endpoints are called {wanted} (say which: {})", .found.join(", "))]
+    Several {
+        /// The name asked for.
+        wanted: String,
+        /// All that have it.
+        found: Vec<String>,
+    },
+}

@@ -1,0 +1,58 @@
+//! Networks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use super::Name;
+
+/// A network: endpoints that reach each other on one link, with the host as their gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its name.
+    pub name: Name,
+    /// IPv4 subnet, host bits zero. At least one of the two subnets is there.
+    pub subnet: Option<Ipv4Net>,
+    /// IPv6 subnet, host bits zero.
+    pub subnet6: Option<Ipv6Net>,
+    /// No way outside, and no published ports.
+    #[serde(default)]
+    pub internal: bool,
+    /// Its addresses are known outside: no masquerade, and endpoints are reachable without being published.
+    #[serde(default)]
+    pub routed: bool,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+}
+
+/// The MTU of a network that was given none.
+pub const DEFAULT_MTU: u16 = 1500;
+
+impl Network {
+    /// The gateway's IPv4 address: the first of the subnet.
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        self.subnet.map(|net| Ipv4Addr::from(u32::from(net.network()) + 1))
+    }
+
+    /// The gateway's IPv6 address: the first of the subnet after the anycast address.
+    pub fn gateway6(&self) -> Option<Ipv6Addr> {
+        self.subnet6.map(|net| Ipv6Addr::from(u128::from(net.network()) + 1))
+    }
+
+    /// Whether `addr` may be an endpoint's: inside the subnet and neither its first nor its last (broadcast)
+    /// address nor the gateway.
+    pub fn may_assign(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => self.subnet.is_some_and(|net| {
+                net.contains(&addr)
+                    && addr != net.network()
+                    && addr != net.broadcast()
+                    && Some(addr) != self.gateway()
+            }),
+            IpAddr::V6(addr) => self.subnet6.is_some_and(|net| {
+                net.contains(&addr) && addr != net.network() && Some(addr) != self.gateway6()
+            }),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Published ports.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{PortRange, Protocol};
+
+/// Ports of the host that lead to ports of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// The host's address; `None`: all of them, of both families.
+    pub host_ip: Option<IpAddr>,
+    /// The host's ports, as many as the endpoint's; `None`: free ones are chosen.
+    pub host: Option<PortRange>,
+    /// The endpoint's ports.
+    pub container: PortRange,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Who may use it; empty: everyone.
+    #[serde(default)]
+    pub from: Vec<IpNet>,
+}

@@ -1,0 +1,1 @@
+//! Desired against actual rows, as ordered operations; apply; roll back.

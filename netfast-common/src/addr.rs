@@ -56,6 +56,19 @@ impl Addr {
         [a, b, c, d]
     }
 
+    /// The 16 bytes as two words, each as it stands in memory.
+    #[inline(always)]
+    pub const fn words(self) -> [u64; 2] {
+        self.words
+    }
+
+    /// The unspecified address of the same family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unspecified(self) -> Self {
+        if self.is_v4() { Self::UNSPECIFIED_V4 } else { Self::UNSPECIFIED_V6 }
+    }
+
     /// Whether this is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(self) -> bool {

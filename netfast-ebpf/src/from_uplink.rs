@@ -3,16 +3,15 @@
 
 use netfast_common::conntrack::Hop;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{ADDRESS_ENDPOINT, CONFIG_DENY_IN_TC, Config, ENDPOINT_ROUTED, EndpointRow};
-use network_types::eth::EthHdr;
+use netfast_common::rows::{ADDRESS_ENDPOINT, CONFIG_DENY_IN_TC, ENDPOINT_ROUTED};
 
 use crate::forward;
-use crate::from_endpoint::ready;
-use crate::packet::Packet;
-use crate::parse::{self, Headers, ethertype};
-use crate::policy::{self, Party};
-use crate::track::{self, Opening};
-use crate::verdict::{Dropped, Verdict};
+use crate::packet::{Frame, Packet};
+use crate::parse::{self, ethertype};
+use crate::policy::{self, Party, PolicyPort};
+use crate::track;
+use crate::verdict::{Dropped, Outcome, Verdict};
+use crate::work::Work;
 use crate::world::World;
 
 /// Decides on a packet that came in at the uplink the program runs at.
@@ -20,20 +19,24 @@ use crate::world::World;
 /// # Errors
 /// When it is dropped.
 #[inline(always)]
-pub fn from_uplink<P: Packet, W: World>(packet: &mut P, world: &W) -> Result<Verdict, Dropped> {
-    let frame: EthHdr = match packet.load(0) {
-        Ok(frame) => frame,
-        Err(_) => return Ok(Verdict::Next),
+pub fn from_uplink<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    work: &mut Work,
+) -> Result<Verdict, Dropped> {
+    let Ok(frame) = packet.load::<Frame>(0) else {
+        return Ok(Verdict::Next);
     };
     if packet.has_vlan_tag() || !matches!(frame.ether_type, ethertype::IPV4 | ethertype::IPV6) {
         return Ok(Verdict::Next);
     }
     // What cannot be parsed is the host's to judge.
-    let Ok(headers) = parse::ip(packet, world, frame.ether_type) else {
+    if parse::ip(packet, world, frame.ether_type, &mut work.headers).unpack().is_err() {
         return Ok(Verdict::Next);
-    };
-    let config = world.config();
-    if config.flags & CONFIG_DENY_IN_TC != 0 && world.is_denied(&headers.tuple.src) {
+    }
+    work.config = world.config();
+    let headers = &work.headers;
+    if work.config.flags & CONFIG_DENY_IN_TC != 0 && world.is_denied(&headers.tuple.src) {
         return Err(DropReason::DeniedSource.into());
     }
     let dst = headers.tuple.dst;
@@ -41,8 +44,9 @@ pub fn from_uplink<P: Packet, W: World>(packet: &mut P, world: &W) -> Result<Ver
         return Ok(Verdict::Next);
     }
 
-    let now = world.now();
-    if let Some(known) = track::find(world, &headers, now)? {
+    work.now = world.now();
+    work.length = packet.len();
+    if let Some(known) = track::find(world, work)? {
         if known.sender().incarnation != 0 {
             // From outside, with an endpoint's address.
             return Err(DropReason::SpoofedAddress.into());
@@ -50,66 +54,61 @@ pub fn from_uplink<P: Packet, W: World>(packet: &mut P, world: &W) -> Result<Ver
         if known.receiver().incarnation == 0 {
             return Ok(Verdict::Next);
         }
-        if forward::recheck(world, &config, &known, &headers)? {
-            track::note(&known, &headers, now, packet.len());
-            return forward::send(packet, world, &known, &headers);
+        if forward::recheck(world, known, work)? {
+            track::note(&known, work);
+            return forward::send(packet, world, &known, work);
         }
-        known.remove(world);
+        track::remove(world, &work.key, known.entry);
     }
-    let Some(opening) = open(packet, world, &config, &headers)? else {
+    if !open(packet, world, work).unpack()? {
         return Ok(Verdict::Next);
-    };
-    let known = track::open(world, &config, &opening, &headers, now, packet.len())?;
-    forward::send(packet, world, &known, &headers)
+    }
+    let known = track::open(world, work)?;
+    forward::send(packet, world, &known, work)
 }
 
-/// What the first packet of a flow leads to; `None`: to the host itself.
+/// Finds out what the first packet of a flow leads to, and whether it may; `false`: to the host itself. A function of
+/// its own in BPF, with a stack of its own.
+#[inline(never)]
+fn open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Outcome {
+    Outcome::pack(try_open(packet, world, work))
+}
+
 #[inline(always)]
-fn open<P: Packet, W: World>(
-    packet: &P,
-    world: &W,
-    config: &Config,
-    headers: &Headers,
-) -> Result<Option<Opening>, Dropped> {
+fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Result<bool, Dropped> {
+    let Work { headers, opening, .. } = work;
     let tuple = &headers.tuple;
-    if let Some(row) = world.address(&tuple.src)
-        && row.kind == ADDRESS_ENDPOINT
-    {
+    if world.address(&tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
         return Err(DropReason::SpoofedAddress.into());
     }
     let Some(row) = world.address(&tuple.dst) else {
-        return Ok(None);
+        return Ok(false);
     };
-    let (target, destination, published): (&EndpointRow, _, _) = if row.kind == ADDRESS_ENDPOINT {
-        let target = ready(world, Hop { ifindex: row.ifindex, incarnation: row.incarnation })?;
+    opening.source = tuple.src;
+    opening.destination = tuple.dst;
+    opening.port = tuple.dport;
+    opening.originator = Hop { ifindex: packet.ifindex(), incarnation: 0 };
+    opening.published = 0;
+    opening.flags = 0;
+    let target = if row.kind == ADDRESS_ENDPOINT {
+        opening.responder = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
+        let target = forward::ready(world, opening.responder)?;
         if target.flags & ENDPOINT_ROUTED == 0 {
             return Err(Dropped { reason: DropReason::Unpublished, endpoint: target.incarnation });
         }
-        (target, (tuple.dst, tuple.dport), 0)
+        target
     } else {
         let Some(publish) = forward::published(world, tuple) else {
-            return Ok(None);
+            return Ok(false);
         };
-        let row = world.address(&publish.addr).ok_or(DropReason::NotReady)?;
-        let target = ready(world, Hop { ifindex: row.ifindex, incarnation: row.incarnation })?;
-        (target, (publish.addr, publish.port), publish.incarnation)
+        forward::publish_target(world, publish, opening)?
     };
-    let (addr, port) = destination;
     policy::judge(
         world,
-        config.generation,
+        work.config.generation,
         Party { endpoint: None, addr: tuple.src },
-        Party { endpoint: Some(target), addr },
-        tuple.protocol,
-        port,
+        Party { endpoint: Some(target), addr: opening.destination },
+        PolicyPort { protocol: tuple.protocol, port: opening.port },
     )?;
-    Ok(Some(Opening {
-        original: *tuple,
-        source: tuple.src,
-        destination,
-        originator: Hop { ifindex: packet.ifindex(), incarnation: 0 },
-        responder: Hop { ifindex: target.ifindex, incarnation: target.incarnation },
-        flags: 0,
-        published,
-    }))
+    Ok(true)
 }

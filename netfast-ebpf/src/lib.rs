@@ -10,6 +10,7 @@
     feature(core_intrinsics),
     allow(internal_features, reason = "see atomic.rs")
 )]
+#![expect(clippy::cast_possible_truncation, reason = "casts of constants and of halves of words")]
 
 mod atomic;
 pub mod flow_ref;
@@ -24,4 +25,5 @@ mod policy;
 pub mod to_endpoint;
 mod track;
 pub mod verdict;
+pub mod work;
 pub mod world;

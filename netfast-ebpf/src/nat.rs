@@ -10,7 +10,7 @@ use crate::parse::{Headers, L3};
 
 /// Which end of a packet is rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Where it comes from.
     Source,
     /// Where it goes.
@@ -33,7 +33,7 @@ const fn checksum_field(protocol: u8) -> Option<(u32, bool)> {
 /// # Errors
 /// [`DropReason::UnsupportedProtocol`] where the protocol's checksum cannot be kept right.
 #[inline(always)]
-pub fn rewrite<P: Packet>(
+pub(crate) fn rewrite<P: Packet>(
     packet: &mut P,
     headers: &Headers,
     end: End,
@@ -72,7 +72,7 @@ pub fn rewrite<P: Packet>(
             optional,
             word_difference(old_port, port),
         )?;
-        packet.store(headers.l4 + port_at, &port.to_be_bytes())?;
+        packet.store(headers.l4 + port_at, &port.to_be())?;
     }
     Ok(())
 }
@@ -82,8 +82,8 @@ fn store_address<P: Packet>(packet: &mut P, end: End, addr: &Addr) -> Result<(),
     match (addr.is_v4(), end) {
         (true, End::Source) => packet.store(L3 + 12, &addr.v4_octets()),
         (true, End::Destination) => packet.store(L3 + 16, &addr.v4_octets()),
-        (false, End::Source) => packet.store(L3 + 8, &addr.octets()),
-        (false, End::Destination) => packet.store(L3 + 24, &addr.octets()),
+        (false, End::Source) => packet.store(L3 + 8, addr),
+        (false, End::Destination) => packet.store(L3 + 24, addr),
     }
 }
 
@@ -92,7 +92,7 @@ fn store_address<P: Packet>(packet: &mut P, end: End, addr: &Addr) -> Result<(),
 /// # Errors
 /// [`DropReason::TtlExpired`] when it may not travel further.
 #[inline(always)]
-pub fn decrement_ttl<P: Packet>(packet: &mut P, headers: &Headers) -> Result<(), DropReason> {
+pub(crate) fn decrement_ttl<P: Packet>(packet: &mut P, headers: &Headers) -> Result<(), DropReason> {
     if headers.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }

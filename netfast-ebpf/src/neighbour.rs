@@ -1,23 +1,37 @@
 //! ARP and IPv6 neighbour discovery, answered at the endpoint's own device: no broadcast leaves it.
 
 use netfast_common::addr::{Addr, Mac};
+use netfast_common::checksum::fold;
 use netfast_common::counter::Path;
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{ADDRESS_ENDPOINT, ADDRESS_GATEWAY, EndpointRow};
-use network_types::eth::EthHdr;
 
-use crate::packet::Packet;
-use crate::parse::{Headers, L3, icmp};
-use crate::verdict::{Dropped, Verdict};
+use crate::packet::{Frame, Packet, Wire};
+use crate::parse::{Headers, L3, ethertype, icmp};
+use crate::verdict::Outcome;
 use crate::world::World;
 
-/// An ARP message for IPv4 over Ethernet (RFC 826), after the Ethernet header.
-const ARP_LEN: usize = 28;
-/// Hardware type Ethernet, protocol type IPv4, address lengths 6 and 4.
-const ARP_ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
-const ARP_REQUEST: [u8; 2] = [0, 1];
-const ARP_REPLY: [u8; 2] = [0, 2];
+/// An ARP message for IPv4 over Ethernet (RFC 826). Its four bytes of IPv4 addresses stand at odd multiples of two.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Arp {
+    /// Hardware and protocol type, address lengths.
+    kind: [u16; 3],
+    operation: u16,
+    sender_mac: Mac,
+    sender: [u16; 2],
+    target_mac: Mac,
+    target: [u16; 2],
+}
+
+// SAFETY: fourteen words of 16 bits.
+unsafe impl Wire for Arp {}
+
+/// Ethernet, IPv4, and addresses of 6 and 4 bytes.
+const ETHERNET_IPV4: [u16; 3] = [1_u16.to_be(), 0x0800_u16.to_be(), 0x0604_u16.to_be()];
+const REQUEST: u16 = 1_u16.to_be();
+const REPLY: u16 = 2_u16.to_be();
 
 /// The MAC address of `addr` on the endpoint's network, if somebody other than itself has it there.
 #[inline(always)]
@@ -36,143 +50,177 @@ fn mac_of<W: World>(world: &W, endpoint: &EndpointRow, addr: &Addr) -> Result<Ma
     }
 }
 
+#[inline(always)]
+fn address([high, low]: [u16; 2]) -> Addr {
+    let ([a, b], [c, d]) = (high.to_ne_bytes(), low.to_ne_bytes());
+    Addr::from_v4([a, b, c, d])
+}
+
 /// Answers an ARP request of the endpoint by turning it into the reply.
 ///
 /// A probe for an address of one's own, or of nobody, is not answered: silence is what says it is free.
 ///
-/// # Errors
-/// [`DropReason::SpoofedArp`] for a claim to another's address, [`DropReason::UnknownNeighbour`] for everything
-/// else that needs no answer.
-#[inline(always)]
-pub fn arp<P: Packet, W: World>(
-    packet: &mut P,
-    world: &W,
-    endpoint: &EndpointRow,
-) -> Result<Verdict, Dropped> {
-    let arp: [u8; ARP_LEN] = packet.load(L3)?;
-    let [h0, h1, p0, p1, hl, pl, op0, op1, s0, s1, s2, s3, s4, s5, a, b, c, d, ..] = arp;
-    if [h0, h1, p0, p1, hl, pl] != ARP_ETHERNET_IPV4 {
-        return Err(DropReason::BadHeader.into());
-    }
-    let sender = Addr::from_v4([a, b, c, d]);
-    let [.., t0, t1, t2, t3] = arp;
-    let target = Addr::from_v4([t0, t1, t2, t3]);
-    // 0.0.0.0 is the sender of a probe (RFC 5227).
-    let sender_is_own = sender == endpoint.ip4 && !sender.is_unspecified();
-    if Mac([s0, s1, s2, s3, s4, s5]) != endpoint.mac || !(sender_is_own || sender.is_unspecified()) {
-        return Err(DropReason::SpoofedArp.into());
-    }
-    if [op0, op1] != ARP_REQUEST || sender.is_unspecified() {
-        return Err(DropReason::UnknownNeighbour.into());
-    }
-    let mac = mac_of(world, endpoint, &target)?;
-
-    let mut reply = [0_u8; ARP_LEN];
-    reply[..6].copy_from_slice(&ARP_ETHERNET_IPV4);
-    reply[6..8].copy_from_slice(&ARP_REPLY);
-    reply[8..14].copy_from_slice(&mac.0);
-    reply[14..18].copy_from_slice(&[t0, t1, t2, t3]);
-    reply[18..24].copy_from_slice(&endpoint.mac.0);
-    reply[24..28].copy_from_slice(&[a, b, c, d]);
-    packet.store(L3, &reply)?;
-    answer(packet, world, endpoint, mac)
+/// Otherwise it says [`DropReason::SpoofedArp`] for a claim to another's address, and
+/// [`DropReason::UnknownNeighbour`] for everything else that needs no answer. A function of its own in BPF.
+#[inline(never)]
+pub(crate) fn arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRow) -> Outcome {
+    Outcome::pack(try_arp(packet, world, endpoint).map(|()| true).map_err(Into::into))
 }
 
-/// Length of a solicitation or advertisement with one option, from the ICMPv6 header on: 24 bytes and the option's 8.
-const ND_LEN: u32 = 32;
-/// Flags of the answer: solicited, and it overrides what is cached.
-const SOLICITED_OVERRIDE: [u8; 4] = [0x60, 0, 0, 0];
-/// Option type "target link-layer address", of one unit of 8 bytes.
-const TARGET_LINK_LAYER: [u8; 2] = [2, 1];
+#[inline(always)]
+fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRow) -> Result<(), DropReason> {
+    let Arp { kind, operation, sender_mac, sender, target, .. } = packet.load(L3)?;
+    if kind[0] != ETHERNET_IPV4[0] || kind[1] != ETHERNET_IPV4[1] || kind[2] != ETHERNET_IPV4[2] {
+        return Err(DropReason::BadHeader);
+    }
+    let sender_address = address(sender);
+    // 0.0.0.0 is the sender of a probe (RFC 5227).
+    let is_probe = sender_address.is_unspecified();
+    if sender_mac != endpoint.mac || (sender_address != endpoint.ip4 && !is_probe) {
+        return Err(DropReason::SpoofedArp);
+    }
+    if operation != REQUEST || is_probe {
+        return Err(DropReason::UnknownNeighbour);
+    }
+    let mac = mac_of(world, endpoint, &address(target))?;
+    let reply = Arp {
+        kind: ETHERNET_IPV4,
+        operation: REPLY,
+        sender_mac: mac,
+        sender: target,
+        target_mac: endpoint.mac,
+        target: sender,
+    };
+    packet.store(L3, &reply)?;
+    answer(packet, world, endpoint, mac, ethertype::ARP)
+}
+
+/// A neighbour solicitation or advertisement with one option (RFC 4861, 4.3 and 4.4).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Discovery {
+    kind: u16,
+    checksum: u16,
+    flags: u32,
+    target: Addr,
+    option: u16,
+    mac: Mac,
+}
+
+// SAFETY: words without padding: the address stands at offset 8.
+unsafe impl Wire for Discovery {}
+
+const DISCOVERY_LEN: u32 = size_of::<Discovery>() as u32;
+const _: () = assert!(DISCOVERY_LEN == 32);
+
+/// Solicited, and it overrides what is cached.
+const SOLICITED_OVERRIDE: u32 = 0x6000_0000_u32.to_be();
+/// Option types "source" and "target link-layer address", of one unit of 8 bytes.
+const SOURCE_LINK_LAYER: u16 = 0x0101_u16.to_be();
+const TARGET_LINK_LAYER: u16 = 0x0201_u16.to_be();
+/// The type, with code 0.
+const ADVERTISEMENT: u16 = ((icmp::NEIGHBOUR_ADVERTISEMENT as u16) << 8).to_be();
 
 /// Answers a neighbour solicitation of the endpoint by turning it into the advertisement.
 ///
-/// # Errors
-/// [`DropReason::SpoofedArp`] for an advertisement of another's address, [`DropReason::UnknownNeighbour`] or
-/// [`DropReason::Multicast`] for everything that needs no answer.
-#[inline(always)]
-pub fn discovery<P: Packet, W: World>(
+/// Otherwise it says [`DropReason::SpoofedArp`] for an advertisement of another's address, and
+/// [`DropReason::UnknownNeighbour`] or [`DropReason::Multicast`] for everything that needs no answer. A function of
+/// its own in BPF.
+#[inline(never)]
+pub(crate) fn discovery<P: Packet, W: World>(
     packet: &mut P,
     world: &W,
     endpoint: &EndpointRow,
     headers: &Headers,
-) -> Result<Verdict, Dropped> {
-    match headers.icmp_type {
-        icmp::NEIGHBOUR_SOLICITATION => {}
-        icmp::NEIGHBOUR_ADVERTISEMENT => return advertisement(packet, endpoint, headers),
-        _ => return Err(DropReason::Multicast.into()),
-    }
-    // RFC 4861, 7.1.1: a hop limit other than 255 has come through a router.
-    if headers.ttl != 255 {
-        return Err(DropReason::BadHeader.into());
-    }
-    let target = Addr::from_v6(packet.load(headers.l4 + 8)?);
-    if headers.tuple.src.is_unspecified() {
-        // Duplicate address detection: only the address's owner would answer.
-        return Err(DropReason::UnknownNeighbour.into());
-    }
-    let mac = mac_of(world, endpoint, &target)?;
-    // The solicitation names its sender's link-layer address in an option of the same size as the answer's.
-    let option: [u8; 2] = packet.load(headers.l4 + 24)?;
-    if option != [1, 1] || packet.len() != headers.l4 + ND_LEN {
-        return Err(DropReason::UnknownNeighbour.into());
-    }
-
-    let mut new = [0_u8; ND_LEN as usize];
-    new[0] = icmp::NEIGHBOUR_ADVERTISEMENT;
-    new[4..8].copy_from_slice(&SOLICITED_OVERRIDE);
-    new[8..24].copy_from_slice(&target.octets());
-    new[24..26].copy_from_slice(&TARGET_LINK_LAYER);
-    new[26..32].copy_from_slice(&mac.0);
-    let checksum = advertisement_checksum(&target, &headers.tuple.src, &new);
-    new[2..4].copy_from_slice(&checksum.to_be_bytes());
-
-    packet.store(headers.l4, &new)?;
-    packet.store(L3 + 8, &target.octets())?;
-    packet.store(L3 + 24, &headers.tuple.src.octets())?;
-    answer(packet, world, endpoint, mac)
+) -> Outcome {
+    Outcome::pack(try_discovery(packet, world, endpoint, headers).map(|()| true).map_err(Into::into))
 }
 
-/// The checksum of an advertisement, pseudo-header included (RFC 4443, 2.3).
 #[inline(always)]
-fn advertisement_checksum(src: &Addr, dst: &Addr, message: &[u8; ND_LEN as usize]) -> u16 {
-    let mut sum = ND_LEN + u32::from(protocol::ICMPV6);
-    let (src, dst) = (src.octets(), dst.octets());
-    for i in 0..8 {
-        sum += u32::from(u16::from_be_bytes([src[2 * i], src[2 * i + 1]]));
-        sum += u32::from(u16::from_be_bytes([dst[2 * i], dst[2 * i + 1]]));
+fn try_discovery<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    endpoint: &EndpointRow,
+    headers: &Headers,
+) -> Result<(), DropReason> {
+    match headers.icmp_type {
+        icmp::NEIGHBOUR_SOLICITATION => {}
+        icmp::NEIGHBOUR_ADVERTISEMENT => return advertised(packet, endpoint, headers),
+        _ => return Err(DropReason::Multicast),
     }
-    for i in 0..(ND_LEN as usize) / 2 {
-        sum += u32::from(u16::from_be_bytes([message[2 * i], message[2 * i + 1]]));
+    let asker = headers.tuple.src;
+    // RFC 4861, 7.1.1: a hop limit other than 255 has come through a router.
+    if headers.ttl != 255 {
+        return Err(DropReason::BadHeader);
     }
-    !netfast_common::checksum::fold(sum)
+    if asker.is_unspecified() || packet.len() != headers.l4 + DISCOVERY_LEN {
+        // Duplicate address detection, which only the address's owner would answer; or without the option that an
+        // answer's would take the place of.
+        return Err(DropReason::UnknownNeighbour);
+    }
+    let Discovery { target, option, .. } = packet.load(headers.l4)?;
+    if option != SOURCE_LINK_LAYER {
+        return Err(DropReason::UnknownNeighbour);
+    }
+    let mac = mac_of(world, endpoint, &target)?;
+    let mut advertisement = Discovery {
+        kind: ADVERTISEMENT,
+        checksum: 0,
+        flags: SOLICITED_OVERRIDE,
+        target,
+        option: TARGET_LINK_LAYER,
+        mac,
+    };
+    advertisement.checksum = checksum(&advertisement, &asker);
+    packet.store(headers.l4, &advertisement)?;
+    packet.store(L3 + 8, &target)?;
+    packet.store(L3 + 24, &asker)?;
+    answer(packet, world, endpoint, mac, ethertype::IPV6)
+}
+
+/// The checksum of an advertisement sent by its target, pseudo-header included (RFC 4443, 2.3). A ones' complement
+/// sum is the same in either byte order, so words are added as they stand.
+#[inline(always)]
+fn checksum(message: &Discovery, dst: &Addr) -> u16 {
+    let halves = |addr: &Addr| {
+        let [high, low] = addr.words();
+        (high & 0xffff_ffff) + (high >> 32) + (low & 0xffff_ffff) + (low >> 32)
+    };
+    let [a, b, c] = message.mac.words();
+    let words = u64::from(message.kind)
+        + u64::from(message.option)
+        + u64::from(a)
+        + u64::from(b)
+        + u64::from(c)
+        + u64::from((DISCOVERY_LEN as u16).to_be())
+        + u64::from(u16::from(protocol::ICMPV6).to_be());
+    let sum = words + u64::from(message.flags) + 2 * halves(&message.target) + halves(dst);
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    !fold(sum as u32)
 }
 
 /// An advertisement of one's own address is needed by nobody, as all are answered here; one of another's is a lie.
 #[inline(always)]
-fn advertisement<P: Packet>(
-    packet: &P,
-    endpoint: &EndpointRow,
-    headers: &Headers,
-) -> Result<Verdict, Dropped> {
-    let target = Addr::from_v6(packet.load(headers.l4 + 8)?);
+fn advertised<P: Packet>(packet: &P, endpoint: &EndpointRow, headers: &Headers) -> Result<(), DropReason> {
+    let target: Addr = packet.load(headers.l4 + 8)?;
     if target == endpoint.ip6 || target.is_link_local_v6() {
-        Err(DropReason::UnknownNeighbour.into())
+        Err(DropReason::UnknownNeighbour)
     } else {
-        Err(DropReason::SpoofedArp.into())
+        Err(DropReason::SpoofedArp)
     }
 }
 
-/// Sends the packet, now an answer from `mac`, back to where it came from.
+/// Addresses the packet, now an answer from `mac`, back to where it came from.
 #[inline(always)]
 fn answer<P: Packet, W: World>(
     packet: &mut P,
     world: &W,
     endpoint: &EndpointRow,
     mac: Mac,
-) -> Result<Verdict, Dropped> {
-    let header: EthHdr = packet.load(0)?;
-    packet.store(0, &EthHdr { dst_addr: endpoint.mac.0, src_addr: mac.0, ..header })?;
+    ether_type: u16,
+) -> Result<(), DropReason> {
+    packet.store(0, &Frame { dst: endpoint.mac, src: mac, ether_type })?;
     world.count(Path::Neighbour, packet.len());
-    Ok(Verdict::ToEndpoint(endpoint.ifindex))
+    Ok(())
 }

@@ -1,23 +1,49 @@
 //! A packet as the stages see it: bytes at offsets, counted from the Ethernet header.
 
+use netfast_common::addr::{Addr, Mac};
 use netfast_common::reason::DropReason;
 use network_types::eth::EthHdr;
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 /// Types that may be read from and written to a packet.
+///
+/// They are words rather than bytes wherever more than a few are read: the BPF target has no unaligned access, so
+/// byte arrays are handled a byte at a time.
 ///
 /// # Safety
 /// Every bit pattern must be valid and there must be no padding.
 pub unsafe trait Wire: Copy {}
 
-// SAFETY: made of byte arrays and one u16 each, without padding (network-types asserts their sizes as on the wire).
-unsafe impl Wire for EthHdr {}
-// SAFETY: as above.
-unsafe impl Wire for Ipv4Hdr {}
-// SAFETY: as above.
-unsafe impl Wire for Ipv6Hdr {}
+// SAFETY: plain words.
+unsafe impl Wire for Addr {}
+// SAFETY: plain words.
+unsafe impl Wire for Mac {}
+// SAFETY: a plain word.
+unsafe impl Wire for u16 {}
+// SAFETY: a plain word.
+unsafe impl Wire for u32 {}
 // SAFETY: bytes.
 unsafe impl<const N: usize> Wire for [u8; N] {}
+// SAFETY: plain words.
+unsafe impl<const N: usize> Wire for [u16; N] {}
+// SAFETY: plain words.
+unsafe impl<const N: usize> Wire for [u32; N] {}
+
+/// The Ethernet header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// To whom.
+    pub dst: Mac,
+    /// From whom.
+    pub src: Mac,
+    /// What it carries, in network byte order.
+    pub ether_type: u16,
+}
+
+const _: () = assert!(size_of::<Frame>() == EthHdr::LEN);
+
+// SAFETY: seven words of 16 bits.
+unsafe impl Wire for Frame {}
 
 /// Which kind of checksum a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +60,7 @@ pub enum Checksum {
 ///
 /// In the kernel the methods are helper calls, which know of checksums the network card has still to fill in;
 /// on the host it is a vector of bytes.
+#[expect(clippy::len_without_is_empty, reason = "no packet is empty")]
 pub trait Packet {
     /// Length in bytes, the Ethernet header included. A segmentation-offload packet counts whole.
     fn len(&self) -> u32;

@@ -10,11 +10,20 @@ use crate::world::World;
 
 /// One end of a flow, as policy sees it.
 #[derive(Clone, Copy)]
-pub struct Party<'a> {
+pub(crate) struct Party<'a> {
     /// The endpoint, unless it is outside or the host.
-    pub endpoint: Option<&'a EndpointRow>,
+    pub(crate) endpoint: Option<&'a EndpointRow>,
     /// Its address, as the other end's packets really carry it at the endpoint.
-    pub addr: Addr,
+    pub(crate) addr: Addr,
+}
+
+/// What the sender wants of the receiver.
+#[derive(Clone, Copy)]
+pub(crate) struct PolicyPort {
+    /// IP protocol number.
+    pub(crate) protocol: u8,
+    /// Destination port; 0 for protocols without.
+    pub(crate) port: u16,
 }
 
 /// Whether the sender may send this, and the receiver get it.
@@ -23,13 +32,12 @@ pub struct Party<'a> {
 /// [`DropReason::PolicyEgress`] or [`DropReason::PolicyIngress`], whichever end denies it first, counted against that
 /// end; [`DropReason::NotReady`] for an endpoint whose slot does not exist.
 #[inline(always)]
-pub fn judge<W: World>(
+pub(crate) fn judge<W: World>(
     world: &W,
     generation: u32,
     from: Party<'_>,
     to: Party<'_>,
-    protocol: u8,
-    dport: u16,
+    PolicyPort { protocol, port }: PolicyPort,
 ) -> Result<(), Dropped> {
     let denied = |reason, party: &Party<'_>| Dropped {
         reason,
@@ -40,13 +48,13 @@ pub fn judge<W: World>(
     let lookup = |key: &policy::RuleKey| world.rule(key);
     if sender.egress != policy::OPEN {
         let peer = identity(world, generation, &to, &receiver);
-        if !policy::evaluate(sender.egress, peer, protocol, dport, lookup).passes() {
+        if !policy::evaluate(sender.egress, peer, protocol, port, lookup).passes() {
             return Err(denied(DropReason::PolicyEgress, &from));
         }
     }
     if receiver.ingress != policy::OPEN {
         let peer = identity(world, generation, &from, &sender);
-        if !policy::evaluate(receiver.ingress, peer, protocol, dport, lookup).passes() {
+        if !policy::evaluate(receiver.ingress, peer, protocol, port, lookup).passes() {
             return Err(denied(DropReason::PolicyIngress, &to));
         }
     }

@@ -52,12 +52,6 @@ pub trait World {
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken>;
     /// Removes an entry.
     fn remove_flow(&self, key: &FlowKey);
-    /// Memory for an entry under construction.
-    ///
-    /// # Errors
-    /// [`DropReason::DatapathError`], which does not happen: the map has that one element.
-    fn scratch(&self) -> Result<&mut Flow, DropReason>;
-
     /// The ports of a packet whose first fragment has been seen.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow>;
     /// Remembers the ports of a packet that comes in fragments.

@@ -8,7 +8,7 @@ use rtnetlink::{LinkBridge, LinkUnspec};
 
 use super::netlink::Request;
 use super::sysctl::{self, DeviceSetting, check_device_name};
-use super::{Error, Mac, Netlink};
+use super::{Error, Netlink};
 
 /// A bridge to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct BridgeSpec {
     /// Name of the device.
     pub name: String,
     /// Its hardware address. Being set, it no longer follows the lowest one of the ports.
-    pub mac: Mac,
+    pub mac: [u8; 6],
     /// Its MTU, which its ports shall have too.
     pub mtu: u32,
     /// Its addresses: the gateways, with the prefixes of the network.

@@ -1,5 +1,6 @@
 //! Forwarding entries of a bridge: which port a hardware address is behind.
 
+use netfast_common::addr::Mac;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -8,7 +9,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::error::was_there;
 use super::netlink::Request;
-use super::{Error, Mac, Netlink};
+use super::{Error, Netlink};
 
 /// A forwarding entry of a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct FdbEntry {
     /// Index of the port.
     pub port: u32,
     /// The hardware address.
-    pub mac: Mac,
+    pub mac: [u8; 6],
     /// Where frames to that address go, and how long.
     pub kind: FdbKind,
 }
@@ -34,20 +35,20 @@ pub enum FdbKind {
 
 impl Netlink {
     /// Puts a hardware address behind a port, for good. An entry that is there already is replaced.
-    pub fn add_fdb(&self, port: u32, mac: Mac) -> Result<(), Error> {
+    pub fn add_fdb(&self, port: u32, mac: [u8; 6]) -> Result<(), Error> {
         let mut message = entry(port, mac);
         // NUD_NOARP is "static". NUD_PERMANENT, alone or with it, is "local": the frames would go up the host's own
         // stack (net/bridge/br_fdb.c, fdb_add_entry; Linux 6.18).
         message.header.state = NeighbourState::Noarp;
-        let object = Object(port, mac);
+        let object = object(port, mac);
         let request = Request { operation: "add forwarding entry", object: &object };
         self.change(request, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Removes a hardware address from behind a port. Returns whether it was there. Entries go with their port.
-    pub fn delete_fdb(&self, port: u32, mac: Mac) -> Result<bool, Error> {
+    pub fn delete_fdb(&self, port: u32, mac: [u8; 6]) -> Result<bool, Error> {
         let message = RouteNetlinkMessage::DelNeighbour(entry(port, mac));
-        let object = Object(port, mac);
+        let object = object(port, mac);
         was_there(self.change(Request { operation: "delete forwarding entry", object: &object }, message, 0))
     }
 
@@ -66,16 +67,11 @@ impl Netlink {
 }
 
 /// The subject of an error.
-struct Object(u32, Mac);
-
-impl std::fmt::Display for Object {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d, e, g] = self.1;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x} at the port with index {}", self.0)
-    }
+fn object(port: u32, mac: [u8; 6]) -> String {
+    format!("{} at the port with index {port}", Mac(mac))
 }
 
-fn entry(port: u32, mac: Mac) -> NeighbourMessage {
+fn entry(port: u32, mac: [u8; 6]) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
     message.header.ifindex = port;

@@ -9,7 +9,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::error::was_there;
 use super::netlink::Request;
-use super::{Error, Mac, Netlink};
+use super::{Error, Netlink};
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Link {
     /// The driver's name for its kind (`veth`, `bridge`); physical devices and `lo` have none.
     pub kind: Option<String>,
     /// Hardware address, where it is one of six bytes.
-    pub mac: Option<Mac>,
+    pub mac: Option<[u8; 6]>,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
     /// Whether it is administratively up.

@@ -41,6 +41,3 @@ pub use self::netns::Netns;
 pub use self::process::{alive, stop};
 pub use self::spawn::{Process, spawn_inside};
 pub use self::veth::{VethPair, VethSpec};
-
-/// A hardware address.
-pub type Mac = [u8; 6];

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::error::was_there;
 use super::netlink::Request;
-use super::{Error, Mac, Netlink};
+use super::{Error, Netlink};
 
 /// A neighbour on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub struct Neighbour {
     /// Its IP address.
     pub ip: IpAddr,
     /// Its hardware address, where it is known.
-    pub mac: Option<Mac>,
+    pub mac: Option<[u8; 6]>,
     /// Whether somebody set it, so that the kernel neither asks for it nor forgets it.
     pub permanent: bool,
 }
 
 impl Netlink {
     /// Sets a permanent neighbour, in place of whatever the kernel knew of that address.
-    pub fn add_neighbour(&self, ifindex: u32, ip: IpAddr, mac: Mac) -> Result<(), Error> {
+    pub fn add_neighbour(&self, ifindex: u32, ip: IpAddr, mac: [u8; 6]) -> Result<(), Error> {
         let mut message = neighbour(ifindex, ip);
         message.header.state = NeighbourState::Permanent;
         message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));

@@ -4,6 +4,8 @@
 //! by a change (it is repeated here), and the errno a dump may end with.
 
 use std::fmt::Display;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Error, Netns};
 
 /// How long the kernel may take over one message. It answers in microseconds; a minute is a device driver gone astray.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a dump that a concurrent change interrupted is repeated before its last result is taken as it is.
 const DUMP_ATTEMPTS: usize = 8;
@@ -42,28 +44,10 @@ pub(super) struct Request<'a> {
 impl Netlink {
     /// Connects to a namespace.
     pub fn open(netns: &Netns) -> Result<Self, Error> {
-        let own = netns.try_clone()?;
-        netns.run(|| Self::open_here(own))?
-    }
-
-    /// Connects to the calling thread's namespace, which `netns` is a handle on.
-    pub(super) fn open_here(netns: Netns) -> Result<Self, Error> {
-        let failed = |e: std::io::Error| Error::system("open", "netlink socket", e);
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let entered = runtime.enter();
-        let (mut connection, handle, _unsolicited) =
-            rtnetlink::new_connection_with_strict_check().map_err(failed)?;
-        drop(entered);
-        let socket = connection.socket_mut().socket_mut();
-        // The kernel explains refusals in words; without CAP_ACK it would put the whole request in front of them.
-        socket.set_ext_ack(true).map_err(failed)?;
-        socket.set_cap_ack(true).map_err(failed)?;
-        // So that the end of an answer can be told from the end of the connection.
-        connection.set_forward_ack(true);
-        connection.set_forward_done(true);
-        // The task runs whenever a request is waited for, and dies with the runtime.
-        drop(runtime.spawn(connection));
-        Ok(Self { runtime, handle, netns })
+        let runtime = runtime()?;
+        // A socket belongs to the namespace of the thread that opens it.
+        let handle = netns.run(|| connect(&runtime))?.map_err(failed)?;
+        Ok(Self { runtime, handle, netns: netns.try_clone()? })
     }
 
     /// The namespace it is connected to.
@@ -141,6 +125,33 @@ impl Netlink {
             .block_on(async { tokio::time::timeout(PATIENCE, work).await })
             .map_err(|_elapsed| request.answer("the kernel does not answer"))?
     }
+}
+
+/// Builds a runtime. The first one in a process makes the socket pair by which tokio learns of signals, which is never
+/// closed: made on a thread inside a container, it would keep the container's namespace alive as long as this process.
+/// (tokio 1.54: `enable_io` builds the signal driver wherever the `signal` feature is on.)
+fn runtime() -> Result<Runtime, Error> {
+    let own = Netns::open(Path::new("/proc/self/ns/net"))?;
+    own.run(|| Builder::new_current_thread().enable_io().enable_time().build())?.map_err(failed)
+}
+
+fn connect(runtime: &Runtime) -> io::Result<rtnetlink::Handle> {
+    let _entered = runtime.enter();
+    let (mut connection, handle, _unsolicited) = rtnetlink::new_connection_with_strict_check()?;
+    let socket = connection.socket_mut().socket_mut();
+    // The kernel explains refusals in words; without CAP_ACK it would put the whole request in front of them.
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    // So that the end of an answer can be told from the end of the connection.
+    connection.set_forward_ack(true);
+    connection.set_forward_done(true);
+    // The task runs whenever a request is waited for, and dies with the runtime.
+    drop(runtime.spawn(connection));
+    Ok(handle)
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::system("open", "netlink socket", error)
 }
 
 impl Request<'_> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -29,21 +30,27 @@ impl Netns {
             fs::create_dir_all(parent).map_err(failed)?;
         }
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let made = on_fresh_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
-            let netns = Self::current()?;
-            Netlink::open_here(netns.try_clone()?)?.set_up(LOOPBACK_INDEX)?;
-            // Last, so that what is mounted is complete.
-            let source = Some("/proc/thread-self/ns/net");
-            mount(source, path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-                .map_err(|e| failed(e.into()))?;
-            Ok(netns)
-        });
-        made.flatten().inspect_err(|_| {
+        Self::unshare().and_then(|netns| netns.mount_on(path).map(|()| netns)).inspect_err(|_| {
             if let Err(error) = Self::remove(path) {
                 tracing::warn!(path = %path.display(), %error, "a half-made network namespace stays behind");
             }
         })
+    }
+
+    /// Makes a namespace that lives as long as its handles.
+    fn unshare() -> Result<Self, Error> {
+        on_fresh_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|e| Error::system("create", "network namespace", e))?;
+            Self::current()
+        })?
+    }
+
+    fn mount_on(&self, path: &Path) -> Result<(), Error> {
+        Netlink::open(self)?.set_up(LOOPBACK_INDEX)?;
+        // Last, so that what is mounted is complete.
+        let source = format!("/proc/self/fd/{}", self.as_fd().as_raw_fd());
+        mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(|e| Error::system("mount network namespace on", path.display(), e))
     }
 
     /// Unmounts the namespace from its file and removes the file. The namespace itself goes when its last user does.
@@ -64,7 +71,7 @@ impl Netns {
             Err(error) => return Err(failed(error)),
         }
         // Copies of the mount in other mount namespaces do not hold the file or the namespace: unlink detaches them
-        // (Linux 3.18).
+        // (Linux 3.19).
         match fs::remove_file(path) {
             Err(error) if !is_absent(&error) => Err(failed(error)),
             _ => Ok(()),

@@ -42,6 +42,8 @@ pub fn stop(pid: u32, start_time: u64, grace: Duration) -> Result<bool, Error> {
     };
     if !alive(pid, start_time) {
         if stat(pid).is_ok_and(|stat| stat.start_time == start_time) {
+            // A zombie still holds the number of its group.
+            signal(group, Signal::SIGKILL).map_err(failed)?;
             reap(group);
         }
         return Ok(false);
@@ -52,19 +54,19 @@ pub fn stop(pid: u32, start_time: u64, grace: Duration) -> Result<bool, Error> {
     }
     // The group has been seen alive a moment ago, so its number cannot have gone to others.
     signal(group, Signal::SIGKILL).map_err(failed)?;
-    if wait_for_end(group, start_time, DEATH) || !alive(pid, start_time) {
+    if wait_for_end(group, start_time, DEATH) {
         return Ok(true);
     }
     Err(Error::answer("stop process", pid, "it survives SIGKILL"))
 }
 
-/// Waits until neither the process nor another member of its group is there. Members that are zombies of a parent that
-/// does not reap them count as there.
+/// Waits until neither the process nor another member of its group runs.
 fn wait_for_end(group: Pid, start_time: u64, limit: Duration) -> bool {
+    let leader = group.as_raw().unsigned_abs();
     let deadline = Instant::now() + limit;
     loop {
         reap(group);
-        if !alive(group.as_raw().unsigned_abs(), start_time) && killpg(group, None) == Err(Errno::ESRCH) {
+        if !alive(leader, start_time) && !group_runs(group) {
             return true;
         }
         if Instant::now() >= deadline {
@@ -72,6 +74,17 @@ fn wait_for_end(group: Pid, start_time: u64, limit: Duration) -> bool {
         }
         thread::sleep(POLL);
     }
+}
+
+/// Whether a group has a member that runs. Where nobody reaps orphans (a container whose first process does not) its
+/// zombies stay for ever, so counting members would not do.
+fn group_runs(group: Pid) -> bool {
+    if killpg(group, None) == Err(Errno::ESRCH) {
+        return false;
+    }
+    let Ok(entries) = fs::read_dir("/proc") else { return true };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| stat(pid).ok()).any(|stat| stat.group == group.as_raw() && !stat.dead)
 }
 
 fn signal(group: Pid, signal: Signal) -> Result<(), Errno> {
@@ -95,6 +108,8 @@ fn reap(pid: Pid) {
 pub(super) struct Stat {
     /// Field 22.
     pub(super) start_time: u64,
+    /// Process group: field 5.
+    group: i32,
     /// Whether it is a zombie or going.
     dead: bool,
 }
@@ -109,9 +124,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
-    // The state is field 3; 18 fields lie between it and field 22.
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some(Stat { start_time, dead: matches!(state, "Z" | "X") })
+    let _parent = fields.next()?;
+    let group = fields.next()?.parse().ok()?;
+    // 16 more lie before field 22.
+    let start_time = fields.nth(16)?.parse().ok()?;
+    Some(Stat { start_time, group, dead: matches!(state, "Z" | "X") })
 }
 
 #[cfg(test)]
@@ -120,9 +137,10 @@ mod tests {
 
     #[test]
     fn the_start_time_is_field_22_whatever_the_name() {
-        let text = "42 (a) R b (c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 123456 9 9 9";
+        let text = "42 (a) R b (c) S 1 41 40 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 123456 9 9 9";
         let stat = parse_stat(text).unwrap();
         assert_eq!(stat.start_time, 123_456);
+        assert_eq!(stat.group, 41);
         assert!(!stat.dead);
     }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use nix::libc;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
@@ -11,7 +12,7 @@ use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::netlink::Request;
 use super::sysctl::{self, DeviceSetting, check_device_name};
-use super::{Error, Mac, Netlink, Netns};
+use super::{Error, Netlink, Netns};
 
 /// A veth pair to make.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct VethSpec<'a> {
     /// Name of the host's end.
     pub host_name: &'a str,
     /// Its hardware address; `None`: the kernel makes one up.
-    pub host_mac: Option<Mac>,
+    pub host_mac: Option<[u8; 6]>,
     /// Index of the bridge it becomes a port of.
     pub bridge: u32,
     /// The alias to mark it with.
@@ -29,7 +30,7 @@ pub struct VethSpec<'a> {
     /// Name of the container's end, usually `eth0`.
     pub container_name: &'a str,
     /// Its hardware address.
-    pub container_mac: Mac,
+    pub container_mac: [u8; 6],
     /// MTU of both ends.
     pub mtu: u32,
 }
@@ -85,24 +86,35 @@ impl Netlink {
     }
 
     fn finish_host_end(&self, spec: &VethSpec<'_>, index: u32) -> Result<(), Error> {
-        // Port settings, alias and address generation are ignored in the message that makes the link, so they follow
-        // together. No link-local address: the host speaks through the bridge. IPv6 itself stays on, as
-        // bpf_fib_lookup asks the device whether it forwards.
-        let no_address = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        // Port settings and alias are ignored in the message that makes the link, so they follow.
         let message = LinkBridgePort::new(index)
             .learning(false)
             .flood(false)
             .mcast_flood(false)
             .bcast_flood(false)
             .alias(spec.alias)
-            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_address])]))
             .build();
         self.set_link("configure bridge port", index, message)?;
+        self.forbid_link_local(index)?;
         let settings = [
             DeviceSetting::v4("forwarding", "1"),
             DeviceSetting::v6("forwarding", "1"),
             DeviceSetting::v6("accept_ra", "0"),
         ];
         sysctl::set_device(self.netns(), spec.host_name, &settings)
+    }
+
+    /// Keeps a device from getting a link-local address: the host speaks through the bridge. IPv6 itself stays on, as
+    /// `bpf_fib_lookup` asks the device whether it forwards.
+    fn forbid_link_local(&self, index: u32) -> Result<(), Error> {
+        let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let message = LinkUnspec::new_with_index(index)
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![mode]))
+            .build();
+        match self.set_link("configure IPv6 of device", index, message) {
+            // A device without IPv6 (switched off at boot, or an MTU below 1280) gets no address anyway.
+            Err(error) if error.errno() == Some(libc::EAFNOSUPPORT) => Ok(()),
+            result => result,
+        }
     }
 }

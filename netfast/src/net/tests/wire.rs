@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use super::super::fdb::FdbKind;
 use super::super::sysctl::read;
 use super::super::{
-    BridgeSpec, FdbEntry, Mac, Neighbour, Netlink, Netns, PortFlags, Scope, VethPair, VethSpec,
+    BridgeSpec, FdbEntry, Neighbour, Netlink, Netns, PortFlags, Scope, VethPair, VethSpec,
     configure_container,
 };
 use super::{json, namespace, need_root, output};
 
-const GATEWAY_MAC: Mac = [2, 0x6e, 0x66, 0, 0, 1];
+const GATEWAY_MAC: [u8; 6] = [2, 0x6e, 0x66, 0, 0, 1];
 const GATEWAYS: [&str; 2] = ["10.99.0.1", "fd99::1"];
 
 struct Container {
     netns: Netns,
     pair: VethPair,
-    mac: Mac,
+    mac: [u8; 6],
     ips: [IpAddr; 2],
 }
 
@@ -104,7 +104,7 @@ fn the_host_is_as_asked_for() {
     assert_eq!(bridge["linkinfo"]["info_data"]["mcast_snooping"], 0);
     assert!(bridge["flags"].as_array().unwrap().contains(&json!("UP")));
     assert_eq!(inet(&json(host, "ip -j addr show nf.test")[0]), ["10.99.0.1/24", "fd99::1/64"]);
-    assert_eq!(output(host, "ip addr show tentative"), "");
+    assert_eq!(output(host, "ip -6 addr show tentative"), "");
 
     let port = &json(host, "ip -d -j link show nfv2")[0];
     let settings = &port["linkinfo"]["info_slave_data"];
@@ -139,8 +139,11 @@ fn the_host_is_as_asked_for() {
             let wanted = Neighbour { ifindex: net.bridge, ip, mac: Some(container.mac), permanent: true };
             assert!(net.netlink.neighbours(net.bridge).unwrap().contains(&wanted));
             assert!(net.netlink.delete_neighbour(net.bridge, ip).unwrap());
+            assert!(!net.netlink.delete_neighbour(net.bridge, ip).unwrap());
             assert!(!net.netlink.neighbours(net.bridge).unwrap().contains(&wanted));
         }
+        assert!(net.netlink.delete_fdb(container.pair.host, container.mac).unwrap());
+        assert!(!net.netlink.delete_fdb(container.pair.host, container.mac).unwrap());
     }
 }
 
@@ -172,7 +175,7 @@ fn the_container_is_as_asked_for() {
     assert_eq!(device["address"], "02:6e:66:00:01:02");
     assert_eq!(device["mtu"], 1400);
     assert_eq!(inet(device), ["10.99.0.2/24", "fd99::2/64"]);
-    assert_eq!(output(inside, "ip addr show tentative"), "");
+    assert_eq!(output(inside, "ip -6 addr show tentative"), "");
     let default = json(inside, "ip -j route show default");
     assert_eq!((&default[0]["gateway"], &default[0]["dev"]), (&json!("10.99.0.1"), &json!("eth0")));
     assert_eq!(default.as_array().unwrap().len(), 1);
@@ -223,12 +226,39 @@ fn a_gateway_may_be_outside_the_prefix() {
 }
 
 #[test]
+fn an_mtu_too_small_for_ipv6_is_no_error() {
+    need_root!();
+    let (host, netns) = (namespace(), namespace());
+    let netlink = Netlink::open(&host).unwrap();
+    let spec = BridgeSpec {
+        name: "nf0".to_owned(),
+        mac: GATEWAY_MAC,
+        mtu: 1000,
+        addresses: vec!["10.99.0.1/24".parse().unwrap()],
+        alias: String::new(),
+    };
+    let spec = VethSpec {
+        host_name: "nfv0",
+        host_mac: None,
+        bridge: netlink.create_bridge(&spec).unwrap(),
+        alias: "",
+        container_netns: &netns,
+        container_name: "eth0",
+        container_mac: [2, 0, 0, 0, 0, 7],
+        mtu: 1000,
+    };
+    let pair = netlink.create_veth(&spec).unwrap();
+    let gateways = [Some("10.99.0.1".parse().unwrap()), None];
+    configure_container(&netns, pair.container, &["10.99.0.7/24".parse().unwrap()], gateways, true).unwrap();
+    assert_eq!(netlink.link("nf0").unwrap().mtu, 1000);
+}
+
+#[test]
 fn packets_pass_between_containers_and_from_the_host() {
     need_root!();
     let net = network();
     let [a, b] = net.containers.as_slice() else { panic!("two containers") };
-    for family in 0..2 {
-        let (from, to) = (a.ips[family], b.ips[family]);
+    for ((from, to), gateway) in a.ips.into_iter().zip(b.ips).zip(GATEWAYS) {
         let server = b.netns.run(|| UdpSocket::bind((to, 5353)).unwrap()).unwrap();
         server.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let client = a.netns.run(|| UdpSocket::bind((from, 0)).unwrap()).unwrap();
@@ -239,8 +269,7 @@ fn packets_pass_between_containers_and_from_the_host() {
 
         let listener = b.netns.run(|| TcpListener::bind((to, 80)).unwrap()).unwrap();
         assert_eq!(talk(&a.netns, &listener, SocketAddr::new(to, 80)), from);
-        let gateway: IpAddr = GATEWAYS[family].parse().unwrap();
-        assert_eq!(talk(&net.host, &listener, SocketAddr::new(to, 80)), gateway);
+        assert_eq!(talk(&net.host, &listener, SocketAddr::new(to, 80)).to_string(), gateway);
     }
 }
 

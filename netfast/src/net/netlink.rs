@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const DUMP_ATTEMPTS: usize = 8;
 
 /// A connection to the network stack of one namespace. Its socket stays bound to that namespace whichever thread uses
-/// it.
+/// it, and keeps the namespace alive: a connection to a container's is not for keeping.
 ///
 /// Every method blocks, on a runtime of its own, so none may be called (nor the handle dropped) in async code.
 pub struct Netlink {

@@ -75,6 +75,11 @@ impl Lab {
         self.dir.path()
     }
 
+    /// The netfast binary.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// The cgroup that stands for the host's root cgroup.
     pub fn cgroup(&self) -> &Path {
         self.cgroup.path()

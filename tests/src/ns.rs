@@ -128,6 +128,8 @@ impl Ns {
                 if let Some(file) = &cgroup {
                     cgroup::join(file)?;
                 }
+                // Nothing outlives a parent that was killed.
+                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
                 // A demo blocks the signals it waits for; its children are not to inherit that.
                 nix::sys::signal::SigSet::empty().thread_set_mask()?;
                 ns.enter()

@@ -187,6 +187,16 @@ impl Ns {
         address: &str,
         timeout: Duration,
     ) -> io::Result<Conversation> {
+        Ok(Conversation { stream: BufReader::new(self.tcp_open(from, address, timeout)?) })
+    }
+
+    /// Connects to `address` for a protocol of the caller's; `timeout` is for this and for each read and write.
+    pub fn tcp_open(
+        &self,
+        from: Option<SocketAddr>,
+        address: &str,
+        timeout: Duration,
+    ) -> io::Result<TcpStream> {
         let address: SocketAddr = address.parse().map_err(invalid)?;
         let socket = self.socket_for(address, Type::STREAM, from)?;
         socket.connect_timeout(&address.into(), timeout)?;
@@ -194,7 +204,7 @@ impl Ns {
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         stream.set_nodelay(true)?;
-        Ok(Conversation { stream: BufReader::new(stream) })
+        Ok(stream)
     }
 
     /// Connects, asks once, and hangs up.

@@ -1,1 +1,3 @@
-//! Desired against actual rows, as ordered operations; apply; roll back.
+//! Desired against actual, as ordered operations; apply; roll back.
+
+pub mod view;

@@ -12,7 +12,7 @@ use aya::programs::{Link, ProgramError, ProgramInfo, SchedClassifier, TcAttachTy
 use nix::libc;
 use nix::net::if_::{if_indextoname, if_nametoindex};
 
-use super::bpffs::{Pins, list, unlink};
+use super::bpffs::{Pins, list};
 use super::error::{errno, tc_errno};
 use super::load::{Datapath, has_tcx};
 use super::{KernelError, Result, filter, link};
@@ -111,11 +111,11 @@ impl Datapath {
             // tcx runs first, so there is no gap in going over to it.
             let filter = clsact_name(ifindex, hook);
             detach_filter(&links, &filter);
-            unlink(&links.join(filter))?;
+            link::remove(&links.join(filter))?;
             Ok(Kind::Tcx)
         } else {
             target.attach_clsact()?;
-            unlink(&links.join(tcx_name(ifindex, hook)))?;
+            link::remove(&links.join(tcx_name(ifindex, hook)))?;
             Ok(Kind::Clsact)
         }
     }
@@ -132,7 +132,7 @@ impl Datapath {
             if path.exists() {
                 found = true;
                 detach_filter(&links, &name);
-                unlink(&path)?;
+                link::remove(&path)?;
             }
         }
         Ok(found)
@@ -239,10 +239,10 @@ impl Target<'_> {
                 if self.replace_tcx(&mut program, &path)? {
                     return Ok(());
                 }
-                unlink(&path)?;
+                link::remove(&path)?;
             }
             // The device it was made for is gone, and the link is severed.
-            Some(_) => unlink(&path)?,
+            Some(_) => link::remove(&path)?,
             None => {}
         }
         let attach = |program: &mut SchedClassifier| {
@@ -256,7 +256,7 @@ impl Target<'_> {
         if link::pinned(&path)?.is_some_and(|state| state.ifindex() == self.ifindex) {
             return Ok(());
         }
-        unlink(&path)?;
+        link::remove(&path)?;
         Err(KernelError::DeviceChanged { device: self.device.to_owned(), program: self.hook.program() })
     }
 
@@ -285,7 +285,7 @@ impl Target<'_> {
             return Ok(());
         }
         // The pin comes first: a filter nobody knows of would stay for ever.
-        unlink(&marker)?;
+        link::remove(&marker)?;
         program.pin(&marker).map_err(|e| match e {
             aya::pin::PinError::SyscallError(e) => KernelError::file("pin a program at", &marker, e.io_error),
             other => KernelError::file("pin a program at", &marker, std::io::Error::other(other)),

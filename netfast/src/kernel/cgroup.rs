@@ -8,7 +8,6 @@ use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, CgroupSockAddrAttachType, ProgramError};
 use nix::libc;
 
-use super::bpffs::unlink;
 use super::error::errno;
 use super::load::Datapath;
 use super::object::SOCKET_PROGRAMS;
@@ -44,11 +43,11 @@ impl Datapath {
             if old.is_some_and(|state| state.cgroup() == number && state.program_id == id) {
                 continue;
             }
-            let link = attach(&mut program, &directory).map_err(|e| match errno(&e) {
+            let made = attach(&mut program, &directory).map_err(|e| match errno(&e) {
                 Some(libc::E2BIG) => KernelError::CgroupFull { cgroup: cgroup.to_owned(), program: name },
                 _ => KernelError::attach("attach", name, cgroup.display().to_string(), e),
             })?;
-            replace_pin(link, &pin)?;
+            replace_pin(made, &pin)?;
         }
         Ok(())
     }
@@ -62,7 +61,7 @@ impl Datapath {
         for name in SOCKET_PROGRAMS {
             let pin = self.pins.links().join(pin_name(name));
             found |= pin.exists();
-            unlink(&pin)?;
+            link::remove(&pin)?;
         }
         Ok(found)
     }
@@ -96,7 +95,7 @@ fn replace_pin(new: FdLink, pin: &Path) -> Result<()> {
     temporary.push("-new");
     let temporary = PathBuf::from(temporary);
     // What a crash left.
-    unlink(&temporary)?;
+    link::remove(&temporary)?;
     link::pin(new, &temporary)?;
     fs::rename(&temporary, pin).map_err(|e| KernelError::file("rename to", pin, e))
 }

@@ -13,10 +13,12 @@ use aya::programs::ProgramError;
 use aya::programs::links::{FdLink, LinkError};
 use nix::libc;
 
+use super::bpffs::unlink;
 use super::{KernelError, Result};
 
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// The part of `union bpf_attr` that [`BPF_OBJ_GET`] reads.
 #[repr(C)]
@@ -91,6 +93,21 @@ pub(super) fn pin(link: FdLink, path: &Path) -> Result<()> {
         Err(PinError::SyscallError(e)) => Err(failed(e.io_error)),
         Err(other) => Err(failed(io::Error::other(other))),
     }
+}
+
+/// Detaches what is pinned at `path`, if there is anything, and removes the pin.
+///
+/// Removing the pin alone would do, but some time later: the kernel lets go of a link in a work queue, and until
+/// then an XDP slot is taken and the same program cannot be attached again (seen on 6.18).
+pub(super) fn remove(path: &Path) -> Result<()> {
+    if let Ok(link) = get(path)
+        && let Ok(fd) = u32::try_from(link.as_raw_fd())
+    {
+        // Where it fails, the device is gone already, or the pin is that of a program.
+        let detached = bpf(BPF_LINK_DETACH, &mut [fd]);
+        tracing::trace!(path = %path.display(), ?detached, "detached a link");
+    }
+    unlink(path)
 }
 
 /// aya has no such conversion.

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::attach::detach_filter;
 use super::bpffs::{Bpffs, Pins, list, unlink};
 use super::load::Datapath;
-use super::{KernelError, Result};
+use super::{KernelError, Result, link};
 
 impl Datapath {
     /// Removes everything that is pinned in `bpffs`, of whatever layout version: first the links, which takes the
@@ -35,6 +35,9 @@ pub(super) fn remove_pins(pins: &Pins) -> Result<()> {
         detach_filter(&links, &name);
     }
     let mut result = Ok(());
+    for name in list(&links)? {
+        result = result.and(link::remove(&links.join(name)));
+    }
     for directory in [links, pins.programs(), pins.maps()] {
         result = result.and(empty(&directory)).and(remove_directory(&directory));
     }

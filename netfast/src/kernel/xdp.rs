@@ -8,7 +8,7 @@ use aya::programs::{ProgramError, Xdp};
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 
-use super::bpffs::{list, unlink};
+use super::bpffs::list;
 use super::error::errno;
 use super::load::Datapath;
 use super::object::XDP_PROGRAM;
@@ -78,7 +78,7 @@ impl Datapath {
                 }
                 // The device is gone, or the program is an older one, which a deny list can do without for the
                 // moment it takes to attach the new one.
-                Some(_) => unlink(&pin)?,
+                Some(_) => link::remove(&pin)?,
                 None => {}
             }
         }
@@ -110,7 +110,7 @@ impl Datapath {
         for mode in XdpMode::ALL {
             let pin = self.pins.links().join(pin_name(ifindex, mode));
             found |= pin.exists();
-            unlink(&pin)?;
+            link::remove(&pin)?;
         }
         Ok(found)
     }

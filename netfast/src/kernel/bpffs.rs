@@ -12,8 +12,6 @@ use nix::sys::statfs;
 use super::mounts::mount_at;
 use super::{KernelError, Result};
 
-/// Where an instance pins unless it is told otherwise.
-pub const DEFAULT_DIRECTORY: &str = "/sys/fs/bpf/netfast";
 /// Where every tool expects the bpf file system.
 const SYSTEM: &str = "/sys/fs/bpf";
 /// What netfast's own mounts are called in the mount table, which tells them from foreign ones.

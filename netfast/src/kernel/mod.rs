@@ -22,7 +22,7 @@ mod testing;
 mod xdp;
 
 pub use self::attach::{Attached, Hook, Kind, Mode};
-pub use self::bpffs::{Bpffs, DEFAULT_DIRECTORY};
+pub use self::bpffs::Bpffs;
 pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
 pub use self::load::{Datapath, has_tcx};

@@ -1,5 +1,7 @@
 //! Addresses as they stand in keys: 16 bytes for both families, IPv4 mapped into IPv6.
 
+use core::cmp::Ordering;
+
 use bytemuck::{Pod, Zeroable};
 
 /// An IPv4 or IPv6 address of 16 bytes, in network byte order; IPv4 is held as `::ffff:a.b.c.d`.
@@ -7,11 +9,40 @@ use bytemuck::{Pod, Zeroable};
 /// The bytes are kept in two words because the BPF target has no unaligned access: a type of alignment 1 would
 /// be copied and compared byte by byte.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Pod, Zeroable)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "the manual one compares the same words")]
 pub struct Addr {
     words: [u64; 2],
 }
 
+// By hand, since comparing arrays is a call of memcmp, which is a loop over bytes in BPF.
+impl PartialEq for Addr {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.words[0] == other.words[0] && self.words[1] == other.words[1]
+    }
+}
+
+impl Ord for Addr {
+    #[inline(always)]
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |addr: &Self| (u64::from_be(addr.words[0]), u64::from_be(addr.words[1]));
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Addr {
+    #[inline(always)]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The first half of the low word of a mapped IPv4 address, and the bits it occupies.
+const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+const MAPPED_BITS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+
+#[expect(clippy::many_single_char_names, reason = "bytes of an address have no better names")]
 impl Addr {
     /// `::`, the unspecified IPv6 address.
     pub const UNSPECIFIED_V6: Self = Self { words: [0, 0] };
@@ -24,21 +55,28 @@ impl Addr {
 
     /// The mapped form of an IPv4 address given in network byte order.
     #[inline(always)]
-    pub const fn from_v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
+    pub const fn from_v4([a, b, c, d]: [u8; 4]) -> Self {
         Self { words: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])] }
     }
 
     /// An IPv6 address given in network byte order.
     #[inline(always)]
-    pub const fn from_v6(octets: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
-        Self {
-            words: [
-                u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-                u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-            ],
-        }
+    pub const fn from_v6([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [u8; 16]) -> Self {
+        let words =
+            [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])];
+        Self { words }
+    }
+
+    /// The inverse of [`Self::words`].
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self { words }
+    }
+
+    /// The 16 bytes as two words, each as it stands in memory.
+    #[inline(always)]
+    pub const fn words(self) -> [u64; 2] {
+        self.words
     }
 
     /// All 16 bytes in network byte order.
@@ -56,36 +94,47 @@ impl Addr {
         [a, b, c, d]
     }
 
+    /// The unspecified address of the same family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unspecified(self) -> Self {
+        if self.is_v4() { Self::UNSPECIFIED_V4 } else { Self::UNSPECIFIED_V6 }
+    }
+
     /// Whether this is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(self) -> bool {
-        let [a, b, c, d, ..] = self.words[1].to_ne_bytes();
-        self.words[0] == 0 && a == 0 && b == 0 && c == 0xff && d == 0xff
+        self.words[0] == 0 && self.words[1] & MAPPED_BITS == MAPPED
     }
 
     /// Whether this is `0.0.0.0` or `::`.
     #[inline(always)]
-    pub fn is_unspecified(self) -> bool {
-        self == Self::UNSPECIFIED_V6 || self == Self::UNSPECIFIED_V4
+    pub const fn is_unspecified(self) -> bool {
+        self.words[0] == 0 && (self.words[1] == 0 || self.words[1] == MAPPED)
     }
 
     /// Whether packets to this address are meant for more than one receiver: IPv4 and IPv6 multicast and the
     /// limited broadcast.
     #[inline(always)]
     pub const fn is_multicast(self) -> bool {
+        const CLASS_D: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0xe0, 0, 0, 0]);
+        const CLASS_D_BITS: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0xf0, 0, 0, 0]);
+        const BROADCAST: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        const V6: u64 = u64::from_ne_bytes([0xff, 0, 0, 0, 0, 0, 0, 0]);
         if self.is_v4() {
-            let [a, b, c, d] = self.v4_octets();
-            a & 0xf0 == 0xe0 || (a == 255 && b == 255 && c == 255 && d == 255)
+            self.words[1] & CLASS_D_BITS == CLASS_D || self.words[1] == BROADCAST
         } else {
-            self.words[0].to_ne_bytes()[0] == 0xff
+            self.words[0] & V6 == V6
         }
     }
 
     /// Whether the address is of the loopback range of its family.
     #[inline(always)]
     pub const fn is_loopback(self) -> bool {
+        const V4: u64 = u64::from_ne_bytes([0, 0, 0, 0, 127, 0, 0, 0]);
+        const V4_BITS: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0xff, 0, 0, 0]);
         if self.is_v4() {
-            self.v4_octets()[0] == 127
+            self.words[1] & V4_BITS == V4
         } else {
             self.words[0] == 0 && self.words[1] == 1_u64.to_be()
         }
@@ -94,19 +143,56 @@ impl Addr {
     /// Whether the address is IPv6 link-local (`fe80::/10`).
     #[inline(always)]
     pub const fn is_link_local_v6(self) -> bool {
-        let [a, b, ..] = self.words[0].to_ne_bytes();
-        a == 0xfe && b & 0xc0 == 0x80
+        const PREFIX: u64 = u64::from_ne_bytes([0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+        const BITS: u64 = u64::from_ne_bytes([0xff, 0xc0, 0, 0, 0, 0, 0, 0]);
+        self.words[0] & BITS == PREFIX
     }
 }
 
-/// A MAC address.
+/// A MAC address, in three words for the same reason as [`Addr`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
-pub struct Mac(pub [u8; 6]);
+#[derive(Clone, Copy, Debug, Default, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "the manual one compares the same words")]
+pub struct Mac {
+    words: [u16; 3],
+}
 
+impl PartialEq for Mac {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let (own, other) = (self.words, other.words);
+        own[0] == other[0] && own[1] == other[1] && own[2] == other[2]
+    }
+}
+
+#[expect(clippy::many_single_char_names, reason = "bytes of an address have no better names")]
 impl Mac {
-    /// `ff:ff:ff:ff:ff:ff`.
-    pub const BROADCAST: Self = Self([0xff; 6]);
+    /// A MAC address from its bytes in the order they are written in.
+    #[inline(always)]
+    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        let words = [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]), u16::from_ne_bytes([e, f])];
+        Self { words }
+    }
+
+    /// The inverse of [`Self::words`].
+    #[inline(always)]
+    pub const fn from_words(words: [u16; 3]) -> Self {
+        Self { words }
+    }
+
+    /// The 6 bytes as three words, each as it stands in memory.
+    #[inline(always)]
+    pub const fn words(self) -> [u16; 3] {
+        self.words
+    }
+
+    /// Its bytes in the order they are written in.
+    #[inline(always)]
+    pub const fn octets(self) -> [u8; 6] {
+        let ([a, b], [c, d], [e, f]) =
+            (self.words[0].to_ne_bytes(), self.words[1].to_ne_bytes(), self.words[2].to_ne_bytes());
+        [a, b, c, d, e, f]
+    }
 }
 
 #[cfg(test)]
@@ -142,5 +228,9 @@ mod tests {
         assert!(Addr::from_v6(v6).is_multicast());
         v6[..2].copy_from_slice(&[0xfe, 0xbf]);
         assert!(Addr::from_v6(v6).is_link_local_v6());
+        v6[1] = 0xc0;
+        assert!(!Addr::from_v6(v6).is_link_local_v6());
+        assert!(!Addr::from_v4([223, 255, 255, 255]).is_multicast());
+        assert!(!Addr::UNSPECIFIED_V4.is_loopback());
     }
 }

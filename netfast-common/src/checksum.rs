@@ -1,5 +1,7 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
+use crate::addr::Addr;
+
 /// Folds a 32-bit sum of 16-bit words into 16 bits.
 #[inline(always)]
 pub const fn fold(sum: u32) -> u16 {
@@ -33,6 +35,41 @@ pub fn update(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
     !fold(u32::from(!checksum) + u32::from(!fold(sum(old))) + u32::from(fold(sum(new))))
 }
 
+/// What a checksum over them must be told when an address changes: the ones' complement difference of the two, in
+/// the byte order of the packet, as the kernel's checksum helpers take it. The mapped prefix of IPv4 addresses
+/// cancels out, so both families have one code path.
+#[inline(always)]
+pub fn address_difference(old: &Addr, new: &Addr) -> u32 {
+    let [old_hi, old_lo] = old.words();
+    let [new_hi, new_lo] = new.words();
+    let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);
+    let sum = halves(!old_hi) + halves(!old_lo) + halves(new_hi) + halves(new_lo);
+    fold_32(sum)
+}
+
+/// The same for a 16-bit field such as a port, given in host byte order.
+#[inline(always)]
+pub fn word_difference(old: u16, new: u16) -> u32 {
+    u32::from(!old.to_be()) + u32::from(new.to_be())
+}
+
+/// Folds a sum of 32-bit words into 32 bits.
+#[inline(always)]
+const fn fold_32(sum: u64) -> u32 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    #[expect(clippy::cast_possible_truncation, reason = "two rounds of folding leave 32 bits")]
+    let folded = sum as u32;
+    folded
+}
+
+/// A checksum field, as it stands in the packet, after what is under it changed by `difference`.
+#[inline(always)]
+pub const fn patch(field: [u8; 2], difference: u32) -> [u8; 2] {
+    let sum = !u16::from_ne_bytes(field) as u64 + difference as u64;
+    (!fold(fold_32(sum))).to_ne_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -61,6 +98,26 @@ mod tests {
             let old: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
             bytes[at..at + 4].copy_from_slice(&new);
             prop_assert_eq!(update(before, &old, &new), checksum(&bytes));
+        }
+
+        #[test]
+        fn patching_equals_full(
+            old in any::<[u8; 16]>(),
+            new in any::<[u8; 16]>(),
+            ports in any::<(u16, u16)>(),
+            rest in any::<[u8; 10]>(),
+        ) {
+            let bytes = |addr: [u8; 16], port: u16| {
+                let mut bytes = vec![0x45, 0];
+                bytes.extend_from_slice(&addr);
+                bytes.extend_from_slice(&port.to_be_bytes());
+                bytes.extend_from_slice(&rest);
+                bytes
+            };
+            let field = checksum(&bytes(old, ports.0)).to_be_bytes();
+            let field = patch(field, address_difference(&Addr::from_v6(old), &Addr::from_v6(new)));
+            let field = patch(field, word_difference(ports.0, ports.1));
+            prop_assert_eq!(u16::from_be_bytes(field), checksum(&bytes(new, ports.1)));
         }
     }
 }

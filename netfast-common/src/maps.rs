@@ -26,7 +26,7 @@ pub const DENY: &str = "NF_DENY";
 pub const COUNTER: &str = "NF_COUNTER";
 /// [`EndpointDropKey`](crate::rows::EndpointDropKey) to [`Count`](crate::counter::Count).
 pub const ENDPOINT_DROP: &str = "NF_EP_DROP";
-/// Working memory of the programs, one element.
+/// The working memory of the program that runs on a CPU; userspace has no business there.
 pub const SCRATCH: &str = "NF_SCRATCH";
 /// [`SocketKey`](crate::rows::SocketKey) to [`SocketRow`](crate::rows::SocketRow).
 pub const SOCKET: &str = "NF_SOCKET";

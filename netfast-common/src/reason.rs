@@ -14,6 +14,12 @@ macro_rules! drop_reasons {
             /// All reasons, in the order of their codes.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// The reason with this code.
+            #[inline(always)]
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+
             /// The name used in counters, events and JSON.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }

@@ -1,1 +1,44 @@
-//! placeholder
+//! What netfast's end-to-end tests (and `cargo xtask run`'s demo) stand on: a machine of their own.
+//!
+//! A [`Lab`] is a network namespace that plays the host, a second one that plays the world outside, and private
+//! directories and a private cgroup for the netfast binary that runs in it. [`Ns`] gives real sockets inside any
+//! namespace. Nothing here touches the real host's interfaces, routes, mounts or settings, and everything
+//! disappears when its owner is dropped; namespaces and mounts even when the process is killed, since they have
+//! no name anywhere but an open file of this process.
+//!
+//! Labs are independent of each other, so tests run in parallel.
+
+mod cgroup;
+mod counters;
+mod lab;
+mod ns;
+mod payload;
+mod ping;
+mod process;
+mod tcp;
+mod udp;
+
+pub use counters::Counters;
+pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};
+pub use ns::Ns;
+pub use process::{Finished, Running};
+pub use tcp::{Conversation, Reply, TcpServer};
+pub use udp::{UdpServer, udp_ask_on};
+
+/// Whether the caller may make namespaces.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Returns from the calling test, saying so, if it does not run as root. With `NETFAST_TEST_STRICT=1` (as in
+/// `cargo xtask test`) the test fails instead: a skipped test proves nothing.
+#[macro_export]
+macro_rules! require_root {
+    () => {
+        if !$crate::is_root() {
+            assert!(std::env::var_os("NETFAST_TEST_STRICT").is_none(), "this test needs root");
+            eprintln!("skipped: needs root (run `cargo xtask test`)");
+            return;
+        }
+    };
+}

@@ -1,1 +1,43 @@
-//! The only user of rtnetlink and setns.
+//! The only user of rtnetlink and setns: devices, addresses, routes and neighbours, network namespaces, and commands
+//! started inside them.
+//!
+//! It decides nothing: names, addresses and the order of steps come from the caller. Everything blocks. A thread never
+//! changes its own namespace: whatever has to run inside another one gets a thread (or, for commands, a process) of its
+//! own, so that no later work of a pooled thread lands in the wrong namespace.
+
+pub mod address;
+pub mod bridge;
+pub mod container;
+mod enter;
+pub mod error;
+pub mod exec;
+pub mod fdb;
+pub mod hosts;
+pub mod link;
+pub mod neighbour;
+pub mod netlink;
+pub mod netns;
+mod netns_file;
+pub mod process;
+pub mod resolver;
+mod route;
+pub mod spawn;
+pub mod sysctl;
+pub mod veth;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::address::{Address, Scope};
+pub use self::bridge::BridgeSpec;
+pub use self::container::configure_container;
+pub use self::error::Error;
+pub use self::exec::{ExecError, enter_and_exec};
+pub use self::fdb::{FdbEntry, FdbKind};
+pub use self::link::{Link, PortFlags};
+pub use self::neighbour::Neighbour;
+pub use self::netlink::Netlink;
+pub use self::netns::Netns;
+pub use self::process::{alive, stop};
+pub use self::spawn::{Process, spawn_inside};
+pub use self::veth::{VethPair, VethSpec};

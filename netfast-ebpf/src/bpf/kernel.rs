@@ -1,0 +1,216 @@
+//! The maps and helpers as a [`World`].
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns};
+use aya_ebpf::maps::lpm_trie::Key;
+use netfast_common::addr::Addr;
+use netfast_common::conntrack::Flow;
+use netfast_common::counter::{Count, Path, drop_index, path_index};
+use netfast_common::flow::{FlowKey, Tuple};
+use netfast_common::policy::{RuleKey, RuleRow};
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{
+    AddressRow, CidrRow, Config, EndpointDropKey, EndpointRow, FragmentKey, FragmentRow, PublishKey,
+    PublishRow, SlotRow, UplinkRow,
+};
+use netfast_ebpf::flow_ref::FlowRef;
+use netfast_ebpf::world::{Taken, World};
+
+use super::maps;
+
+/// The kernel, as a program sees it.
+pub(super) struct Kernel {
+    /// The program's context, which some helpers ask for.
+    pub(super) context: *mut c_void,
+}
+
+/// `struct bpf_fib_lookup` of the kernel's UAPI, without its unions: 64 bytes.
+#[repr(C)]
+#[derive(Default)]
+struct FibLookup {
+    family: u8,
+    protocol: u8,
+    sport: u16,
+    dport: u16,
+    length: u16,
+    ifindex: u32,
+    flow_info: u32,
+    src: [u64; 2],
+    dst: [u64; 2],
+    vlan: u32,
+    smac: [u8; 6],
+    dmac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<FibLookup>() == 64);
+
+/// `AF_INET` and `AF_INET6`.
+const FAMILY_V4: u8 = 2;
+const FAMILY_V6: u8 = 10;
+/// `BPF_FIB_LKUP_RET_SUCCESS`, and `..._NO_NEIGH`: the device is known, the neighbour is not resolved yet.
+const FIB_SUCCESS: i64 = 0;
+const FIB_NO_NEIGHBOUR: i64 = 7;
+/// `..._FRAG_NEEDED`: the device is known, and the packet larger than it takes.
+const FIB_FRAG_NEEDED: i64 = 8;
+
+impl FibLookup {
+    /// The address in the form of the kernel's union: IPv4 in the first four bytes.
+    #[inline(always)]
+    fn address(addr: &Addr) -> [u64; 2] {
+        if addr.is_v4() { [u64::from(u32::from_ne_bytes(addr.v4_octets())), 0] } else { addr.words() }
+    }
+}
+
+impl World for Kernel {
+    #[inline(always)]
+    fn config(&self) -> Config {
+        maps::CONFIG.get(0).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, ifindex: u32) -> Option<&EndpointRow> {
+        // SAFETY: rows in use are not replaced, and a removed one stays readable until the program ends.
+        unsafe { maps::ENDPOINT.get(&ifindex) }
+    }
+
+    #[inline(always)]
+    fn address(&self, addr: &Addr) -> Option<&AddressRow> {
+        // SAFETY: as in `endpoint`.
+        unsafe { maps::ADDRESS.get(addr) }
+    }
+
+    #[inline(always)]
+    fn slot(&self, slot: u32) -> Option<&SlotRow> {
+        maps::SLOT.get(slot)
+    }
+
+    #[inline(always)]
+    fn cidr(&self, addr: &Addr) -> Option<&CidrRow> {
+        maps::CIDR.get(&Key::new(Addr::BITS, *addr))
+    }
+
+    #[inline(always)]
+    fn rule(&self, key: &RuleKey) -> Option<RuleRow> {
+        maps::RULE.get(&Key::new(RuleKey::FULL, *key)).copied()
+    }
+
+    #[inline(always)]
+    fn published(&self, key: &PublishKey) -> Option<&PublishRow> {
+        // SAFETY: as in `endpoint`.
+        unsafe { maps::PUBLISH.get(key) }
+    }
+
+    #[inline(always)]
+    fn uplink(&self, ifindex: u32) -> Option<&UplinkRow> {
+        // SAFETY: as in `endpoint`.
+        unsafe { maps::UPLINK.get(&ifindex) }
+    }
+
+    #[inline(always)]
+    fn is_denied(&self, addr: &Addr) -> bool {
+        maps::DENY.get(&Key::new(Addr::BITS, *addr)).is_some()
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
+        let entry = NonNull::new(maps::FLOW.get_ptr_mut(key)?)?;
+        // SAFETY: the map does not move entries, and frees none before the program ends.
+        Some(unsafe { FlowRef::new(entry) })
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken> {
+        maps::FLOW.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(|_| Taken)
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // Another CPU may have been faster.
+        let _ = maps::FLOW.remove(key);
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow> {
+        // SAFETY: the row is four bytes and read at once.
+        unsafe { maps::FRAGMENT.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow) {
+        // Without it the later fragments are dropped, and counted as such.
+        let _ = maps::FRAGMENT.insert(key, row, 0);
+    }
+
+    #[inline(always)]
+    fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason> {
+        let is_v4 = tuple.dst.is_v4();
+        let mut lookup = FibLookup {
+            family: if is_v4 { FAMILY_V4 } else { FAMILY_V6 },
+            protocol: tuple.protocol,
+            sport: tuple.sport.to_be(),
+            dport: tuple.dport.to_be(),
+            // The length of the IP packet; with 0 the kernel would count the Ethernet header in.
+            length: length.saturating_sub(14).min(u32::from(u16::MAX)) as u16,
+            ifindex,
+            src: FibLookup::address(&tuple.src),
+            dst: FibLookup::address(&tuple.dst),
+            ..FibLookup::default()
+        };
+        // SAFETY: the helper reads and writes the 64 bytes of `lookup`.
+        let result = unsafe {
+            bpf_fib_lookup(self.context, (&raw mut lookup).cast(), size_of::<FibLookup>() as i32, 0)
+        };
+        match result {
+            FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAG_NEEDED => Ok(lookup.ifindex),
+            _ => Err(DropReason::NoRoute),
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, path: Path, length: u32) {
+        add(maps::COUNTER.get_ptr_mut(path_index(path)), length);
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, reason: DropReason, incarnation: u32, length: u32) {
+        add(maps::COUNTER.get_ptr_mut(drop_index(reason)), length);
+        if incarnation == 0 {
+            return;
+        }
+        let key = EndpointDropKey { incarnation, reason: reason as u32 };
+        match maps::ENDPOINT_DROP.get_ptr_mut(&key) {
+            None => {
+                let first = Count { packets: 1, bytes: u64::from(length) };
+                let _ = maps::ENDPOINT_DROP.insert(&key, &first, 0);
+            }
+            counter => add(counter, length),
+        }
+    }
+}
+
+/// Counts in a per-CPU counter: no other CPU writes it, so it needs no atomic.
+#[inline(always)]
+fn add(counter: Option<*mut Count>, length: u32) {
+    if let Some(counter) = counter {
+        // SAFETY: an element of a per-CPU map.
+        unsafe {
+            (*counter).packets += 1;
+            (*counter).bytes += u64::from(length);
+        }
+    }
+}

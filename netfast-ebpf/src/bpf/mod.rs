@@ -1,0 +1,90 @@
+//! The entry points: what the kernel calls, and what it is told in return.
+
+mod deny;
+mod kernel;
+mod maps;
+mod skb;
+mod socket;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use netfast_ebpf::packet::Packet;
+use netfast_ebpf::verdict::{Dropped, Verdict};
+use netfast_ebpf::work::Work;
+use netfast_ebpf::world::World;
+
+use self::kernel::Kernel;
+use self::skb::Skb;
+
+/// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for clsact: the next program decides.
+const NEXT: i32 = -1;
+/// `TC_ACT_SHOT`.
+const DROP: i32 = 2;
+/// `PACKET_HOST`.
+const PACKET_HOST: u32 = 0;
+
+/// Packets of an endpoint, at its host veth.
+#[classifier]
+pub fn from_endpoint(context: TcContext) -> i32 {
+    run(&context, netfast_ebpf::from_endpoint::from_endpoint)
+}
+
+/// Packets to an endpoint from the host's stack or over the bridge, at its host veth.
+#[classifier]
+pub fn to_endpoint(context: TcContext) -> i32 {
+    run(&context, netfast_ebpf::to_endpoint::to_endpoint)
+}
+
+/// Packets from outside, at an uplink.
+#[classifier]
+pub fn from_uplink(context: TcContext) -> i32 {
+    run(&context, netfast_ebpf::from_uplink::from_uplink)
+}
+
+/// The one place where a verdict becomes what the kernel is told.
+#[inline(always)]
+fn run(
+    context: &TcContext,
+    decide: impl FnOnce(&mut Skb, &Kernel, &mut Work) -> Result<Verdict, Dropped>,
+) -> i32 {
+    let Some(work) = maps::SCRATCH.get_ptr_mut(0) else {
+        return DROP;
+    };
+    // SAFETY: one element per CPU, and tc programs do not interrupt each other.
+    let work = unsafe { &mut *work };
+    let mut packet = Skb::new(context.skb.skb);
+    let kernel = Kernel { context: context.as_ptr() };
+    match decide(&mut packet, &kernel, work) {
+        Ok(Verdict::Next) => NEXT,
+        Ok(Verdict::ToEndpoint(ifindex)) => {
+            // A frame addressed to another MAC than its device's is "for another host", which kernels before 6.18
+            // may keep across the redirect and drop.
+            // SAFETY: helpers on the program's own context.
+            unsafe {
+                bpf_skb_change_type(context.skb.skb, PACKET_HOST);
+                bpf_redirect_peer(ifindex, 0) as i32
+            }
+        }
+        Ok(Verdict::ToUplink(ifindex)) => {
+            // SAFETY: without parameters, the helper asks the routes for the next hop.
+            unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+        }
+        Err(Dropped { reason, endpoint }) => {
+            kernel.count_drop(reason, endpoint, packet.len());
+            DROP
+        }
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program that could come here.
+    loop {}
+}
+
+/// The helpers used are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

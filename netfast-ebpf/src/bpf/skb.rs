@@ -1,0 +1,107 @@
+//! A socket buffer as a [`Packet`].
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::helpers::generated::{
+    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
+use netfast_common::reason::DropReason;
+use netfast_ebpf::packet::{Checksum, Packet, Wire};
+
+/// A socket buffer at a tc hook.
+pub(super) struct Skb {
+    skb: *mut __sk_buff,
+}
+
+impl Skb {
+    pub(super) const fn new(skb: *mut __sk_buff) -> Self {
+        Self { skb }
+    }
+}
+
+/// Turns a helper's error into the one reason it has here.
+#[inline(always)]
+const fn done(result: i64, reason: DropReason) -> Result<(), DropReason> {
+    if result == 0 { Ok(()) } else { Err(reason) }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: the context of a tc program is valid, and the verifier checks the access.
+        unsafe { (*self.skb).len }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn has_vlan_tag(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn load<T: Wire>(&self, offset: u32) -> Result<T, DropReason> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes all `size_of::<T>()` bytes or fails.
+        let result = unsafe {
+            bpf_skb_load_bytes(
+                self.skb.cast::<c_void>(),
+                offset,
+                value.as_mut_ptr().cast::<c_void>(),
+                size_of::<T>() as u32,
+            )
+        };
+        done(result, DropReason::BadHeader)?;
+        // SAFETY: written above; every bit pattern is a `Wire`.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    #[inline(always)]
+    fn store<T: Wire>(&mut self, offset: u32, value: &T) -> Result<(), DropReason> {
+        // SAFETY: the helper reads `size_of::<T>()` bytes of `value`, which has no padding.
+        let result = unsafe {
+            bpf_skb_store_bytes(
+                self.skb,
+                offset,
+                core::ptr::from_ref(value).cast::<c_void>(),
+                size_of::<T>() as u32,
+                0,
+            )
+        };
+        done(result, DropReason::DatapathError)
+    }
+
+    #[inline(always)]
+    fn patch_checksum(
+        &mut self,
+        offset: u32,
+        kind: Checksum,
+        optional: bool,
+        difference: u32,
+    ) -> Result<(), DropReason> {
+        let optional = if optional { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
+        let difference = u64::from(difference);
+        // SAFETY: plain helper calls; a size of 0 in the flags says that a difference is given.
+        let result = unsafe {
+            match kind {
+                Checksum::Header => bpf_l3_csum_replace(self.skb, offset, 0, difference, 0),
+                Checksum::PseudoHeader => bpf_l4_csum_replace(
+                    self.skb,
+                    offset,
+                    0,
+                    difference,
+                    u64::from(BPF_F_PSEUDO_HDR) | optional,
+                ),
+                Checksum::Segment => bpf_l4_csum_replace(self.skb, offset, 0, difference, optional),
+            }
+        };
+        done(result, DropReason::DatapathError)
+    }
+}

@@ -1,0 +1,70 @@
+//! A flow's entry in place, as it may be read and changed while other CPUs do the same.
+
+use core::ptr::NonNull;
+
+use netfast_common::conntrack::{Direction, Flow};
+
+use crate::atomic;
+
+/// A flow's entry in the map.
+///
+/// The map never moves an entry; one that is removed meanwhile stays readable for as long as the program runs.
+#[derive(Clone, Copy)]
+pub struct FlowRef(NonNull<Flow>);
+
+impl FlowRef {
+    /// Wraps the address of an entry.
+    ///
+    /// # Safety
+    /// It must stay valid, though not unchanged, for as long as the program handles the packet.
+    #[inline(always)]
+    pub const unsafe fn new(entry: NonNull<Flow>) -> Self {
+        Self(entry)
+    }
+
+    /// The entry. Its counters, flags and times may be changing.
+    #[inline(always)]
+    pub fn get(&self) -> &Flow {
+        // SAFETY: valid by the contract of `new`. The fields others change are plain words, and a reader takes any
+        // of their values; in BPF there is no compiler on the other side to assume more.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Sets flags, none of which is ever cleared.
+    #[inline(always)]
+    pub fn set_flags(&self, flags: u64) {
+        // SAFETY: a field of a valid entry.
+        atomic::or(unsafe { &raw mut (*self.0.as_ptr()).flags }, flags);
+    }
+
+    /// Notes when the flow was last seen. A tenth of a second is fine enough for timeouts of seconds, and spares
+    /// busy flows the write.
+    #[inline(always)]
+    pub fn touch(&self, now: u64) {
+        if now.saturating_sub(self.get().seen) > 100_000_000 {
+            // SAFETY: a field of a valid entry; a lost race stores another CPU's almost equal time.
+            unsafe { (&raw mut (*self.0.as_ptr()).seen).write_volatile(now) };
+        }
+    }
+
+    /// Notes that the world of this generation allows the flow.
+    #[inline(always)]
+    pub fn allow(&self, generation: u32) {
+        // SAFETY: a field of a valid entry.
+        unsafe { (&raw mut (*self.0.as_ptr()).generation).write_volatile(generation) };
+    }
+
+    /// Counts a packet.
+    #[inline(always)]
+    pub fn count(&self, direction: Direction, length: u32) {
+        let side = match direction {
+            Direction::Original => 0,
+            Direction::Reply => 1,
+        };
+        // SAFETY: fields of a valid entry, `side` is one of two.
+        unsafe {
+            atomic::add(&raw mut (*self.0.as_ptr()).packets[side], 1);
+            atomic::add(&raw mut (*self.0.as_ptr()).bytes[side], u64::from(length));
+        }
+    }
+}

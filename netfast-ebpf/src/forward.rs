@@ -1,0 +1,196 @@
+//! A packet of a known flow on its way: both ends checked, translated, sent.
+
+use netfast_common::addr::Mac;
+use netfast_common::conntrack::{Direction, FLOW_DESTINATION_NAT, FLOW_FROM_HOST, FLOW_SOURCE_NAT, Hop};
+use netfast_common::counter::Path;
+use netfast_common::flow::Tuple;
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{ENDPOINT_READY, EndpointRow, PublishKey, PublishRow};
+
+use crate::flow_ref::FlowRef;
+use crate::nat::{self, End};
+use crate::packet::Packet;
+use crate::policy::{self, Party, PolicyPort};
+use crate::track::Known;
+use crate::verdict::{Dropped, Outcome, Verdict};
+use crate::work::{Opening, Work};
+use crate::world::World;
+
+/// The living endpoint at a hop: `None` where the hop is no endpoint.
+///
+/// # Errors
+/// [`DropReason::NotReady`] when the endpoint that was there is gone.
+#[inline(always)]
+pub(crate) fn endpoint_at<W: World>(world: &W, hop: Hop) -> Result<Option<&EndpointRow>, DropReason> {
+    if hop.incarnation == 0 {
+        return Ok(None);
+    }
+    match world.endpoint(hop.ifindex) {
+        Some(row) if row.incarnation == hop.incarnation => Ok(Some(row)),
+        _ => Err(DropReason::NotReady),
+    }
+}
+
+/// The endpoint at a hop, if packets may pass.
+///
+/// # Errors
+/// [`DropReason::NotReady`] otherwise.
+#[inline(always)]
+pub(crate) fn ready<W: World>(world: &W, hop: Hop) -> Result<&EndpointRow, DropReason> {
+    match endpoint_at(world, hop)? {
+        Some(row) if row.flags & ENDPOINT_READY != 0 => Ok(row),
+        _ => Err(DropReason::NotReady),
+    }
+}
+
+/// Fills in the endpoint behind a published port as a new flow's responder.
+///
+/// # Errors
+/// [`DropReason::NotReady`] when packets to it may not pass yet.
+#[inline(always)]
+pub(crate) fn publish_target<'a, W: World>(
+    world: &'a W,
+    publish: &PublishRow,
+    opening: &mut Opening,
+) -> Result<&'a EndpointRow, DropReason> {
+    let row = world.address(&publish.addr).ok_or(DropReason::NotReady)?;
+    opening.responder = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
+    opening.destination = publish.addr;
+    opening.port = publish.port;
+    opening.published = publish.incarnation;
+    ready(world, opening.responder)
+}
+
+/// What a port of the host leads to: published on that address, or on all of its family.
+#[inline(always)]
+pub(crate) fn published<'a, W: World>(world: &'a W, tuple: &Tuple) -> Option<&'a PublishRow> {
+    let mut key = PublishKey { addr: tuple.dst, port: tuple.dport, protocol: tuple.protocol, pad: [0; 5] };
+    if let Some(row) = world.published(&key) {
+        return Some(row);
+    }
+    key.addr = tuple.dst.unspecified();
+    world.published(&key)
+}
+
+/// Whether the world that is in force still allows a flow that an earlier one allowed. `false`: what made the flow
+/// is no more (an endpoint, a published port), and the packet is to be looked at as the first of a new one.
+///
+/// # Errors
+/// When policy denies it.
+#[inline(always)]
+pub(crate) fn recheck<W: World>(world: &W, known: Known, work: &Work) -> Result<bool, Dropped> {
+    if known.entry.get().generation == work.config.generation && !work.headers.is_syn() {
+        return Ok(true);
+    }
+    judge_again(world, known.entry, work).unpack()
+}
+
+/// Judges a known flow in the world that is in force. A function of its own in BPF: few packets need it.
+#[inline(never)]
+fn judge_again<W: World>(world: &W, entry: FlowRef, work: &Work) -> Outcome {
+    Outcome::pack(try_judge_again(world, Known { entry, direction: Direction::Original }, work))
+}
+
+#[inline(always)]
+fn try_judge_again<W: World>(world: &W, known: Known, work: &Work) -> Result<bool, Dropped> {
+    let flow = known.entry.get();
+    let original = known.original(&work.key);
+    if flow.published != 0 && published(world, &original).is_none_or(|row| row.incarnation != flow.published)
+    {
+        return Ok(false);
+    }
+    let (Ok(from), Ok(to)) = (endpoint_at(world, flow.originator), endpoint_at(world, flow.responder)) else {
+        return Ok(false);
+    };
+    if flow.flags & FLOW_FROM_HOST == 0 && flow.originator != flow.responder {
+        let (dst, dport) = flow.seen_destination();
+        policy::judge(
+            world,
+            work.config.generation,
+            Party { endpoint: from, addr: original.src },
+            Party { endpoint: to, addr: dst },
+            PolicyPort { protocol: original.protocol, port: dport },
+        )?;
+    }
+    known.entry.allow(work.config.generation);
+    Ok(true)
+}
+
+/// Translates the packet and says where it goes.
+///
+/// # Errors
+/// When it cannot be sent; see [`DropReason`].
+#[inline(always)]
+pub(crate) fn send<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    known: &Known,
+    work: &Work,
+) -> Result<Verdict, Dropped> {
+    let headers = &work.headers;
+    let flow = known.entry.get();
+    let translated = flow.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
+    let (from, to) = (known.sender(), known.receiver());
+    let target = endpoint_at(world, to)?;
+    let crosses_uplink =
+        (from.ifindex != 0 && from.incarnation == 0) || (to.ifindex != 0 && to.incarnation == 0);
+    if translated || crosses_uplink {
+        nat::decrement_ttl(packet, headers)?;
+    }
+    if translated {
+        translate(packet, known.entry, known.direction == Direction::Original, work).unpack()?;
+    }
+    let length = work.length;
+    match target {
+        Some(target) => {
+            let source = if translated || crosses_uplink { Some(target.gateway_mac) } else { None };
+            address_frame(packet, target.mac, source)?;
+            let path = if from.incarnation == 0 { Path::FromOutside } else { Path::ToEndpoint };
+            world.count(path, length);
+            Ok(Verdict::ToEndpoint(to.ifindex))
+        }
+        None if to.ifindex != 0 => {
+            world.count(Path::ToOutside, length);
+            Ok(Verdict::ToUplink(to.ifindex))
+        }
+        None => {
+            world.count(Path::ToHost, length);
+            Ok(Verdict::Next)
+        }
+    }
+}
+
+/// Gives both ends the addresses and ports the receiver knows them by. A function of its own in BPF.
+#[inline(never)]
+fn translate<P: Packet>(packet: &mut P, entry: FlowRef, is_original: bool, work: &Work) -> Outcome {
+    let direction = if is_original { Direction::Original } else { Direction::Reply };
+    Outcome::pack(try_translate(packet, &Known { entry, direction }, work).map(|()| true).map_err(Into::into))
+}
+
+#[inline(always)]
+fn try_translate<P: Packet>(packet: &mut P, known: &Known, work: &Work) -> Result<(), DropReason> {
+    let flow = known.entry.get();
+    let headers = &work.headers;
+    let original = known.original(&work.key);
+    let (source, destination) = match known.direction {
+        Direction::Original => (flow.seen_source(), flow.seen_destination()),
+        Direction::Reply => ((original.dst, original.dport), (original.src, original.sport)),
+    };
+    if source != (headers.tuple.src, headers.tuple.sport) {
+        nat::rewrite(packet, headers, End::Source, source)?;
+    }
+    if destination != (headers.tuple.dst, headers.tuple.dport) {
+        nat::rewrite(packet, headers, End::Destination, destination)?;
+    }
+    Ok(())
+}
+
+/// Addresses the frame to its receiver; `source` where it did not stand on one wire with the sender.
+#[inline(always)]
+fn address_frame<P: Packet>(packet: &mut P, to: Mac, source: Option<Mac>) -> Result<(), DropReason> {
+    packet.store(0, &to)?;
+    match source {
+        Some(source) => packet.store(6, &source),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,197 @@
+//! Packets that an endpoint sends, as they come out of its veth.
+
+use netfast_common::conntrack::Hop;
+use netfast_common::flow::Tuple;
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_INTERNAL, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow,
+};
+
+use crate::forward;
+use crate::neighbour;
+use crate::packet::{Frame, Packet};
+use crate::parse::{self, ethertype};
+use crate::policy::{self, Party, PolicyPort};
+use crate::track;
+use crate::verdict::{Dropped, Outcome, Verdict};
+use crate::work::{Opening, Work};
+use crate::world::World;
+
+/// Decides on a packet that came out of the device the program runs at.
+///
+/// # Errors
+/// When it is dropped.
+#[inline(always)]
+pub fn from_endpoint<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    work: &mut Work,
+) -> Result<Verdict, Dropped> {
+    let endpoint = world.endpoint(packet.ifindex()).ok_or(DropReason::NotReady)?;
+    handle(packet, world, work, endpoint).map_err(|dropped| dropped.or_at(endpoint))
+}
+
+#[inline(always)]
+fn handle<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    work: &mut Work,
+    endpoint: &EndpointRow,
+) -> Result<Verdict, Dropped> {
+    if endpoint.flags & ENDPOINT_READY == 0 {
+        return Err(DropReason::NotReady.into());
+    }
+    let frame: Frame = packet.load(0)?;
+    if frame.src != endpoint.mac {
+        return Err(DropReason::SpoofedMac.into());
+    }
+    if packet.has_vlan_tag() {
+        return Err(DropReason::BadEthertype.into());
+    }
+    match frame.ether_type {
+        ethertype::ARP => {
+            neighbour::arp(packet, world, endpoint).unpack()?;
+            return Ok(Verdict::ToEndpoint(endpoint.ifindex));
+        }
+        ethertype::IPV4 | ethertype::IPV6 => {}
+        _ => return Err(DropReason::BadEthertype.into()),
+    }
+    parse::ip(packet, world, frame.ether_type, &mut work.headers).unpack()?;
+    let headers = &work.headers;
+    let own = if headers.tuple.src.is_v4() { endpoint.ip4 } else { endpoint.ip6 };
+    let is_own = headers.tuple.src == own && !own.is_unspecified();
+    if headers.is_neighbour_discovery() {
+        let src = headers.tuple.src;
+        if !is_own && !src.is_link_local_v6() && !src.is_unspecified() {
+            return Err(DropReason::SpoofedAddress.into());
+        }
+        neighbour::discovery(packet, world, endpoint, headers).unpack()?;
+        return Ok(Verdict::ToEndpoint(endpoint.ifindex));
+    }
+    if headers.tuple.dst.is_multicast() {
+        // Before the source is looked at: hosts send reports from `::` and link-local addresses by themselves.
+        return Err(DropReason::Multicast.into());
+    }
+    if !is_own {
+        return Err(DropReason::SpoofedAddress.into());
+    }
+    if headers.tuple.dst.is_loopback() || headers.tuple.dst.is_unspecified() {
+        return Err(DropReason::Martian.into());
+    }
+
+    work.config = world.config();
+    work.now = world.now();
+    work.length = packet.len();
+    if let Some(known) = track::find(world, work)? {
+        if known.sender().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
+            track::note(&known, work);
+            return forward::send(packet, world, &known, work);
+        }
+        track::remove(world, &work.key, known.entry);
+    }
+    open(packet, world, work, endpoint).unpack()?;
+    let known = track::open(world, work)?;
+    forward::send(packet, world, &known, work)
+}
+
+/// Finds out what the first packet of a flow leads to, and whether it may. A function of its own in BPF, with a stack
+/// of its own.
+#[inline(never)]
+fn open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work, endpoint: &EndpointRow) -> Outcome {
+    Outcome::pack(try_open(packet, world, work, endpoint).map(|()| true))
+}
+
+#[inline(always)]
+fn try_open<P: Packet, W: World>(
+    packet: &P,
+    world: &W,
+    work: &mut Work,
+    endpoint: &EndpointRow,
+) -> Result<(), Dropped> {
+    let Work { headers, opening, .. } = work;
+    if parse::is_echo_reply(headers.tuple.protocol, headers.icmp_type) {
+        return Err(DropReason::InvalidState.into());
+    }
+    opening.source = headers.tuple.src;
+    opening.destination = headers.tuple.dst;
+    opening.port = headers.tuple.dport;
+    opening.originator = Hop { ifindex: endpoint.ifindex, incarnation: endpoint.incarnation };
+    opening.responder = Hop::default();
+    opening.published = 0;
+    opening.flags = 0;
+    let target = destination(packet, world, &headers.tuple, opening, endpoint)?;
+    // What an endpoint sends to itself through a published port is not for policies to stop.
+    if opening.responder != opening.originator {
+        policy::judge(
+            world,
+            work.config.generation,
+            Party { endpoint: Some(endpoint), addr: headers.tuple.src },
+            Party { endpoint: target, addr: opening.destination },
+            PolicyPort { protocol: headers.tuple.protocol, port: opening.port },
+        )?;
+    }
+    Ok(())
+}
+
+/// Fills in where the flow leads; returns the endpoint there, if one is.
+#[inline(always)]
+fn destination<'a, P: Packet, W: World>(
+    packet: &P,
+    world: &'a W,
+    tuple: &Tuple,
+    opening: &mut Opening,
+    endpoint: &EndpointRow,
+) -> Result<Option<&'a EndpointRow>, DropReason> {
+    let Some(row) = world.address(&tuple.dst) else {
+        outside(packet, world, tuple, opening, endpoint)?;
+        return Ok(None);
+    };
+    if row.kind == ADDRESS_ENDPOINT {
+        if row.network != endpoint.network {
+            return Err(DropReason::OtherNetwork);
+        }
+        opening.responder = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
+        return Ok(Some(forward::ready(world, opening.responder)?));
+    }
+    let is_internal = endpoint.flags & ENDPOINT_INTERNAL != 0;
+    if is_internal && !(row.kind == ADDRESS_GATEWAY && row.network == endpoint.network) {
+        return Err(DropReason::Internal);
+    }
+    if is_internal {
+        return Ok(None);
+    }
+    let Some(publish) = forward::published(world, tuple) else {
+        return Ok(None);
+    };
+    let target = forward::publish_target(world, publish, opening)?;
+    if opening.responder == opening.originator {
+        // A packet to oneself must seem to come from elsewhere, or its answer would never leave the namespace.
+        opening.source = if tuple.src.is_v4() { endpoint.gateway4 } else { endpoint.gateway6 };
+    }
+    Ok(Some(target))
+}
+
+/// Fills in the way outside, for an address that is neither an endpoint's nor the host's.
+#[inline(always)]
+fn outside<P: Packet, W: World>(
+    packet: &P,
+    world: &W,
+    tuple: &Tuple,
+    opening: &mut Opening,
+    endpoint: &EndpointRow,
+) -> Result<(), DropReason> {
+    if endpoint.flags & ENDPOINT_INTERNAL != 0 {
+        return Err(DropReason::Internal);
+    }
+    let ifindex = world.route(packet.ifindex(), tuple, packet.len())?;
+    // The host's route for an unused address of a network leads to its bridge, which is no uplink.
+    let uplink = world.uplink(ifindex).ok_or(DropReason::NoSuchAddress)?;
+    opening.responder = Hop { ifindex, incarnation: 0 };
+    if endpoint.flags & ENDPOINT_ROUTED == 0 {
+        opening.source = if tuple.src.is_v4() { uplink.ip4 } else { uplink.ip6 };
+        if opening.source.is_unspecified() {
+            return Err(DropReason::NoUplinkAddress);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Packets from outside, as they come in at an uplink. Everything that is not for an endpoint goes on to the host
+//! untouched.
+
+use netfast_common::conntrack::Hop;
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{ADDRESS_ENDPOINT, CONFIG_DENY_IN_TC, ENDPOINT_ROUTED};
+
+use crate::forward;
+use crate::packet::{Frame, Packet};
+use crate::parse::{self, ethertype};
+use crate::policy::{self, Party, PolicyPort};
+use crate::track;
+use crate::verdict::{Dropped, Outcome, Verdict};
+use crate::work::Work;
+use crate::world::World;
+
+/// Decides on a packet that came in at the uplink the program runs at.
+///
+/// # Errors
+/// When it is dropped.
+#[inline(always)]
+pub fn from_uplink<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    work: &mut Work,
+) -> Result<Verdict, Dropped> {
+    let Ok(frame) = packet.load::<Frame>(0) else {
+        return Ok(Verdict::Next);
+    };
+    if packet.has_vlan_tag() || !matches!(frame.ether_type, ethertype::IPV4 | ethertype::IPV6) {
+        return Ok(Verdict::Next);
+    }
+    // What cannot be parsed is the host's to judge.
+    if parse::ip(packet, world, frame.ether_type, &mut work.headers).unpack().is_err() {
+        return Ok(Verdict::Next);
+    }
+    work.config = world.config();
+    let headers = &work.headers;
+    if work.config.flags & CONFIG_DENY_IN_TC != 0 && world.is_denied(&headers.tuple.src) {
+        return Err(DropReason::DeniedSource.into());
+    }
+    let dst = headers.tuple.dst;
+    if dst.is_multicast() || dst.is_loopback() || headers.is_neighbour_discovery() {
+        return Ok(Verdict::Next);
+    }
+
+    work.now = world.now();
+    work.length = packet.len();
+    if let Some(known) = track::find(world, work)? {
+        if known.sender().incarnation != 0 {
+            // From outside, with an endpoint's address.
+            return Err(DropReason::SpoofedAddress.into());
+        }
+        if known.receiver().incarnation == 0 {
+            return Ok(Verdict::Next);
+        }
+        if forward::recheck(world, known, work)? {
+            track::note(&known, work);
+            return forward::send(packet, world, &known, work);
+        }
+        track::remove(world, &work.key, known.entry);
+    }
+    if !open(packet, world, work).unpack()? {
+        return Ok(Verdict::Next);
+    }
+    let known = track::open(world, work)?;
+    forward::send(packet, world, &known, work)
+}
+
+/// Finds out what the first packet of a flow leads to, and whether it may; `false`: to the host itself. A function of
+/// its own in BPF, with a stack of its own.
+#[inline(never)]
+fn open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Outcome {
+    Outcome::pack(try_open(packet, world, work))
+}
+
+#[inline(always)]
+fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Result<bool, Dropped> {
+    let Work { headers, opening, .. } = work;
+    let tuple = &headers.tuple;
+    if world.address(&tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
+        return Err(DropReason::SpoofedAddress.into());
+    }
+    let Some(row) = world.address(&tuple.dst) else {
+        return Ok(false);
+    };
+    opening.source = tuple.src;
+    opening.destination = tuple.dst;
+    opening.port = tuple.dport;
+    opening.originator = Hop { ifindex: packet.ifindex(), incarnation: 0 };
+    opening.published = 0;
+    opening.flags = 0;
+    let target = if row.kind == ADDRESS_ENDPOINT {
+        opening.responder = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
+        let target = forward::ready(world, opening.responder)?;
+        if target.flags & ENDPOINT_ROUTED == 0 {
+            return Err(Dropped { reason: DropReason::Unpublished, endpoint: target.incarnation });
+        }
+        target
+    } else {
+        let Some(publish) = forward::published(world, tuple) else {
+            return Ok(false);
+        };
+        forward::publish_target(world, publish, opening)?
+    };
+    policy::judge(
+        world,
+        work.config.generation,
+        Party { endpoint: None, addr: tuple.src },
+        Party { endpoint: Some(target), addr: opening.destination },
+        PolicyPort { protocol: tuple.protocol, port: opening.port },
+    )?;
+    Ok(true)
+}

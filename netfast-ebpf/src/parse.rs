@@ -1,0 +1,292 @@
+//! From bytes to headers: Ethernet, IPv4 and IPv6 with their options and extensions, and the ports.
+
+use netfast_common::addr::Addr;
+use netfast_common::flow::{ECHO_PORT, Tuple};
+use netfast_common::protocol;
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{FragmentKey, FragmentRow};
+use network_types::eth::{EthHdr, EtherType};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::packet::Packet;
+use crate::verdict::Outcome;
+use crate::world::World;
+
+/// Offset of the network header: what comes here has an Ethernet header without tags.
+pub const L3: u32 = EthHdr::LEN as u32;
+
+/// Ethertypes, as they stand in a frame.
+pub mod ethertype {
+    use super::EtherType;
+
+    /// IPv4.
+    pub const IPV4: u16 = EtherType::Ipv4 as u16;
+    /// ARP.
+    pub const ARP: u16 = EtherType::Arp as u16;
+    /// IPv6.
+    pub const IPV6: u16 = EtherType::Ipv6 as u16;
+}
+
+/// ICMP types that the dataplane tells apart.
+pub mod icmp {
+    /// Echo reply (ICMP).
+    pub const ECHO_REPLY: u8 = 0;
+    /// Echo request (ICMP).
+    pub const ECHO_REQUEST: u8 = 8;
+    /// Echo request (ICMPv6).
+    pub const ECHO_REQUEST_V6: u8 = 128;
+    /// Echo reply (ICMPv6).
+    pub const ECHO_REPLY_V6: u8 = 129;
+    /// Router solicitation (ICMPv6).
+    pub const ROUTER_SOLICITATION: u8 = 133;
+    /// Neighbour solicitation (ICMPv6).
+    pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+    /// Neighbour advertisement (ICMPv6).
+    pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+}
+
+/// What is known of an IP packet after parsing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers {
+    /// Addresses, ports and protocol.
+    pub tuple: Tuple,
+    /// Offset of the transport header.
+    pub l4: u32,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TCP flags; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// ICMP or ICMPv6 type; 0 for other protocols.
+    pub icmp_type: u8,
+    /// A fragment other than the first: there is no transport header in it.
+    pub is_later_fragment: bool,
+}
+
+impl Headers {
+    /// Whether the packet asks to open a TCP connection.
+    #[inline(always)]
+    pub const fn is_syn(&self) -> bool {
+        use netfast_common::conntrack::tcp;
+        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    }
+
+    /// Whether this is an ICMP echo request or reply, whose identifier stands in for a port.
+    #[inline(always)]
+    pub const fn is_echo(&self) -> bool {
+        is_echo_request(self.tuple.protocol, self.icmp_type)
+            || is_echo_reply(self.tuple.protocol, self.icmp_type)
+    }
+
+    /// Whether this is a neighbour discovery message that an endpoint sends.
+    #[inline(always)]
+    pub const fn is_neighbour_discovery(&self) -> bool {
+        self.tuple.protocol == protocol::ICMPV6
+            && self.icmp_type >= icmp::ROUTER_SOLICITATION
+            && self.icmp_type <= icmp::NEIGHBOUR_ADVERTISEMENT
+    }
+}
+
+/// Whether an ICMP message of this type asks for an echo.
+#[inline(always)]
+pub const fn is_echo_request(protocol: u8, icmp_type: u8) -> bool {
+    (protocol == protocol::ICMP && icmp_type == icmp::ECHO_REQUEST)
+        || (protocol == protocol::ICMPV6 && icmp_type == icmp::ECHO_REQUEST_V6)
+}
+
+/// Whether an ICMP message of this type is an echo.
+#[inline(always)]
+pub const fn is_echo_reply(protocol: u8, icmp_type: u8) -> bool {
+    (protocol == protocol::ICMP && icmp_type == icmp::ECHO_REPLY)
+        || (protocol == protocol::ICMPV6 && icmp_type == icmp::ECHO_REPLY_V6)
+}
+
+/// What a packet is a part of.
+#[derive(Clone, Copy)]
+struct Fragment {
+    /// Identification of the packet it is a part of.
+    id: u32,
+    /// There are other parts.
+    is_fragment: bool,
+}
+
+/// Parses the IP packet of a frame with ethertype `ether_type`, which is IPv4 or IPv6. A function of its own in BPF:
+/// behind it, the verifier forgets by which of the many ways through the headers it came.
+///
+/// Answers [`DropReason::BadHeader`] for headers that are cut short or contradict themselves,
+/// [`DropReason::FragmentUnknown`] for a fragment whose first one has not been seen.
+#[inline(never)]
+pub fn ip<P: Packet, W: World>(packet: &P, world: &W, ether_type: u16, headers: &mut Headers) -> Outcome {
+    Outcome::pack(try_ip(packet, world, ether_type, headers).map(|()| true).map_err(Into::into))
+}
+
+#[inline(always)]
+fn try_ip<P: Packet, W: World>(
+    packet: &P,
+    world: &W,
+    ether_type: u16,
+    headers: &mut Headers,
+) -> Result<(), DropReason> {
+    headers.tcp_flags = 0;
+    headers.icmp_type = 0;
+    headers.tuple.sport = 0;
+    headers.tuple.dport = 0;
+    headers.tuple.pad = [0; 3];
+    let fragment =
+        if ether_type == ethertype::IPV4 { ipv4(packet, headers)? } else { ipv6(packet, headers)? };
+    if !headers.is_later_fragment {
+        transport(packet, headers)?;
+    }
+    if fragment.is_fragment && !fragment_ports(world, headers, fragment.id) {
+        return Err(DropReason::FragmentUnknown);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropReason> {
+    let words: [u32; Ipv4Hdr::LEN / 4] = packet.load(L3)?;
+    let [version_and_length, _, total_high, total_low] = words[0].to_ne_bytes();
+    let [id_high, id_low, fragment_high, fragment_low] = words[1].to_ne_bytes();
+    let [ttl, protocol, _, _] = words[2].to_ne_bytes();
+    let length = u32::from(version_and_length & 0xf) * 4;
+    // The frame may be padded, but never shorter than the packet says; nor may the packet be shorter than its header.
+    let total = u32::from(u16::from_be_bytes([total_high, total_low]));
+    if version_and_length >> 4 != 4 || length < 20 || total < length || L3 + total > packet.len() {
+        return Err(DropReason::BadHeader);
+    }
+    let bits = u16::from_be_bytes([fragment_high, fragment_low]);
+    headers.tuple.src = Addr::from_v4(words[3].to_ne_bytes());
+    headers.tuple.dst = Addr::from_v4(words[4].to_ne_bytes());
+    headers.tuple.protocol = protocol;
+    headers.ttl = ttl;
+    headers.l4 = L3 + length;
+    headers.is_later_fragment = bits & 0x1fff != 0;
+    let id = u32::from(u16::from_be_bytes([id_high, id_low]));
+    Ok(Fragment { id, is_fragment: bits & 0x3fff != 0 })
+}
+
+/// Extension headers walked before giving up. Real packets have one or two.
+const MAX_EXTENSIONS: u32 = 6;
+
+/// Extension headers (RFC 8200): hop-by-hop options, routing, fragment, destination options.
+mod extension {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+const IPV6_LEN: u32 = Ipv6Hdr::LEN as u32;
+
+#[inline(always)]
+fn ipv6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropReason> {
+    let words: [u32; 2] = packet.load(L3)?;
+    let [version, ..] = words[0].to_ne_bytes();
+    let [payload_high, payload_low, next, hop_limit] = words[1].to_ne_bytes();
+    let payload = u32::from(u16::from_be_bytes([payload_high, payload_low]));
+    if version >> 4 != 6 || L3 + IPV6_LEN + payload > packet.len() {
+        return Err(DropReason::BadHeader);
+    }
+    headers.tuple.src = packet.load(L3 + 8)?;
+    headers.tuple.dst = packet.load(L3 + 24)?;
+    headers.tuple.protocol = next;
+    headers.ttl = hop_limit;
+    headers.l4 = L3 + IPV6_LEN;
+    headers.is_later_fragment = false;
+    if matches!(next, protocol::TCP | protocol::UDP | protocol::ICMPV6) {
+        return Ok(Fragment { id: 0, is_fragment: false });
+    }
+    extensions(packet, headers)
+}
+
+/// Walks the extension headers of an IPv6 packet.
+#[inline(always)]
+fn extensions<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropReason> {
+    let mut fragment = Fragment { id: 0, is_fragment: false };
+    let mut next = headers.tuple.protocol;
+    let mut at = headers.l4;
+    for _ in 0..MAX_EXTENSIONS {
+        match next {
+            extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => {
+                let [following, length]: [u8; 2] = packet.load(at)?;
+                next = following;
+                at += (u32::from(length) + 1) * 8;
+            }
+            extension::FRAGMENT => {
+                let [following, _, high, low, a, b, c, d]: [u8; 8] = packet.load(at)?;
+                let bits = u16::from_be_bytes([high, low]);
+                next = following;
+                at += 8;
+                fragment = Fragment { id: u32::from_be_bytes([a, b, c, d]), is_fragment: bits & 0xfff9 != 0 };
+                headers.is_later_fragment = bits & 0xfff8 != 0;
+                if headers.is_later_fragment {
+                    // Behind it there is payload.
+                    break;
+                }
+            }
+            _ => break,
+        }
+    }
+    let is_unfinished = matches!(
+        next,
+        extension::HOP_BY_HOP | extension::ROUTING | extension::FRAGMENT | extension::DESTINATION
+    );
+    if is_unfinished && !headers.is_later_fragment {
+        return Err(DropReason::BadHeader);
+    }
+    headers.tuple.protocol = next;
+    headers.l4 = at;
+    Ok(fragment)
+}
+
+#[inline(always)]
+fn transport<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> {
+    let protocol = headers.tuple.protocol;
+    match protocol {
+        protocol::TCP => {
+            let [sport, dport, _, _, _, _, offset_and_flags]: [u16; 7] = packet.load(headers.l4)?;
+            headers.tuple.sport = u16::from_be(sport);
+            headers.tuple.dport = u16::from_be(dport);
+            headers.tcp_flags = offset_and_flags.to_ne_bytes()[1];
+        }
+        protocol::UDP | protocol::SCTP => {
+            let [sport, dport]: [u16; 2] = packet.load(headers.l4)?;
+            headers.tuple.sport = u16::from_be(sport);
+            headers.tuple.dport = u16::from_be(dport);
+        }
+        protocol::ICMP | protocol::ICMPV6 => {
+            let [type_and_code, _, id]: [u16; 3] = packet.load(headers.l4)?;
+            let [kind, _] = type_and_code.to_ne_bytes();
+            headers.icmp_type = kind;
+            let id = u16::from_be(id);
+            if is_echo_request(protocol, kind) {
+                headers.tuple.sport = id;
+                headers.tuple.dport = ECHO_PORT;
+            } else if is_echo_reply(protocol, kind) {
+                headers.tuple.sport = ECHO_PORT;
+                headers.tuple.dport = id;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Gives a later fragment the ports of the first one, or remembers those of a first fragment. `false`: the first one
+/// has not been seen. A function of its own in BPF, as few packets need it.
+#[inline(never)]
+fn fragment_ports<W: World>(world: &W, headers: &mut Headers, id: u32) -> bool {
+    let Headers { tuple, is_later_fragment, .. } = headers;
+    let key = FragmentKey { src: tuple.src, dst: tuple.dst, id, protocol: u32::from(tuple.protocol) };
+    if !*is_later_fragment {
+        world.remember_fragment(&key, &FragmentRow { sport: tuple.sport, dport: tuple.dport });
+        return true;
+    }
+    let Some(row) = world.fragment(&key) else {
+        return false;
+    };
+    tuple.sport = row.sport;
+    tuple.dport = row.dport;
+    true
+}

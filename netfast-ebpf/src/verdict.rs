@@ -1,0 +1,98 @@
+//! What becomes of a packet.
+
+use netfast_common::reason::DropReason;
+use netfast_common::rows::EndpointRow;
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// On to whatever comes next: other people's programs, then the bridge or the host's stack.
+    Next,
+    /// Straight into the namespace behind this host veth.
+    ToEndpoint(u32),
+    /// Out of this uplink, to the next hop the host's routes say.
+    ToUplink(u32),
+}
+
+/// A packet that goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Why.
+    pub reason: DropReason,
+    /// Incarnation of the endpoint it is counted against; 0: the one whose device the packet came to, if any.
+    pub endpoint: u32,
+}
+
+impl Dropped {
+    /// Counted against `endpoint`, unless it is against another already.
+    #[inline(always)]
+    #[must_use]
+    pub fn or_at(self, endpoint: &EndpointRow) -> Self {
+        match self.endpoint {
+            0 => Self { endpoint: endpoint.incarnation, ..self },
+            _ => self,
+        }
+    }
+}
+
+impl From<DropReason> for Dropped {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self { reason, endpoint: 0 }
+    }
+}
+
+/// What a stage that is a BPF function of its own answers, packed into the one register such a function returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Outcome(u64);
+
+impl Outcome {
+    const YES: u64 = 0;
+    const NO: u64 = 1;
+    const FIRST_REASON: u64 = 2;
+
+    /// Packs an answer.
+    #[inline(always)]
+    pub fn pack(answer: Result<bool, Dropped>) -> Self {
+        match answer {
+            Ok(true) => Self(Self::YES),
+            Ok(false) => Self(Self::NO),
+            Err(Dropped { reason, endpoint }) => {
+                Self(u64::from(endpoint) << 32 | (Self::FIRST_REASON + reason as u64))
+            }
+        }
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// What was packed.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
+    pub fn unpack(self) -> Result<bool, Dropped> {
+        match self.0 & 0xffff_ffff {
+            Self::YES => Ok(true),
+            Self::NO => Ok(false),
+            code => Err(Dropped {
+                reason: DropReason::from_code((code - Self::FIRST_REASON) as u8)
+                    .unwrap_or(DropReason::DatapathError),
+                endpoint: (self.0 >> 32) as u32,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_survive_packing() {
+        let drops = DropReason::ALL.iter().map(|reason| Err(Dropped { reason: *reason, endpoint: 7 }));
+        for answer in [Ok(true), Ok(false)].into_iter().chain(drops) {
+            assert_eq!(Outcome::pack(answer).unpack(), answer);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Working memory: what is known of the packet in hand. The 512 bytes of a program's stack have no room for it.
+
+use netfast_common::addr::Addr;
+use netfast_common::conntrack::{Flow, Hop};
+use netfast_common::flow::FlowKey;
+use netfast_common::rows::Config;
+
+use crate::parse::Headers;
+
+/// Everything the stages hand on to each other. It lives in a per-CPU map and keeps the last packet's values, so that
+/// each stage writes a field before another reads it.
+#[repr(C)]
+pub struct Work {
+    /// The instance's settings, as they were when the packet came.
+    pub config: Config,
+    /// When the packet came: nanoseconds of `CLOCK_BOOTTIME`.
+    pub now: u64,
+    /// Length of the packet.
+    pub length: u32,
+    /// The parsed packet.
+    pub headers: Headers,
+    /// Key of the flow's main entry.
+    pub key: FlowKey,
+    /// What a new flow leads to.
+    pub opening: Opening,
+    /// An entry under construction.
+    pub draft: Flow,
+}
+
+/// What a new flow needs to be recorded, beside the tuple of its first packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Source as the responder is to see it. With another address than the packet's, the port is chosen; with the
+    /// same, it changes only if the responder could not tell this flow from another.
+    pub source: Addr,
+    /// Address the responder is reached at.
+    pub destination: Addr,
+    /// The originator.
+    pub originator: Hop,
+    /// The responder.
+    pub responder: Hop,
+    /// Further `FLOW_*` bits.
+    pub flags: u64,
+    /// Incarnation of the published port; 0 without one.
+    pub published: u32,
+    /// Port the responder is reached at.
+    pub port: u16,
+}
+
+impl Work {
+    /// Memory as a test's stand-in for the kernel has it.
+    #[cfg(test)]
+    pub(crate) fn zeroed() -> Self {
+        let hop = Hop::default();
+        let opening = Opening {
+            source: Addr::default(),
+            destination: Addr::default(),
+            originator: hop,
+            responder: hop,
+            flags: 0,
+            published: 0,
+            port: 0,
+        };
+        Self {
+            config: Config::default(),
+            now: 0,
+            length: 0,
+            headers: Headers::default(),
+            key: FlowKey::default(),
+            opening,
+            draft: Flow::default(),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the stages know beyond the packet: the maps, the clock, the host's routes and the counters.
+
+use netfast_common::addr::Addr;
+use netfast_common::conntrack::Flow;
+use netfast_common::counter::Path;
+use netfast_common::flow::{FlowKey, Tuple};
+use netfast_common::policy::{RuleKey, RuleRow};
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{
+    AddressRow, CidrRow, Config, EndpointRow, FragmentKey, FragmentRow, PublishKey, PublishRow, SlotRow,
+    UplinkRow,
+};
+
+use crate::flow_ref::FlowRef;
+
+/// The key is taken already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken;
+
+/// The maps and helpers of the kernel, or a test's stand-in for them.
+pub trait World {
+    /// The instance's settings. Read once per packet: its generation decides which version of all rows holds.
+    fn config(&self) -> Config;
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    fn now(&self) -> u64;
+    /// A random number.
+    fn random(&self) -> u32;
+
+    /// The endpoint behind a host veth.
+    fn endpoint(&self, ifindex: u32) -> Option<&EndpointRow>;
+    /// Whose an address is.
+    fn address(&self, addr: &Addr) -> Option<&AddressRow>;
+    /// What policy says of an endpoint.
+    fn slot(&self, slot: u32) -> Option<&SlotRow>;
+    /// The smallest known prefix that holds an address.
+    fn cidr(&self, addr: &Addr) -> Option<&CidrRow>;
+    /// The most specific rule row for a port.
+    fn rule(&self, key: &RuleKey) -> Option<RuleRow>;
+    /// What a port of the host leads to.
+    fn published(&self, key: &PublishKey) -> Option<&PublishRow>;
+    /// The uplink with this index.
+    fn uplink(&self, ifindex: u32) -> Option<&UplinkRow>;
+    /// Whether the address is on the deny list.
+    fn is_denied(&self, addr: &Addr) -> bool;
+
+    /// The entry under a key.
+    fn flow(&self, key: &FlowKey) -> Option<FlowRef>;
+    /// Writes a new entry.
+    ///
+    /// # Errors
+    /// [`Taken`] when the key has one already, or there is no room.
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken>;
+    /// Removes an entry.
+    fn remove_flow(&self, key: &FlowKey);
+    /// The ports of a packet whose first fragment has been seen.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow>;
+    /// Remembers the ports of a packet that comes in fragments.
+    fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow);
+
+    /// The device the host's routes choose for a packet that entered at `ifindex`.
+    ///
+    /// # Errors
+    /// [`DropReason::NoRoute`] when there is no route.
+    fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason>;
+
+    /// Counts a packet of `length` bytes that went this way.
+    fn count(&self, path: Path, length: u32);
+    /// Counts a drop, against the endpoint with this incarnation unless it is 0.
+    fn count_drop(&self, reason: DropReason, incarnation: u32, length: u32);
+}

@@ -1,0 +1,203 @@
+//! A network namespace and everything that is done inside it.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::cgroup;
+use crate::process::{Finished, run};
+
+/// A network namespace, kept alive by an open file. Clones share it.
+///
+/// A namespace that plays a host also has a mount namespace (so that what is mounted there vanishes with it) and
+/// a cgroup, which processes and sockets made through this handle belong to.
+#[derive(Clone, Debug)]
+pub struct Ns {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    net: OwnedFd,
+    mount: Option<OwnedFd>,
+    cgroup: Option<PathBuf>,
+}
+
+impl Ns {
+    /// Makes an empty namespace; its loopback interface is up. `name` is what servers inside answer with.
+    pub fn new(name: &str) -> Result<Self> {
+        let net = on_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("unshare the network namespace")?;
+            Ok(File::open("/proc/thread-self/ns/net")?.into())
+        })?;
+        Self::with(Inner { name: name.to_owned(), net, mount: None, cgroup: None })
+    }
+
+    /// Makes a namespace that plays a host: with a mount namespace of its own, and `cgroup` for all that runs in
+    /// it.
+    pub(crate) fn new_host(name: &str, cgroup: &Path) -> Result<Self> {
+        let (net, mount_ns) = on_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+                .context("unshare the network and mount namespaces")?;
+            // Else what is mounted inside would appear outside too.
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+                .context("make the mounts private")?;
+            let net: OwnedFd = File::open("/proc/thread-self/ns/net")?.into();
+            let mount: OwnedFd = File::open("/proc/thread-self/ns/mnt")?.into();
+            Ok((net, mount))
+        })?;
+        Self::with(Inner {
+            name: name.to_owned(),
+            net,
+            mount: Some(mount_ns),
+            cgroup: Some(cgroup.to_owned()),
+        })
+    }
+
+    fn with(inner: Inner) -> Result<Self> {
+        let ns = Self { inner: Arc::new(inner) };
+        ns.ip("link set lo up")?;
+        Ok(ns)
+    }
+
+    /// Opens the namespace at `path` as seen from inside this one (whose mounts nobody else may see).
+    pub fn open(&self, name: &str, path: &Path) -> Result<Self> {
+        let net = self.run(|| File::open(path).with_context(|| format!("open {}", path.display())))?.into();
+        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), net, mount: None, cgroup: None }) })
+    }
+
+    /// The name it was given.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// A path by which other processes can find it while this process lives.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.inner.net.as_raw_fd()))
+    }
+
+    /// A path of its mount namespace, if it has one.
+    pub fn mount_path(&self) -> Option<PathBuf> {
+        let fd = self.inner.mount.as_ref()?.as_raw_fd();
+        Some(PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id())))
+    }
+
+    /// Runs `f` inside, on a thread of its own. Sockets made there stay in the namespace and may be used
+    /// anywhere.
+    pub fn run<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        on_thread(|| {
+            self.enter().with_context(|| format!("enter the namespace {}", self.inner.name))?;
+            f()
+        })
+    }
+
+    /// Moves the calling thread inside. Makes system calls only, so that it is safe between fork and exec.
+    fn enter(&self) -> io::Result<()> {
+        if let Some(mount) = &self.inner.mount {
+            // A thread that shares its working directory with others may not change its mounts.
+            unshare(CloneFlags::CLONE_FS)?;
+            setns(mount.as_fd(), CloneFlags::CLONE_NEWNS)?;
+        }
+        setns(self.inner.net.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        Ok(())
+    }
+
+    /// A command that will run inside, in the cgroup too, and in a process group of its own, so that Ctrl-C on a
+    /// terminal reaches only its parent.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let ns = self.clone();
+        let cgroup = self.inner.cgroup.as_deref().map(cgroup::procs_file);
+        command.process_group(0);
+        // SAFETY: the closure makes system calls only and allocates nothing.
+        unsafe {
+            command.pre_exec(move || {
+                if let Some(file) = &cgroup {
+                    cgroup::join(file)?;
+                }
+                // Nothing outlives a parent that was killed.
+                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+                // A demo blocks the signals it waits for; its children are not to inherit that.
+                nix::sys::signal::SigSet::empty().thread_set_mask()?;
+                ns.enter()
+            });
+        }
+        command
+    }
+
+    /// Runs a program inside and waits for it, at most `timeout`.
+    pub fn finish(&self, program: &str, args: &[&str], timeout: Duration) -> Result<Finished> {
+        run(self.command(program).args(args), timeout)
+    }
+
+    /// Runs `ip` with the words of `args`; fails if it does.
+    pub fn ip(&self, args: &str) -> Result<String> {
+        let words: Vec<_> = args.split_whitespace().collect();
+        let done = self.finish("ip", &words, Duration::from_secs(10))?;
+        if !done.success() {
+            bail!("ip {args} (in {}): {}", self.inner.name, done.stderr.trim());
+        }
+        Ok(done.stdout)
+    }
+
+    /// Joins this namespace and `other` by a veth pair, both ends up.
+    pub fn join(&self, device: &str, other: &Self, other_device: &str) -> Result<()> {
+        let path = other.path();
+        self.ip(&format!("link add {device} type veth peer name {other_device} netns {}", path.display()))?;
+        self.ip(&format!("link set {device} up"))?;
+        other.ip(&format!("link set {other_device} up"))?;
+        Ok(())
+    }
+
+    /// Adds an address (`192.0.2.1/24`); an IPv6 address is usable at once, without duplicate detection.
+    pub fn address(&self, device: &str, address: &str) -> Result<()> {
+        let nodad = if address.contains(':') { "nodad" } else { "" };
+        self.ip(&format!("addr add {address} dev {device} {nodad}")).map(drop)
+    }
+
+    /// Makes a socket inside. Where the namespace has a cgroup the socket belongs to that, so that its programs
+    /// see what is done with it although the caller lives elsewhere.
+    pub fn socket(&self, domain: Domain, kind: Type, protocol: Option<Protocol>) -> Result<Socket> {
+        self.run(|| match &self.inner.cgroup {
+            None => Ok(Socket::new(domain, kind, protocol)?),
+            Some(cgroup) => cgroup::socket(cgroup, domain, kind, protocol),
+        })
+    }
+
+    /// As [`Self::socket`], bound to `address` where one is given.
+    pub(crate) fn socket_for(
+        &self,
+        remote: SocketAddr,
+        kind: Type,
+        from: Option<SocketAddr>,
+    ) -> io::Result<Socket> {
+        let socket = self.socket(Domain::for_address(remote), kind, None).map_err(io::Error::other)?;
+        if let Some(from) = from {
+            socket.bind(&from.into())?;
+        }
+        Ok(socket)
+    }
+}
+
+/// Runs `f` on a thread of its own, since a namespace is entered for good.
+fn on_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        scope.spawn(f).join().unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
+            Err(anyhow!("a thread in a namespace panicked: {text}"))
+        })
+    })
+}

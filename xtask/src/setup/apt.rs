@@ -1,0 +1,63 @@
+//! Debian packages.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::step;
+use crate::workspace::{as_root, find_program};
+
+/// Installs `packages`, for the reason given.
+pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
+    if !usable() {
+        bail!(
+            "{} missing ({why}): this machine has no apt-get that we may use (install {} by hand, or run as root)",
+            packages.join(", "),
+            packages.join(" ")
+        );
+    }
+    if !known(packages) {
+        update()?;
+    }
+    let mut command = apt_get();
+    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    step::run(&format!("install {}", packages.join(" ")), why, &mut command)
+}
+
+/// Whether `packages` can be had, after fetching the package lists if need be.
+pub(crate) fn offers(packages: &[&str]) -> Result<bool> {
+    if !usable() {
+        return Ok(false);
+    }
+    if !known(packages) {
+        update()?;
+    }
+    Ok(known(packages))
+}
+
+fn usable() -> bool {
+    find_program("apt-get").is_some() && (netfast_tests::is_root() || find_program("sudo").is_some())
+}
+
+/// Whether the package lists that are here already have all of `packages`.
+fn known(packages: &[&str]) -> bool {
+    packages.iter().all(|package| {
+        let show = Command::new("apt-cache")
+            .args(["show", "--no-all-versions", package])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        show.is_ok_and(|status| status.success())
+    })
+}
+
+fn update() -> Result<()> {
+    step::run("fetch the package lists", "apt does not know the packages yet", apt_get().arg("update"))
+}
+
+/// `apt-get` that asks nothing; sudo clears the environment, hence `env`.
+fn apt_get() -> Command {
+    let mut command = as_root("env");
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
+    command
+}

@@ -1,0 +1,27 @@
+//! `cargo xtask setup`: finds what is there, installs what is missing.
+//!
+//! Each part looks at the real state of the machine, so that a second run does nothing, and one after an
+//! interrupted run goes on where that stopped. Nothing is installed without a line before it that says what and
+//! why.
+
+mod apt;
+mod bpf_linker;
+mod bpf_toolchain;
+mod components;
+mod programs;
+
+use anyhow::Result;
+
+use crate::output;
+
+/// Sets up everything. Silent if nothing was missing.
+pub(crate) fn run() -> Result<()> {
+    let mut changed = false;
+    for part in [components::ensure, bpf_toolchain::ensure, bpf_linker::ensure, programs::ensure] {
+        changed |= part()?;
+    }
+    if changed {
+        output::heading("everything that netfast needs is there");
+    }
+    Ok(())
+}

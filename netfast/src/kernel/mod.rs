@@ -1,1 +1,36 @@
 //! The only user of aya: loads and pins the programs, attaches them, reads and writes the maps.
+//!
+//! Everything here blocks and holds no background state: what lives on is pinned in the bpf file system of the
+//! instance. Devices are resolved in the network namespace of the calling thread.
+
+mod attach;
+mod bpffs;
+mod cgroup;
+mod error;
+mod filter;
+mod link;
+mod load;
+mod maps;
+mod mounts;
+mod object;
+mod remove;
+mod sizes;
+mod table;
+mod test_run;
+#[cfg(test)]
+mod testing;
+mod xdp;
+
+pub use self::attach::{Attached, Hook, Kind, Mode};
+pub use self::bpffs::Bpffs;
+pub use self::cgroup::default_cgroup;
+pub use self::error::KernelError;
+pub use self::load::{Datapath, has_tcx};
+pub use self::maps::Maps;
+pub use self::sizes::Sizes;
+pub use self::table::{Array, CounterArray, CounterTable, Prefix, Table, Trie};
+pub use self::test_run::{Packet, TestOutput};
+pub use self::xdp::{XdpAttached, XdpMode, XdpOutcome};
+
+/// Result of an operation on the kernel.
+pub type Result<T, E = KernelError> = std::result::Result<T, E>;

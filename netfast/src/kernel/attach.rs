@@ -1,0 +1,319 @@
+//! Attaches the programs of the devices: pinned tcx links, or clsact filters before Linux 6.6.
+//!
+//! A tcx link is pinned as `links/<ifindex>-<hook>`. A filter cannot be pinned; in its stead the program it runs is
+//! pinned as `links/<ifindex>-<hook>-clsact`, which is how others learn of the filter.
+
+use std::mem;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
+use aya::programs::{Link, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
+use nix::libc;
+use nix::net::if_::{if_indextoname, if_nametoindex};
+
+use super::bpffs::{Pins, list};
+use super::error::{errno, tc_errno};
+use super::load::{Datapath, has_tcx};
+use super::{KernelError, Result, filter, link};
+
+/// A place in a device's path at which a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// What an endpoint sends: ingress of its host veth.
+    EndpointIngress,
+    /// What an endpoint is sent by the host's stack: egress of its host veth.
+    EndpointEgress,
+    /// What comes from outside: ingress of an uplink.
+    UplinkIngress,
+}
+
+impl Hook {
+    /// All hooks.
+    pub const ALL: [Self; 3] = [Self::EndpointIngress, Self::EndpointEgress, Self::UplinkIngress];
+
+    /// Name of the program that runs there, which also names the hook in pins and JSON.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::EndpointIngress => "from_endpoint",
+            Self::EndpointEgress => "to_endpoint",
+            Self::UplinkIngress => "from_uplink",
+        }
+    }
+
+    const fn direction(self) -> TcAttachType {
+        match self {
+            Self::EndpointIngress | Self::UplinkIngress => TcAttachType::Ingress,
+            Self::EndpointEgress => TcAttachType::Egress,
+        }
+    }
+}
+
+/// How programs are to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// By tcx where the kernel has it.
+    #[default]
+    Auto,
+    /// By clsact though the kernel may have tcx.
+    Clsact,
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// By a pinned tcx link.
+    Tcx,
+    /// By a clsact filter.
+    Clsact,
+}
+
+impl Kind {
+    /// The name used in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// A program at a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Where.
+    pub hook: Hook,
+    /// Index of the device.
+    pub ifindex: u32,
+    /// Number of the program.
+    pub program_id: u32,
+    /// How.
+    pub kind: Kind,
+    /// It still runs. Not so when the device is gone; of a clsact filter it is known only in the device's network
+    /// namespace.
+    pub alive: bool,
+}
+
+impl Datapath {
+    /// Attaches a hook's program to a device of the current network namespace, in front of what others attached.
+    /// Does nothing where it is attached already, replaces an older program without a gap, and attaches anew
+    /// where the device of that index has been replaced.
+    ///
+    /// # Errors
+    /// When the device does not exist or the kernel refuses.
+    pub fn attach(&self, hook: Hook, device: &str, mode: Mode) -> Result<Kind> {
+        let ifindex = if_nametoindex(device)
+            .map_err(|e| KernelError::NoDevice { device: device.to_owned(), source: e.into() })?;
+        let target = Target { hook, device, ifindex, pins: &self.pins };
+        let links = self.pins.links();
+        if mode == Mode::Auto && has_tcx() {
+            target.attach_tcx()?;
+            // tcx runs first, so there is no gap in going over to it.
+            let filter = clsact_name(ifindex, hook);
+            detach_filter(&links, &filter);
+            link::remove(&links.join(filter))?;
+            Ok(Kind::Tcx)
+        } else {
+            target.attach_clsact()?;
+            link::remove(&links.join(tcx_name(ifindex, hook)))?;
+            Ok(Kind::Clsact)
+        }
+    }
+
+    /// Detaches a hook's program from the device that has or had this index. Says whether anything was attached.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn detach(&self, hook: Hook, ifindex: u32) -> Result<bool> {
+        let links = self.pins.links();
+        let mut found = false;
+        for name in [tcx_name(ifindex, hook), clsact_name(ifindex, hook)] {
+            let path = links.join(&name);
+            if path.exists() {
+                found = true;
+                detach_filter(&links, &name);
+                link::remove(&path)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every attached program of the devices.
+    ///
+    /// # Errors
+    /// When a pin cannot be read.
+    pub fn attached(&self) -> Result<Vec<Attached>> {
+        let links = self.pins.links();
+        let mut found = Vec::new();
+        for name in list(&links)? {
+            if let Some((ifindex, hook, kind)) = parse_name(&name) {
+                found.extend(look(&links.join(&name), ifindex, hook, kind)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// `None` where the pin was removed in the meantime.
+fn look(path: &Path, ifindex: u32, hook: Hook, kind: Kind) -> Result<Option<Attached>> {
+    let state = match kind {
+        Kind::Tcx => link::pinned(path)?.map(|state| (state.program_id, state.ifindex() == ifindex)),
+        Kind::Clsact => match ProgramInfo::from_pin(path) {
+            Ok(info) => {
+                let running = filter::program_id(ifindex, hook.direction())?;
+                Some((info.id(), running == Some(info.id())))
+            }
+            Err(e) if errno(&e) == Some(libc::ENOENT) => None,
+            Err(e) => return Err(KernelError::program("read the pin of", hook.program(), e)),
+        },
+    };
+    Ok(state.map(|(program_id, alive)| Attached { hook, ifindex, program_id, kind, alive }))
+}
+
+fn tcx_name(ifindex: u32, hook: Hook) -> String {
+    format!("{ifindex}-{}", hook.program())
+}
+
+fn clsact_name(ifindex: u32, hook: Hook) -> String {
+    format!("{ifindex}-{}-clsact", hook.program())
+}
+
+fn parse_name(name: &str) -> Option<(u32, Hook, Kind)> {
+    let (ifindex, rest) = name.split_once('-')?;
+    let (program, kind) = rest.strip_suffix("-clsact").map_or((rest, Kind::Tcx), |p| (p, Kind::Clsact));
+    let hook = Hook::ALL.into_iter().find(|hook| hook.program() == program)?;
+    Some((ifindex.parse().ok()?, hook, kind))
+}
+
+/// Removes the filter that the pin `name` stands for, if there is one and it runs the pinned program: in another
+/// network namespace than the device's, the index may be somebody else's.
+pub(super) fn detach_filter(links: &Path, name: &str) {
+    let Some((ifindex, hook, Kind::Clsact)) = parse_name(name) else { return };
+    let Ok(info) = ProgramInfo::from_pin(links.join(name)) else { return };
+    if !matches!(filter::program_id(ifindex, hook.direction()), Ok(Some(id)) if id == info.id()) {
+        return;
+    }
+    let Ok(device) = if_indextoname(ifindex) else { return };
+    let device = device.to_string_lossy();
+    let detached = filter_link(&device, hook).map_err(ProgramError::from).and_then(Link::detach);
+    if let Err(error) = detached {
+        tracing::warn!(%device, %error, "cannot remove a filter");
+    }
+}
+
+/// Dropping the value unused deletes the filter.
+fn filter_link(device: &str, hook: Hook) -> std::io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(device, hook.direction(), filter::PRIORITY, handle(), None)
+}
+
+const fn handle() -> TcHandle {
+    TcHandle::new(0, filter::HANDLE)
+}
+
+struct Target<'a> {
+    hook: Hook,
+    device: &'a str,
+    ifindex: u32,
+    pins: &'a Pins,
+}
+
+impl Target<'_> {
+    fn failed(&self, operation: &'static str, e: ProgramError) -> KernelError {
+        KernelError::attach(operation, self.hook.program(), self.device, e)
+    }
+
+    fn program(&self) -> Result<(SchedClassifier, u32)> {
+        let name = self.hook.program();
+        let failed = |e| KernelError::program("open", name, e);
+        let program = SchedClassifier::from_pin(self.pins.program(name)).map_err(failed)?;
+        let id = program.info().map_err(failed)?.id();
+        Ok((program, id))
+    }
+
+    fn attach_tcx(&self) -> Result<()> {
+        let path = self.pins.links().join(tcx_name(self.ifindex, self.hook));
+        let (mut program, id) = self.program()?;
+        match link::pinned(&path)? {
+            Some(state) if state.ifindex() == self.ifindex && state.program_id == id => return Ok(()),
+            Some(state) if state.ifindex() == self.ifindex => {
+                if self.replace_tcx(&mut program, &path)? {
+                    return Ok(());
+                }
+                link::remove(&path)?;
+            }
+            // The device it was made for is gone, and the link is severed.
+            Some(_) => link::remove(&path)?,
+            None => {}
+        }
+        let attach = |program: &mut SchedClassifier| {
+            let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+            let id = program.attach_with_options(self.device, self.hook.direction(), options)?;
+            FdLink::try_from(program.take_link(id)?).map_err(link::program_error)
+        };
+        let fd = attach(&mut program).map_err(|e| self.failed("attach", e))?;
+        link::pin(fd, &path)?;
+        // The name was resolved twice: to the index in the pin's name and, by aya, to the device itself.
+        if link::pinned(&path)?.is_some_and(|state| state.ifindex() == self.ifindex) {
+            return Ok(());
+        }
+        link::remove(&path)?;
+        Err(KernelError::DeviceChanged { device: self.device.to_owned(), program: self.hook.program() })
+    }
+
+    /// Puts another program into the link at `path`. Says `false` where the device has gone meanwhile.
+    fn replace_tcx(&self, program: &mut SchedClassifier, path: &PathBuf) -> Result<bool> {
+        let mut replace = || {
+            let old = PinnedLink::from_pin(path).and_then(|old| FdLink::from(old).try_into());
+            let id = program.attach_to_link(old.map_err(link::program_error)?)?;
+            // Closes a file descriptor; the pin holds the link.
+            drop(program.take_link(id)?);
+            Ok(())
+        };
+        match replace() {
+            Ok(()) => Ok(true),
+            Err(e) if errno(&e) == Some(libc::ENOLINK) => Ok(false),
+            Err(e) => Err(self.failed("replace", e)),
+        }
+    }
+
+    fn attach_clsact(&self) -> Result<()> {
+        let marker = self.pins.links().join(clsact_name(self.ifindex, self.hook));
+        let (mut program, id) = self.program()?;
+        let running = filter::program_id(self.ifindex, self.hook.direction())?;
+        let pinned = ProgramInfo::from_pin(&marker).ok().map(|info| info.id());
+        if running == Some(id) && pinned == Some(id) {
+            return Ok(());
+        }
+        // The pin comes first: a filter nobody knows of would stay for ever.
+        link::remove(&marker)?;
+        program.pin(&marker).map_err(|e| match e {
+            aya::pin::PinError::SyscallError(e) => KernelError::file("pin a program at", &marker, e.io_error),
+            other => KernelError::file("pin a program at", &marker, std::io::Error::other(other)),
+        })?;
+        if running != Some(id) {
+            self.set_filter(&mut program, running.is_some()).map_err(|e| self.failed("attach", e))?;
+        }
+        Ok(())
+    }
+
+    fn set_filter(&self, program: &mut SchedClassifier, replace: bool) -> Result<(), ProgramError> {
+        match tc::qdisc_add_clsact(self.device) {
+            Err(e) if tc_errno(&e) != Some(libc::EEXIST) => return Err(e.into()),
+            _ => {}
+        }
+        let id = if replace {
+            program.attach_to_link(filter_link(self.device, self.hook)?)?
+        } else {
+            let options = NlOptions { priority: filter::PRIORITY, handle: handle(), classid: None };
+            let direction = self.hook.direction();
+            program.attach_with_options(self.device, direction, TcAttachOptions::Netlink(options))?
+        };
+        // Dropping the link would remove the filter: it is meant to stay.
+        mem::forget(program.take_link(id)?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "attach_tests.rs"]
+mod tests;

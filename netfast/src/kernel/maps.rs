@@ -1,0 +1,162 @@
+//! The maps of a datapath, by name and with their types.
+
+use std::path::Path;
+
+use aya::maps::{Map, MapData, MapError};
+use netfast_common::addr::Addr;
+use netfast_common::conntrack::Flow;
+use netfast_common::flow::FlowKey;
+use netfast_common::maps as name;
+use netfast_common::policy::{RuleKey, RuleRow};
+use netfast_common::rows::{
+    AddressRow, CidrRow, Config, EndpointDropKey, EndpointRow, FragmentKey, FragmentRow, PublishKey,
+    PublishRow, SlotRow, SocketKey, SocketRow, UplinkRow,
+};
+
+use super::table::{About, Array, CounterArray, CounterTable, Table, Trie};
+use super::{KernelError, Result};
+
+/// The maps of a datapath. The programs' working memory is left out: it means nothing outside of them.
+#[derive(Debug)]
+pub struct Maps {
+    /// What the whole instance is set to, at index 0.
+    pub config: Array<Config>,
+    /// Endpoints by the index of their host veth.
+    pub endpoints: Table<u32, EndpointRow>,
+    /// Whose an address is.
+    pub addresses: Table<Addr, AddressRow>,
+    /// What policy says of the endpoints, by slot.
+    pub slots: Array<SlotRow>,
+    /// Identities of prefixes.
+    pub cidrs: Trie<Addr, CidrRow>,
+    /// Policy rows.
+    pub rules: Trie<RuleKey, RuleRow>,
+    /// Flows.
+    pub flows: Table<FlowKey, Flow>,
+    /// Packets that came in fragments.
+    pub fragments: Table<FragmentKey, FragmentRow>,
+    /// Published ports.
+    pub published: Table<PublishKey, PublishRow>,
+    /// Uplinks by index.
+    pub uplinks: Table<u32, UplinkRow>,
+    /// Denied prefixes.
+    pub denied: Trie<Addr, u32>,
+    /// Counters of the instance.
+    pub counters: CounterArray,
+    /// Drops by endpoint and reason.
+    pub endpoint_drops: CounterTable<EndpointDropKey>,
+    /// Host sockets whose destination was translated.
+    pub sockets: Table<SocketKey, SocketRow>,
+}
+
+/// Opens a field of [`Maps`] with the type the field has.
+macro_rules! open {
+    ($wrapper:ident, $directory:expr, $name:expr) => {{
+        let (map, about) = data($directory, $name)?;
+        let map = map.try_into().map_err(|e: MapError| KernelError::map("open", $name, e))?;
+        $wrapper { map, about }
+    }};
+}
+
+impl Maps {
+    /// Opens the maps pinned in `directory`.
+    pub(super) fn open(directory: &Path) -> Result<Self> {
+        Ok(Self {
+            config: open!(Array, directory, name::CONFIG),
+            endpoints: open!(Table, directory, name::ENDPOINT),
+            addresses: open!(Table, directory, name::ADDRESS),
+            slots: open!(Array, directory, name::SLOT),
+            cidrs: open!(Trie, directory, name::CIDR),
+            rules: open!(Trie, directory, name::RULE),
+            flows: open!(Table, directory, name::FLOW),
+            fragments: open!(Table, directory, name::FRAGMENT),
+            published: open!(Table, directory, name::PUBLISH),
+            uplinks: open!(Table, directory, name::UPLINK),
+            denied: open!(Trie, directory, name::DENY),
+            counters: open!(CounterArray, directory, name::COUNTER),
+            endpoint_drops: open!(CounterTable, directory, name::ENDPOINT_DROP),
+            sockets: open!(Table, directory, name::SOCKET),
+        })
+    }
+}
+
+/// Opens the pinned map `name`.
+fn data(directory: &Path, name: &'static str) -> Result<(Map, About)> {
+    let failed = |e| KernelError::map("open", name, e);
+    let data = MapData::from_pin(directory.join(name)).map_err(failed)?;
+    let max_entries = data.info().map_err(failed)?.max_entries();
+    let map = Map::from_map_data(data).map_err(failed)?;
+    Ok((map, About { name, max_entries }))
+}
+
+#[cfg(test)]
+mod tests {
+    use netfast_common::addr::Addr;
+    use netfast_common::policy::{RuleKey, RuleRow};
+    use netfast_common::rows::{AddressRow, Config};
+
+    use super::super::testing::{isolated, loaded};
+    use super::super::{Bpffs, Datapath, KernelError, Prefix, Sizes};
+
+    #[test]
+    fn rows_are_written_listed_and_removed() {
+        loaded(|_, mut datapath| {
+            let maps = &mut datapath.maps;
+            let config = Config { generation: 7, ..Config::default() };
+            maps.config.set(0, config).unwrap();
+            assert_eq!(maps.config.get(0).unwrap(), config);
+
+            let addr = Addr::from_v4([10, 0, 0, 2]);
+            let row = AddressRow { kind: 1, ..AddressRow::default() };
+            maps.addresses.insert(addr, row).unwrap();
+            maps.addresses.insert(addr, row).unwrap();
+            assert_eq!(maps.addresses.to_map().unwrap().into_iter().collect::<Vec<_>>(), [(addr, row)]);
+            assert!(maps.addresses.remove(&addr).unwrap());
+            assert!(!maps.addresses.remove(&addr).unwrap());
+            assert_eq!(maps.addresses.get(&addr).unwrap(), None);
+            maps.addresses.insert(addr, row).unwrap();
+            maps.addresses.clear().unwrap();
+            assert!(maps.addresses.rows().unwrap().is_empty());
+
+            assert!(maps.counters.all().unwrap().iter().all(|c| c.packets == 0));
+            assert!(maps.endpoint_drops.to_map().unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        loaded(|_, mut datapath| {
+            let rules = &mut datapath.maps.rules;
+            let any = Prefix { key: RuleKey::new(1, 2, 6, 0), bits: RuleKey::ANY_PORT };
+            let https = Prefix { key: RuleKey::new(1, 2, 6, 443), bits: RuleKey::FULL };
+            rules.insert(&any, RuleRow { rule: 1 }).unwrap();
+            rules.insert(&https, RuleRow { rule: 2 }).unwrap();
+            let ask = |rules: &super::Trie<_, RuleRow>, port| {
+                let key = Prefix { key: RuleKey::new(1, 2, 6, port), bits: RuleKey::FULL };
+                rules.lookup(&key).unwrap().map(|row| row.rule)
+            };
+            assert_eq!((ask(rules, 443), ask(rules, 80)), (Some(2), Some(1)));
+            assert_eq!(rules.to_map().unwrap().keys().copied().collect::<Vec<_>>(), [any, https]);
+            assert!(rules.remove(&https).unwrap());
+            assert!(!rules.remove(&https).unwrap());
+            assert_eq!(ask(rules, 443), Some(1));
+            rules.clear().unwrap();
+            assert_eq!(ask(rules, 443), None);
+        });
+    }
+
+    #[test]
+    fn a_full_map_says_so() {
+        isolated(|dir| {
+            let bpffs = Bpffs::ensure(dir.join("bpf")).unwrap();
+            let sizes = Sizes { denied: 2, uplinks: 2, ..Sizes::default() };
+            let mut datapath = match Datapath::open_or_load(&bpffs, &sizes) {
+                Err(KernelError::NotBuilt | KernelError::BadObject { .. }) => return,
+                other => other.unwrap(),
+            };
+            let prefix = |i| Prefix { key: Addr::from_v4([10, 0, 0, i]), bits: 128 };
+            let full = (0..9).find_map(|i| datapath.maps.denied.insert(&prefix(i), 1).err());
+            assert!(matches!(full, Some(KernelError::MapFull { max_entries: 2, .. })), "{full:?}");
+        });
+    }
+}

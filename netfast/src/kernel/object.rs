@@ -1,0 +1,79 @@
+//! The embedded eBPF object: what it must hold, and what its maps look like.
+
+use std::collections::HashMap;
+
+use aya::include_bytes_aligned;
+use netfast_common::maps;
+
+use super::{KernelError, Result};
+
+/// The object as the build script left it; empty where the eBPF toolchain was missing.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netfast-ebpf.o"));
+
+/// Every map that is pinned.
+pub(super) const MAPS: [&str; 15] = [
+    maps::CONFIG,
+    maps::ENDPOINT,
+    maps::ADDRESS,
+    maps::SLOT,
+    maps::CIDR,
+    maps::RULE,
+    maps::FLOW,
+    maps::FRAGMENT,
+    maps::PUBLISH,
+    maps::UPLINK,
+    maps::DENY,
+    maps::COUNTER,
+    maps::ENDPOINT_DROP,
+    maps::SCRATCH,
+    maps::SOCKET,
+];
+
+/// The programs of the devices.
+pub(super) const TC_PROGRAMS: [&str; 3] = ["from_endpoint", "to_endpoint", "from_uplink"];
+/// The program of the uplinks' XDP slot.
+pub(super) const XDP_PROGRAM: &str = "deny_xdp";
+/// The programs of the host's sockets.
+pub(super) const SOCKET_PROGRAMS: [&str; 8] =
+    ["connect4", "connect6", "sendmsg4", "sendmsg6", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6"];
+
+/// Every program that is pinned.
+pub(super) fn programs() -> impl Iterator<Item = &'static str> {
+    TC_PROGRAMS.into_iter().chain([XDP_PROGRAM]).chain(SOCKET_PROGRAMS)
+}
+
+/// What a map looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) kind: u32,
+    pub(super) key_size: u32,
+    pub(super) value_size: u32,
+    pub(super) max_entries: u32,
+    pub(super) flags: u32,
+}
+
+/// The object's bytes.
+pub(super) fn bytes() -> Result<&'static [u8]> {
+    if OBJECT.is_empty() { Err(KernelError::NotBuilt) } else { Ok(OBJECT) }
+}
+
+/// The shapes of the object's maps, having checked that it holds every map and program of the contract.
+pub(super) fn shapes() -> Result<HashMap<&'static str, Shape>> {
+    let bad = |what: String| KernelError::BadObject { what };
+    let object = aya_obj::Object::parse(bytes()?).map_err(|e| bad(e.to_string()))?;
+    if let Some(missing) = programs().find(|name| !object.programs.contains_key(*name)) {
+        return Err(bad(format!("it has no program {missing}")));
+    }
+    let shape = |name: &'static str| {
+        let map = object.maps.get(name).ok_or_else(|| bad(format!("it has no map {name}")))?;
+        let shape = Shape {
+            kind: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            flags: map.map_flags(),
+        };
+        Ok((name, shape))
+    };
+    MAPS.into_iter().map(shape).collect()
+}

@@ -1,0 +1,52 @@
+//! What the tests of this module share: a thread with network and mount namespaces of its own, so that nothing
+//! of the host is touched and everything is gone with the thread, however the test ends.
+
+use std::path::Path;
+use std::process::Command;
+use std::{panic, thread};
+
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+
+use super::{Bpffs, Datapath, KernelError, Sizes};
+
+/// Runs `test` with an empty directory, or says why it cannot.
+pub(super) fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let run = move || {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        nix::mount::mount(Some("test"), dir.path(), Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let result = panic::catch_unwind(panic::AssertUnwindSafe(|| test(dir.path())));
+        nix::mount::umount2(dir.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+        result
+    };
+    if let Err(e) = thread::spawn(run).join().unwrap() {
+        panic::resume_unwind(e);
+    }
+}
+
+/// Runs `test` with a loaded datapath, unless the object was not built.
+pub(super) fn loaded(test: impl FnOnce(&Bpffs, Datapath) + Send + 'static) {
+    isolated(|dir| {
+        let bpffs = Bpffs::ensure(dir.join("bpf")).unwrap();
+        match Datapath::open_or_load(&bpffs, &Sizes::default()) {
+            Err(KernelError::NotBuilt | KernelError::BadObject { .. }) => {
+                eprintln!("skipped: no eBPF object");
+            }
+            Err(e) => panic!("{e}: {e:?}"),
+            Ok(datapath) => test(&bpffs, datapath),
+        }
+    });
+}
+
+/// Runs `ip` in the thread's namespace.
+pub(super) fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}

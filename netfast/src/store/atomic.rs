@@ -1,0 +1,113 @@
+//! Files that are whole at any time: written beside their place and moved there.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::fault;
+use super::{Result, StoreError};
+
+/// What unfinished files are called. No name of ours starts with a dot.
+const TEMPORARY: &str = ".tmp-";
+
+/// Writes `value` to `path` as JSON. A crash leaves the old file or the new one.
+pub(super) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    let failed = |e| StoreError::file("write", path, e);
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    fault::point("store: before a write");
+    // Mode 0600.
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory).map_err(failed)?;
+    file.write_all(&bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    fault::point("store: before a rename");
+    file.persist(path).map_err(|e| failed(e.error))?;
+    sync_directory(directory).map_err(failed)?;
+    fault::point("store: after a write");
+    Ok(())
+}
+
+/// Reads the file at `path`; `None` where there is none.
+pub(super) fn read<T: DeserializeOwned>(path: &Path, advice: &'static str) -> Result<Option<T>> {
+    let Some(bytes) = read_bytes(path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Corrupt {
+        path: path.to_owned(),
+        advice,
+        source,
+    })
+}
+
+/// As [`read`], without looking at the content.
+pub(super) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StoreError::file("read", path, e)),
+    }
+}
+
+/// Removes a file and says whether it was there.
+pub(super) fn remove(path: &Path) -> Result<bool> {
+    fault::point("store: before a removal");
+    match fs::remove_file(path) {
+        Ok(()) => {
+            fault::point("store: after a removal");
+            Ok(true)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(StoreError::file("remove", path, e)),
+    }
+}
+
+/// Removes what killed writers left. Only the holder of the lock may, as others' unfinished files look the same.
+pub(super) fn sweep(directory: &Path) -> Result<()> {
+    for name in list(directory)? {
+        if name.starts_with(TEMPORARY) {
+            remove(&directory.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names of the files in a directory, sorted; none where it does not exist.
+pub(super) fn list(directory: &Path) -> Result<Vec<String>> {
+    let failed = |e| StoreError::file("list", directory, e);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        // Ours are all ASCII.
+        if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Makes a directory that only root may enter, and those above it.
+pub(super) fn make_directory(path: &Path) -> Result<()> {
+    let failed = |e| StoreError::file("make the directory", path, e);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// A rename is on the disk once its directory is.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

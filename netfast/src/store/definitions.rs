@@ -1,0 +1,120 @@
+//! What an instance was asked for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LockedStore, Result, Store, StoreError, atomic};
+use crate::model::{EndpointId, World};
+
+/// Version of the file's form.
+pub const SCHEMA: u32 = 1;
+
+const ADVICE: &str = "nothing was changed; restore it, or move it away and run `netfast up` again";
+
+/// What an instance was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definitions {
+    /// The world.
+    pub world: World,
+    /// Where each endpoint comes from, which decides what may remove it.
+    #[serde(with = "as_list")]
+    pub origins: BTreeMap<EndpointId, Origin>,
+    /// The manifest the instance was set up with.
+    #[serde(default)]
+    pub manifest: Option<PathBuf>,
+    /// The policy files given beside the manifest, in their order.
+    #[serde(default)]
+    pub policy_files: Vec<PathBuf>,
+}
+
+/// Where an endpoint comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The manifest.
+    File,
+    /// A command, such as `netfast endpoint add`.
+    Command,
+    /// A container runtime, through the CNI plugin.
+    Cni,
+}
+
+/// The file: the schema stands first and is looked at before anything else.
+#[derive(Serialize)]
+struct Written<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    definitions: &'a Definitions,
+}
+
+#[derive(Deserialize)]
+struct SchemaOnly {
+    schema: u64,
+}
+
+impl Store {
+    pub(super) fn definitions_file(&self) -> PathBuf {
+        self.paths().state_dir.join("definitions.json")
+    }
+
+    /// What the instance was asked for; nothing where it was asked for nothing yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged or of another schema. It is never changed by that.
+    pub fn definitions(&self) -> Result<Definitions> {
+        let path = self.definitions_file();
+        let Some(bytes) = atomic::read_bytes(&path)? else { return Ok(Definitions::default()) };
+        let corrupt = |source| StoreError::Corrupt { path: path.clone(), advice: ADVICE, source };
+        let SchemaOnly { schema } = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        if schema != u64::from(SCHEMA) {
+            return Err(StoreError::Schema { path, found: schema, known: SCHEMA });
+        }
+        serde_json::from_slice(&bytes).map_err(corrupt)
+    }
+}
+
+impl LockedStore {
+    /// Replaces what the instance is asked for.
+    ///
+    /// # Errors
+    /// When the file cannot be written. The old one is there then.
+    pub fn save_definitions(&self, definitions: &Definitions) -> Result<()> {
+        atomic::write(&self.definitions_file(), &Written { schema: SCHEMA, definitions })
+    }
+
+    /// Forgets what the instance was asked for. Says whether there was anything.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove_definitions(&self) -> Result<bool> {
+        atomic::remove(&self.definitions_file())
+    }
+}
+
+/// JSON has no map with structured keys.
+mod as_list {
+    use super::{BTreeMap, Deserialize, EndpointId, Origin, Serialize};
+
+    #[derive(Serialize, Deserialize)]
+    struct Entry {
+        endpoint: EndpointId,
+        origin: Origin,
+    }
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        origins: &BTreeMap<EndpointId, Origin>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer
+            .collect_seq(origins.iter().map(|(id, origin)| Entry { endpoint: id.clone(), origin: *origin }))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<EndpointId, Origin>, D::Error> {
+        let list = Vec::<Entry>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|entry| (entry.endpoint, entry.origin)).collect())
+    }
+}

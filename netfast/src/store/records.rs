@@ -1,0 +1,195 @@
+//! What was made of the definitions: one small file for each endpoint and network.
+//!
+//! A record is written before the kernel's objects are made, so that a crash in between can be cleaned up.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::paths::hash;
+use super::{LockedStore, Result, Store, atomic};
+use crate::model::{EndpointId, Name};
+
+const ADVICE: &str = "remove it, and `netfast up` sets the endpoint or network up anew";
+
+/// An endpoint in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    /// Whose it is.
+    pub id: EndpointId,
+    /// Number of its life.
+    pub incarnation: u32,
+    /// Index of its row of policy.
+    pub slot: u32,
+    /// Its network.
+    pub network: Name,
+    /// IPv4 address.
+    pub ip: Option<Ipv4Addr>,
+    /// IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// MAC address of its container veth.
+    pub mac: [u8; 6],
+    /// Name of its host veth.
+    pub host_ifname: String,
+    /// Index of its host veth, once there is one.
+    pub host_ifindex: Option<u32>,
+    /// Name of its container veth.
+    pub container_ifname: String,
+    /// Its network namespace.
+    pub netns: PathBuf,
+    /// netfast made the namespace and removes it.
+    pub owns_netns: bool,
+    /// The process that runs inside.
+    pub command: Option<CommandRecord>,
+}
+
+/// A process, told from a later one of the same number by its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandRecord {
+    /// Its number.
+    pub pid: u32,
+    /// Field 22 of `/proc/PID/stat`: clock ticks after boot.
+    pub start_time: u64,
+}
+
+/// A network in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// Its name.
+    pub name: Name,
+    /// Its number in the maps.
+    pub id: u32,
+    /// Name of its bridge.
+    pub bridge: String,
+    /// MAC address of its bridge.
+    pub mac: [u8; 6],
+    /// Index of its bridge, once there is one.
+    pub ifindex: Option<u32>,
+}
+
+impl Store {
+    pub(super) fn endpoints_dir(&self) -> PathBuf {
+        self.paths().run_dir.join("endpoints")
+    }
+
+    pub(super) fn networks_dir(&self) -> PathBuf {
+        self.paths().run_dir.join("networks")
+    }
+
+    pub(super) fn has_records(&self) -> bool {
+        [self.endpoints_dir(), self.networks_dir()]
+            .iter()
+            .any(|dir| atomic::list(dir).is_ok_and(|names| names.iter().any(|name| is_record(name))))
+    }
+
+    /// The record of an endpoint.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn endpoint(&self, id: &EndpointId) -> Result<Option<EndpointRecord>> {
+        atomic::read(&self.endpoints_dir().join(endpoint_file(id)), ADVICE)
+    }
+
+    /// The records of all endpoints.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is damaged.
+    pub fn endpoints(&self) -> Result<BTreeMap<EndpointId, EndpointRecord>> {
+        let records = read_all::<EndpointRecord>(&self.endpoints_dir())?;
+        Ok(records.into_iter().map(|record| (record.id.clone(), record)).collect())
+    }
+
+    /// The record of a network.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn network(&self, name: &Name) -> Result<Option<NetworkRecord>> {
+        atomic::read(&self.networks_dir().join(network_file(name)), ADVICE)
+    }
+
+    /// The records of all networks.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is damaged.
+    pub fn networks(&self) -> Result<BTreeMap<Name, NetworkRecord>> {
+        let records = read_all::<NetworkRecord>(&self.networks_dir())?;
+        Ok(records.into_iter().map(|record| (record.name.clone(), record)).collect())
+    }
+}
+
+impl LockedStore {
+    /// Writes the record of an endpoint.
+    ///
+    /// # Errors
+    /// When the file cannot be written. The old one is there then.
+    pub fn save_endpoint(&self, record: &EndpointRecord) -> Result<()> {
+        atomic::write(&self.endpoints_dir().join(endpoint_file(&record.id)), record)
+    }
+
+    /// Removes the record of an endpoint and says whether there was one.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove_endpoint(&self, id: &EndpointId) -> Result<bool> {
+        atomic::remove(&self.endpoints_dir().join(endpoint_file(id)))
+    }
+
+    /// Writes the record of a network.
+    ///
+    /// # Errors
+    /// When the file cannot be written. The old one is there then.
+    pub fn save_network(&self, record: &NetworkRecord) -> Result<()> {
+        atomic::write(&self.networks_dir().join(network_file(&record.name)), record)
+    }
+
+    /// Removes the record of a network and says whether there was one.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove_network(&self, name: &Name) -> Result<bool> {
+        atomic::remove(&self.networks_dir().join(network_file(name)))
+    }
+
+    /// Removes all records, damaged ones too.
+    pub(super) fn remove_records(&self) -> Result<()> {
+        let mut result = Ok(());
+        for directory in [self.endpoints_dir(), self.networks_dir()] {
+            for name in atomic::list(&directory)?.into_iter().filter(|name| is_record(name)) {
+                result = result.and(atomic::remove(&directory.join(name)).map(drop));
+            }
+        }
+        result
+    }
+}
+
+fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> {
+    let names = atomic::list(directory)?.into_iter().filter(|name| is_record(name));
+    // One that is removed meanwhile is not there.
+    names.filter_map(|name| atomic::read(&directory.join(name), ADVICE).transpose()).collect()
+}
+
+fn is_record(name: &str) -> bool {
+    !name.starts_with('.') && Path::new(name).extension().is_some_and(|extension| extension == "json")
+}
+
+/// `+` stands in no name.
+fn endpoint_file(id: &EndpointId) -> String {
+    file(&format!("{}+{}", id.namespace, id.name))
+}
+
+fn network_file(name: &Name) -> String {
+    file(name.as_str())
+}
+
+/// A file's name has at most 255 bytes, which two names of 253 exceed.
+fn file(stem: &str) -> String {
+    const KEPT: usize = 200;
+    // Names are ASCII, so any place will do for a cut.
+    match stem.get(..KEPT) {
+        Some(start) if stem.len() > KEPT => format!("{start}+{:016x}.json", hash(stem.as_bytes())),
+        _ => format!("{stem}.json"),
+    }
+}

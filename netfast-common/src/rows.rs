@@ -99,10 +99,19 @@ pub struct Subject {
     pub ingress: u32,
     /// Rule set for what goes out; 0: not isolated.
     pub egress: u32,
-    /// The class of addresses this endpoint belongs to.
-    pub identity: u32,
-    /// Zero.
-    pub pad: u32,
+    /// The class of addresses its IPv4 address belongs to. The families are apart because a policy may name one
+    /// address of an endpoint and not the other.
+    pub identity4: u32,
+    /// The class of addresses its IPv6 address belongs to.
+    pub identity6: u32,
+}
+
+impl Subject {
+    /// The class of addresses that `addr`, one of this endpoint's, belongs to.
+    #[inline(always)]
+    pub const fn identity_of(&self, addr: Addr) -> u32 {
+        if addr.is_v4() { self.identity4 } else { self.identity6 }
+    }
 }
 
 /// Identity of the addresses under a prefix, in two versions.

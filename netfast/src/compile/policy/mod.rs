@@ -43,7 +43,7 @@ pub use self::numbers::Numbers;
 use self::peers::{Mark, PeerList};
 use self::places::Places;
 use self::rulebook::Rulebook;
-use self::sets::{Pantry, Recipe};
+use self::sets::{Excess, Pantry, Recipe};
 pub use self::verdict::{Explained, Family, Side, lookup};
 use crate::model::{EndpointId, Name, Policy, Source, World};
 
@@ -131,9 +131,40 @@ pub struct Tables {
     pub numbers: Numbers,
 }
 
+/// Policies that come to more rows than there may be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policies come to {total} rows, and there may be {limit}{}", self.part())]
+pub struct TooManyRows {
+    /// Rows of all rules.
+    pub total: usize,
+    /// How many there may be.
+    pub limit: usize,
+    /// The rule that makes most of them.
+    pub largest: Option<Box<RuleInfo>>,
+    /// How many that one makes.
+    pub rows: usize,
+}
+
+impl TooManyRows {
+    fn part(&self) -> String {
+        self.largest.as_ref().map_or_else(String::new, |info| {
+            let PolicyRef { namespace, name, .. } = &info.policy;
+            format!(" ({} come from the rule of {namespace}/{name} in {})", self.rows, info.source)
+        })
+    }
+}
+
 /// Compiles the policies of `world` for endpoints with these addresses. `previous` are the numbers of the tables in
 /// force; the default where there are none. Addresses of endpoints that `world` does not have are ignored.
-pub fn compile(world: &World, addresses: &BTreeMap<EndpointId, Assigned>, previous: &Numbers) -> Tables {
+///
+/// # Errors
+/// When it comes to more than `max_rows` rule rows. While the tables replace others, the map holds the rows of both.
+pub fn compile(
+    world: &World,
+    addresses: &BTreeMap<EndpointId, Assigned>,
+    previous: &Numbers,
+    max_rows: usize,
+) -> Result<Tables, TooManyRows> {
     let endpoints = Endpoints::new(world);
     let mut marks = previous.marks.successor();
     let mut rules = previous.rules.successor();
@@ -160,6 +191,7 @@ pub fn compile(world: &World, addresses: &BTreeMap<EndpointId, Assigned>, previo
         &previous_pantry,
     );
     let set_of = |recipe: &Option<Recipe>| recipe.as_ref().and_then(|r| sets.get(r)).unwrap_or(OPEN);
+    let rows = sets::rows(&sets, &pantry, max_rows).map_err(|excess| too_many(&excess, max_rows, &book))?;
     let subjects = recipes.iter().enumerate().map(|(endpoint, pair)| {
         let (identity4, identity6) = places.of_subject(endpoint, &of_place);
         let subject =
@@ -167,14 +199,19 @@ pub fn compile(world: &World, addresses: &BTreeMap<EndpointId, Assigned>, previo
         (endpoints.ids[endpoint].clone(), subject)
     });
 
-    Tables {
+    Ok(Tables {
         subjects: subjects.collect(),
         cidrs: places.prefixes(&of_place),
-        rules: sets::rows(&sets, &pantry),
+        rules: rows,
         isolating: isolating(&endpoints, &book),
         rule_info: book.info,
         numbers: Numbers { marks, rules, identities, sets },
-    }
+    })
+}
+
+fn too_many(excess: &Excess, limit: usize, book: &Rulebook<'_>) -> TooManyRows {
+    let Excess { total, largest: (number, rows) } = *excess;
+    TooManyRows { total, limit, largest: book.info.get(&number).cloned().map(Box::new), rows }
 }
 
 /// The recipes of one endpoint; `None` for a direction in which it is not isolated.

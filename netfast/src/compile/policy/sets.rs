@@ -75,29 +75,37 @@ impl<'r> Pantry<'r> {
         })
     }
 
-    /// Adds the rows of a set. Where several rules allow the same, the one with the lowest number stands.
-    fn write(&self, set: u32, recipe: &Recipe, rows: &mut BTreeMap<(RuleKey, u32), RuleRow>) {
-        for (number, rule) in recipe.rules.iter().filter_map(|n| Some((*n, *self.rules.get(n)?))) {
-            let mut allow = |identity, Shape { protocol, port, len }| {
-                let key = RuleKey::new(set, identity, protocol, port);
-                rows.entry((key, len)).or_insert(RuleRow { rule: number });
-            };
-            for shape in shapes(rule) {
-                for peer in self.peers(rule) {
-                    allow(*peer, shape);
-                }
+    /// The rules of a recipe, by number.
+    fn rules(&self, recipe: &Recipe) -> impl Iterator<Item = (u32, &'r RuleName)> {
+        recipe.rules.iter().filter_map(|number| Some((*number, *self.rules.get(number)?)))
+    }
+
+    /// Tells `row` the identity and the tail of each row that a rule makes in a set.
+    fn each_row(&self, rule: &RuleName, recipe: &Recipe, mut row: impl FnMut(u32, Tail)) {
+        for tail in tails(rule) {
+            for peer in self.peers(rule) {
+                row(*peer, tail);
             }
-            for name in rule.port_names() {
-                let protocol = name.protocol.number();
-                for (ports, peers) in self.named(&name, rule, recipe) {
-                    for port in ports {
-                        for peer in &peers {
-                            allow(*peer, Shape { protocol, port: *port, len: RuleKey::FULL });
-                        }
+        }
+        for name in rule.port_names() {
+            let protocol = name.protocol.number();
+            for (ports, peers) in self.named(&name, rule, recipe) {
+                for port in ports {
+                    for peer in &peers {
+                        row(*peer, Tail { protocol, port: *port, len: RuleKey::FULL });
                     }
                 }
             }
         }
+    }
+
+    /// How many rows a rule makes in a set, without making them.
+    fn count_rows(&self, rule: &RuleName, recipe: &Recipe) -> usize {
+        let named = rule.port_names().map(|name| {
+            let named = self.named(&name, rule, recipe);
+            named.iter().map(|(ports, peers)| ports.len() * peers.len()).sum::<usize>()
+        });
+        tails(rule).len() * self.peers(rule).len() + named.sum::<usize>()
     }
 
     /// The ports a name in `rule` stands for, and with whom: at the endpoint itself for what comes in, at the
@@ -127,7 +135,7 @@ impl<'r> Pantry<'r> {
 
 /// The tail of a rule row's key.
 #[derive(Clone, Copy, Debug)]
-struct Shape {
+struct Tail {
     protocol: u8,
     port: u16,
     /// Bits of the whole key.
@@ -135,16 +143,16 @@ struct Shape {
 }
 
 /// The protocols and ports of a rule, but for those it names.
-fn shapes(rule: &RuleName) -> Vec<Shape> {
+fn tails(rule: &RuleName) -> Vec<Tail> {
     let Some(ports) = &rule.ports else {
-        return vec![Shape { protocol: 0, port: 0, len: RuleKey::ANY_PROTOCOL }];
+        return vec![Tail { protocol: 0, port: 0, len: RuleKey::ANY_PROTOCOL }];
     };
-    let mut shapes = Vec::new();
+    let mut tails = Vec::new();
     for port in ports {
         let protocol = port.protocol.number();
         match &port.ports {
-            Ports::Any => shapes.push(Shape { protocol, port: 0, len: RuleKey::ANY_PORT }),
-            Ports::Range(range) => shapes.extend(blocks(*range).into_iter().map(|(port, len)| Shape {
+            Ports::Any => tails.push(Tail { protocol, port: 0, len: RuleKey::ANY_PORT }),
+            Ports::Range(range) => tails.extend(blocks(*range).into_iter().map(|(port, len)| Tail {
                 protocol,
                 port,
                 len: RuleKey::ANY_PORT + len,
@@ -152,7 +160,7 @@ fn shapes(rule: &RuleName) -> Vec<Shape> {
             Ports::Named(_) => {}
         }
     }
-    shapes
+    tails
 }
 
 /// Numbers the sets. A set whose rows would differ from those it had gets a fresh number: rows that may be in use
@@ -173,11 +181,45 @@ pub(super) fn number(
     draft.finish()
 }
 
-/// The rows of all sets.
-pub(super) fn rows(sets: &Register<Recipe>, pantry: &Pantry<'_>) -> BTreeMap<(RuleKey, u32), RuleRow> {
+/// The rows of all sets. Where several rules of a set allow the same, the one with the lowest number stands.
+///
+/// # Errors
+/// When there are more than `limit`, before any is made: a few rules that speak of many peers each can come to
+/// more than the memory of the machine.
+pub(super) fn rows(
+    sets: &Register<Recipe>,
+    pantry: &Pantry<'_>,
+    limit: usize,
+) -> Result<BTreeMap<(RuleKey, u32), RuleRow>, Excess> {
+    let mut by_rule: BTreeMap<u32, usize> = BTreeMap::new();
+    for (recipe, _) in sets.iter() {
+        for (number, rule) in pantry.rules(recipe) {
+            *by_rule.entry(number).or_default() += pantry.count_rows(rule, recipe);
+        }
+    }
+    let total = by_rule.values().sum();
+    if total > limit {
+        let largest = by_rule.into_iter().max_by_key(|(_, rows)| *rows).unwrap_or_default();
+        return Err(Excess { total, largest });
+    }
+
     let mut rows = BTreeMap::new();
     for (recipe, set) in sets.iter() {
-        pantry.write(set, recipe, &mut rows);
+        for (number, rule) in pantry.rules(recipe) {
+            pantry.each_row(rule, recipe, |identity, Tail { protocol, port, len }| {
+                let key = RuleKey::new(set, identity, protocol, port);
+                rows.entry((key, len)).or_insert(RuleRow { rule: number });
+            });
+        }
     }
-    rows
+    Ok(rows)
+}
+
+/// More rows than there may be.
+#[derive(Debug)]
+pub(super) struct Excess {
+    /// Rows of all sets.
+    pub(super) total: usize,
+    /// The rule that makes most of them, and how many.
+    pub(super) largest: (u32, usize),
 }

@@ -1,1 +1,3 @@
 //! Pure: from the model to the rows the maps must hold.
+
+pub mod policy;

@@ -1,0 +1,225 @@
+//! Rule sets: what one direction of an isolated endpoint allows, and its rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netfast_common::policy::{ANY_IDENTITY, RuleKey, RuleRow};
+use serde::{Deserialize, Serialize};
+
+use super::Direction;
+use super::classes::{Signature, members};
+use super::endpoints::{PortName, Served};
+use super::numbers::Register;
+use super::peers::Mark;
+use super::ports::blocks;
+use super::rulebook::RuleName;
+use crate::model::Ports;
+
+/// What a rule set is made of. Endpoints with equal recipes share a set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Recipe {
+    /// Numbers of the rules.
+    pub(super) rules: BTreeSet<u32>,
+    /// What the port names of ingress rules stand for at the endpoint. Names it does not know are left out.
+    pub(super) served: BTreeSet<Served>,
+}
+
+/// What recipes refer to, as one compile numbered it.
+#[derive(Debug)]
+pub(super) struct Pantry<'r> {
+    rules: BTreeMap<u32, &'r RuleName>,
+    /// Identities that have each mark.
+    members: BTreeMap<u32, Vec<u32>>,
+    /// What each port name stands for at whom.
+    names: BTreeMap<&'r PortName, Vec<(&'r BTreeSet<u16>, u32)>>,
+}
+
+impl<'r> Pantry<'r> {
+    pub(super) fn new(
+        marks: &'r Register<Mark>,
+        rules: &'r Register<RuleName>,
+        identities: &Register<Signature>,
+    ) -> Self {
+        let mut names: BTreeMap<&PortName, Vec<(&BTreeSet<u16>, u32)>> = BTreeMap::new();
+        for (mark, number) in marks.iter() {
+            if let Mark::Serves(Served { name, ports }) = mark {
+                names.entry(name).or_default().push((ports, number));
+            }
+        }
+        Self { rules: rules.by_number(), members: members(identities), names }
+    }
+
+    /// The identities that are peers of a rule.
+    fn peers(&self, rule: &RuleName) -> &[u32] {
+        rule.peers.map_or(&[ANY_IDENTITY], |mark| self.having(mark))
+    }
+
+    /// The identities that have a mark.
+    fn having(&self, mark: u32) -> &[u32] {
+        self.members.get(&mark).map_or(&[], Vec::as_slice)
+    }
+
+    /// The ports a name stands for, with the identities for which it does.
+    fn serving(&self, name: &PortName) -> impl Iterator<Item = (&BTreeSet<u16>, &[u32])> {
+        self.names.get(name).into_iter().flatten().map(|(ports, mark)| (*ports, self.having(*mark)))
+    }
+
+    /// Whether `recipe`, which both know, has the same rows with both.
+    fn agrees(&self, other: &Self, recipe: &Recipe) -> bool {
+        recipe.rules.iter().all(|number| match (self.rules.get(number), other.rules.get(number)) {
+            (Some(mine), Some(theirs)) if mine == theirs => {
+                self.peers(mine) == other.peers(theirs)
+                    && (mine.direction == Direction::Ingress
+                        || mine.port_names().all(|name| self.serving(&name).eq(other.serving(&name))))
+            }
+            _ => false,
+        })
+    }
+
+    /// The rules of a recipe, by number.
+    fn rules(&self, recipe: &Recipe) -> impl Iterator<Item = (u32, &'r RuleName)> {
+        recipe.rules.iter().filter_map(|number| Some((*number, *self.rules.get(number)?)))
+    }
+
+    /// Tells `row` the identity and the tail of each row that a rule makes in a set.
+    fn each_row(&self, rule: &RuleName, recipe: &Recipe, mut row: impl FnMut(u32, Tail)) {
+        for tail in tails(rule) {
+            for peer in self.peers(rule) {
+                row(*peer, tail);
+            }
+        }
+        for name in rule.port_names() {
+            let protocol = name.protocol.number();
+            for (ports, peers) in self.named(&name, rule, recipe) {
+                for port in ports {
+                    for peer in &peers {
+                        row(*peer, Tail { protocol, port: *port, len: RuleKey::FULL });
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many rows a rule makes in a set, without making them.
+    fn count_rows(&self, rule: &RuleName, recipe: &Recipe) -> usize {
+        let named = rule.port_names().map(|name| {
+            let named = self.named(&name, rule, recipe);
+            named.iter().map(|(ports, peers)| ports.len() * peers.len()).sum::<usize>()
+        });
+        tails(rule).len() * self.peers(rule).len() + named.sum::<usize>()
+    }
+
+    /// The ports a name in `rule` stands for, and with whom: at the endpoint itself for what comes in, at the
+    /// destination for what goes out. There the row must name the destination's identity even if the rule has no
+    /// peers, as another destination has other ports or is outside and has none.
+    fn named<'a>(
+        &'a self,
+        name: &'a PortName,
+        rule: &'a RuleName,
+        recipe: &'a Recipe,
+    ) -> Vec<(&'a BTreeSet<u16>, Vec<u32>)> {
+        match rule.direction {
+            Direction::Ingress => {
+                let served = recipe.served.iter().filter(|served| served.name == *name);
+                served.map(|served| (&served.ports, self.peers(rule).to_vec())).collect()
+            }
+            Direction::Egress => {
+                let peer = |identity: &u32| {
+                    rule.peers.is_none_or(|mark| self.having(mark).binary_search(identity).is_ok())
+                };
+                let serving = self.serving(name);
+                serving.map(|(ports, who)| (ports, who.iter().copied().filter(peer).collect())).collect()
+            }
+        }
+    }
+}
+
+/// The tail of a rule row's key.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    protocol: u8,
+    port: u16,
+    /// Bits of the whole key.
+    len: u32,
+}
+
+/// The protocols and ports of a rule, but for those it names.
+fn tails(rule: &RuleName) -> Vec<Tail> {
+    let Some(ports) = &rule.ports else {
+        return vec![Tail { protocol: 0, port: 0, len: RuleKey::ANY_PROTOCOL }];
+    };
+    let mut tails = Vec::new();
+    for port in ports {
+        let protocol = port.protocol.number();
+        match &port.ports {
+            Ports::Any => tails.push(Tail { protocol, port: 0, len: RuleKey::ANY_PORT }),
+            Ports::Range(range) => tails.extend(blocks(*range).into_iter().map(|(port, len)| Tail {
+                protocol,
+                port,
+                len: RuleKey::ANY_PORT + len,
+            })),
+            Ports::Named(_) => {}
+        }
+    }
+    tails
+}
+
+/// Numbers the sets. A set whose rows would differ from those it had gets a fresh number: rows that may be in use
+/// are never replaced.
+pub(super) fn number(
+    recipes: &BTreeSet<&Recipe>,
+    pantry: &Pantry<'_>,
+    previous: &Register<Recipe>,
+    previous_pantry: &Pantry<'_>,
+) -> Register<Recipe> {
+    let mut draft = previous.successor();
+    for &recipe in recipes {
+        match previous.get(recipe) {
+            Some(number) if pantry.agrees(previous_pantry, recipe) => draft.keep(recipe.clone(), number),
+            _ => draft.fresh(recipe.clone()),
+        };
+    }
+    draft.finish()
+}
+
+/// The rows of all sets. Where several rules of a set allow the same, the one with the lowest number stands.
+///
+/// # Errors
+/// When there are more than `limit`, before any is made: a few rules that speak of many peers each can come to
+/// more than the memory of the machine.
+pub(super) fn rows(
+    sets: &Register<Recipe>,
+    pantry: &Pantry<'_>,
+    limit: usize,
+) -> Result<BTreeMap<(RuleKey, u32), RuleRow>, Excess> {
+    let mut by_rule: BTreeMap<u32, usize> = BTreeMap::new();
+    for (recipe, _) in sets.iter() {
+        for (number, rule) in pantry.rules(recipe) {
+            *by_rule.entry(number).or_default() += pantry.count_rows(rule, recipe);
+        }
+    }
+    let total = by_rule.values().sum();
+    if total > limit {
+        let largest = by_rule.into_iter().max_by_key(|(_, rows)| *rows).unwrap_or_default();
+        return Err(Excess { total, largest });
+    }
+
+    let mut rows = BTreeMap::new();
+    for (recipe, set) in sets.iter() {
+        for (number, rule) in pantry.rules(recipe) {
+            pantry.each_row(rule, recipe, |identity, Tail { protocol, port, len }| {
+                let key = RuleKey::new(set, identity, protocol, port);
+                rows.entry((key, len)).or_insert(RuleRow { rule: number });
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// More rows than there may be.
+#[derive(Debug)]
+pub(super) struct Excess {
+    /// Rows of all sets.
+    pub(super) total: usize,
+    /// The rule that makes most of them, and how many.
+    pub(super) largest: (u32, usize),
+}

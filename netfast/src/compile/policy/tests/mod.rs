@@ -1,0 +1,9 @@
+//! Tests of the whole compile: against a naive reading of the policies, over a sequence of worlds, by hand for known
+//! traps, and for speed.
+
+mod build;
+mod generate;
+mod properties;
+mod reference;
+mod scale;
+mod traps;

@@ -1,1 +1,20 @@
-//! YAML to model, strict, with `file:line:column` for every complaint.
+//! Files to the model: strict, with `file:line:column` for every complaint, and all complaints at once.
+//!
+//! Bytes become text (`file`), text becomes nodes with places (`yaml`), and readers over the nodes make the model
+//! (`topology` for `netfast.yaml`, `policy` for Kubernetes manifests). Nothing is returned if anything is wrong.
+
+mod diagnostic;
+mod file;
+mod labels;
+mod load;
+mod policy;
+mod text;
+mod topology;
+mod yaml;
+
+pub use self::diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use self::load::{Loaded, LoadedPolicies, load, load_policies};
+pub use self::text::label::parse_label;
+pub use self::text::mac::parse_mac;
+pub use self::text::port::parse_port;
+pub use self::text::{TextError, cidr, name, port, publish, words};

@@ -1,5 +1,6 @@
 //! What a user asks for, as values: networks, endpoints, published ports and policies. No I/O.
 
+pub mod check;
 pub mod endpoint;
 pub mod name;
 pub mod network;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::check::{Problem, Subject, check};
 pub use self::endpoint::{Attachment, Endpoint, EndpointId, NamedPort};
 pub use self::name::Name;
 pub use self::network::Network;

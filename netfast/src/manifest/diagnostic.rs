@@ -1,0 +1,107 @@
+//! What is wrong with a file, and where.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Whether a complaint keeps the file from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file is used.
+    Warning,
+}
+
+/// One complaint about a file. It prints as `file:line:column: message (help)`; with `{:#}` the line itself and a
+/// caret follow where they are known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// The file, as the user named it.
+    pub file: String,
+    /// Line, from 1; 0: the whole file is meant.
+    pub line: u32,
+    /// Column in characters, from 1; 0: the whole file is meant.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to try.
+    pub help: Option<String>,
+    /// Whether the file can be used all the same.
+    pub severity: Severity,
+    /// The line of the file, unless it is too long to show.
+    #[serde(skip)]
+    pub excerpt: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error about a file as a whole.
+    pub fn of_file(file: impl Into<String>, message: impl Into<String>, help: Option<String>) -> Self {
+        Self {
+            file: file.into(),
+            line: 0,
+            column: 0,
+            message: message.into(),
+            help,
+            severity: Severity::Error,
+            excerpt: None,
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if self.line > 0 {
+            write!(f, "{}:{}:", self.line, self.column)?;
+        }
+        write!(f, " {}", self.message)?;
+        if let Some(help) = &self.help {
+            write!(f, " ({help})")?;
+        }
+        if let (true, Some(excerpt)) = (f.alternate(), &self.excerpt) {
+            let before = usize::try_from(self.column).unwrap_or(0).saturating_sub(1);
+            // Tabs are kept, so that the caret stands under its character whatever a tab's width is.
+            let indent: String =
+                excerpt.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            write!(f, "\n    {excerpt}\n    {indent}^")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that keeps some files from being used, in the order of the files and their lines. It prints one
+/// complaint per line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostics(pub Vec<Diagnostic>);
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            diagnostic.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caret_stands_under_the_column() {
+        let mut diagnostic = Diagnostic::of_file("a.yaml", "bad", Some("be good".to_owned()));
+        assert_eq!(diagnostic.to_string(), "a.yaml: bad (be good)");
+        diagnostic.line = 2;
+        diagnostic.column = 4;
+        diagnostic.excerpt = Some("\tab: c".to_owned());
+        assert_eq!(diagnostic.to_string(), "a.yaml:2:4: bad (be good)");
+        assert_eq!(format!("{diagnostic:#}"), "a.yaml:2:4: bad (be good)\n    \tab: c\n    \t  ^");
+    }
+}

@@ -1,0 +1,177 @@
+//! One document: which kind of object it is.
+
+use super::Objects;
+use super::hints;
+use super::meta::Meta;
+use super::spec::Spec;
+use crate::manifest::yaml::{Cursor, Fields, Node, Report, Value, show, suggest};
+use crate::model::{Policy, Source};
+
+/// The kinds that are read, with their versions.
+const KINDS: [(&str, &str); 5] = [
+    ("NetworkPolicy", NETWORKING),
+    ("NetworkPolicyList", NETWORKING),
+    ("Namespace", "v1"),
+    ("NamespaceList", "v1"),
+    ("List", "v1"),
+];
+
+const NETWORKING: &str = "networking.k8s.io/v1";
+
+/// Kinds of policies that others have. They deny, order or select in ways that `NetworkPolicy` does not.
+const FOREIGN: [&str; 10] = [
+    "AdminNetworkPolicy",
+    "BaselineAdminNetworkPolicy",
+    "CiliumClusterwideNetworkPolicy",
+    "CiliumNetworkPolicy",
+    "ClusterNetworkPolicy",
+    "GlobalNetworkPolicy",
+    "MultiNetworkPolicy",
+    "StagedGlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy",
+    "StagedNetworkPolicy",
+];
+
+/// What stands before messages about one of several documents.
+pub(super) fn scope(number: usize, node: &Node) -> String {
+    let text = |cursor: Option<Cursor<'_>>| match &cursor?.node.value {
+        Value::Scalar { text, .. } if text.len() <= 63 => Some(text.clone()),
+        _ => None,
+    };
+    let metadata = Cursor::root(node).peek("metadata");
+    let field = |name: &str| text(metadata.as_ref().and_then(|metadata| metadata.peek(name)));
+    match field("name") {
+        Some(name) => {
+            let namespace = field("namespace").unwrap_or_else(|| "default".to_owned());
+            format!("document {number} ({namespace}/{name}): ")
+        }
+        None => format!("document {number}: "),
+    }
+}
+
+/// Reads the objects of a document.
+pub(super) fn read(node: &Node, objects: &mut Objects, report: &mut Report) {
+    object(&Cursor::root(node), None, objects, report);
+}
+
+/// Reads an object. Items of a list of one kind need not say theirs.
+fn object(cursor: &Cursor<'_>, implied: Option<&'static str>, objects: &mut Objects, report: &mut Report) {
+    match kind(cursor, implied, report) {
+        Some("NetworkPolicy") => policy(cursor, objects, report),
+        Some("Namespace") => namespace(cursor, objects, report),
+        Some(list) => {
+            let implied = list.strip_suffix("List").filter(|kind| !kind.is_empty());
+            let known = ["apiVersion", "kind", "metadata", "items"];
+            let fields = Fields::plain(cursor, &known, report);
+            if let Some(items) = fields.need("items", report) {
+                let items = items.items(report);
+                if items.is_empty() {
+                    cursor.error(report, "the list is empty");
+                }
+                // Lists nest no deeper than YAML may.
+                for item in items {
+                    object(&item, implied.and_then(known_kind), objects, report);
+                }
+            }
+        }
+        None => {}
+    }
+}
+
+fn known_kind(kind: &str) -> Option<&'static str> {
+    KINDS.iter().map(|(known, _)| *known).find(|known| *known == kind)
+}
+
+/// The kind of an object, if it is one that is read, in its right version.
+fn kind(cursor: &Cursor<'_>, implied: Option<&'static str>, report: &mut Report) -> Option<&'static str> {
+    if !matches!(cursor.node.value, Value::Map(_)) {
+        let message = format!("an object is a mapping, not {}", cursor.node.kind());
+        cursor.error_help(report, message, "use kind: List, or `---` between objects");
+        return None;
+    }
+    let kind = match (cursor.peek("kind"), implied) {
+        (Some(kind), _) => {
+            let text = kind.text(report)?;
+            let known = known_kind(text);
+            if known.is_none() {
+                unknown(&kind, text, report);
+            }
+            known?
+        }
+        (None, Some(implied)) => implied,
+        (None, None) => {
+            if ["networks", "endpoints"].iter().any(|field| cursor.peek(field).is_some()) {
+                cursor.error_help(report, "this is a netfast.yaml, not a policy", "pass it with -f");
+            } else {
+                let message = cursor.message("`kind` is missing");
+                report.error_help(cursor.at(), message, "write kind: NetworkPolicy");
+            }
+            return None;
+        }
+    };
+    let (_, wanted) = KINDS.iter().find(|(known, _)| *known == kind)?;
+    match cursor.peek("apiVersion") {
+        Some(version) => {
+            let text = version.text(report)?;
+            (text == *wanted || wrong_version(&version, text, kind, wanted, report)).then_some(kind)
+        }
+        None if implied.is_some() => Some(kind),
+        None => {
+            let message = cursor.message("`apiVersion` is missing");
+            report.error_help(cursor.at(), message, format!("write apiVersion: {wanted}"));
+            Some(kind)
+        }
+    }
+}
+
+/// Complains about a version; whether the object can be read for further mistakes.
+fn wrong_version(version: &Cursor<'_>, text: &str, kind: &str, wanted: &str, report: &mut Report) -> bool {
+    if let Some((owner, _)) = text.split_once('/').filter(|(owner, _)| {
+        ["crd.projectcalico.org", "projectcalico.org", "crd.antrea.io", "policy.networking.k8s.io"]
+            .contains(owner)
+    }) {
+        let message = format!("{kind} of {owner} is not supported");
+        version.error_help(report, message, format!("only that of {wanted} is"));
+        return false;
+    }
+    let help = if kind == "NetworkPolicy" && text == "extensions/v1beta1" {
+        format!("only this line changes: write {wanted}")
+    } else {
+        format!("write {wanted}")
+    };
+    version.error_help(report, format!("{kind} has no version {}", show(text)), help);
+    true
+}
+
+fn unknown(kind: &Cursor<'_>, text: &str, report: &mut Report) {
+    let kinds = ["NetworkPolicy", "Namespace", "List"];
+    if FOREIGN.contains(&text) {
+        let help = format!("only NetworkPolicy of {NETWORKING} is");
+        kind.error_help(report, format!("{text} is not supported"), help);
+    } else if let Some(word) = suggest(text, &kinds) {
+        kind.error_help(report, format!("unknown kind {}", show(text)), format!("did you mean {word}?"));
+    } else {
+        let help = format!("only {} are; move it to another file", kinds.join(", "));
+        kind.error_help(report, format!("objects of kind {} are not read", show(text)), help);
+    }
+}
+
+fn policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let fields = Fields::open(cursor, &known, hints::document, report);
+    let meta = Meta::read(&fields, report);
+    let source = Source { file: report.file().to_owned(), line: cursor.at().line };
+    let spec = Spec::read(fields.get("spec").as_ref(), report);
+    if let Some(Meta { name, namespace, at, labels: _ }) = meta {
+        let Spec { selector, ingress, egress } = spec;
+        objects.add_policy(Policy { namespace, name, source, selector, ingress, egress }, at, report);
+    }
+}
+
+fn namespace(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let fields = Fields::open(cursor, &known, hints::document, report);
+    if let Some(meta) = Meta::read(&fields, report) {
+        objects.add_namespace(meta.name, meta.labels, meta.at, report);
+    }
+}

@@ -1,0 +1,88 @@
+//! Where a field belongs that stands in the wrong place.
+
+use crate::manifest::yaml::suggest;
+
+/// Beside `metadata` and `spec`.
+pub(super) fn document(field: &str) -> Option<&'static str> {
+    match field {
+        "name" | "namespace" | "labels" | "annotations" => Some("it belongs in metadata"),
+        "podSelector" | "policyTypes" | "ingress" | "egress" => Some("it belongs in spec"),
+        "networks" | "endpoints" | "policies" => Some("it belongs in netfast.yaml"),
+        _ => None,
+    }
+}
+
+/// In `metadata`.
+pub(super) fn metadata(field: &str) -> Option<&'static str> {
+    match field {
+        "spec" | "podSelector" | "policyTypes" | "ingress" | "egress" => {
+            Some("it belongs beside metadata; check the indentation")
+        }
+        _ => None,
+    }
+}
+
+/// In `spec`.
+pub(super) fn spec(field: &str) -> Option<&'static str> {
+    match field {
+        "from" => Some("it belongs in a rule: ingress: [{from: ...}]"),
+        "to" => Some("it belongs in a rule: egress: [{to: ...}]"),
+        "ports" => Some("it belongs in a rule, beside from or to"),
+        "matchLabels" | "matchExpressions" => Some("it belongs in podSelector"),
+        "name" | "namespace" | "labels" => Some("it belongs in metadata"),
+        "namespaceSelector" | "ipBlock" => Some("it belongs in a rule's list of peers"),
+        _ => None,
+    }
+}
+
+/// In a rule of `ingress`.
+pub(super) fn ingress(field: &str) -> Option<&'static str> {
+    match field {
+        "to" => Some("rules of ingress have from"),
+        "podSelector" | "namespaceSelector" | "ipBlock" => Some("it belongs in the list: from: [{...}]"),
+        "port" | "protocol" | "endPort" => Some("it belongs in the list: ports: [{...}]"),
+        _ => None,
+    }
+}
+
+/// In a rule of `egress`.
+pub(super) fn egress(field: &str) -> Option<&'static str> {
+    match field {
+        "from" => Some("rules of egress have to"),
+        "podSelector" | "namespaceSelector" | "ipBlock" => Some("it belongs in the list: to: [{...}]"),
+        _ => ingress(field),
+    }
+}
+
+/// In a peer.
+pub(super) fn peer(field: &str) -> Option<&'static str> {
+    match field {
+        "ports" => Some("it belongs in the rule, beside the list of peers"),
+        "port" | "protocol" | "endPort" => Some("it belongs in the rule's list: ports: [{...}]"),
+        "cidr" | "except" => Some("it belongs in ipBlock"),
+        "matchLabels" | "matchExpressions" => Some("it belongs in podSelector or namespaceSelector"),
+        "from" | "to" => Some("peers hold no peers; check the indentation"),
+        _ => None,
+    }
+}
+
+/// In a selector, where labels are what is written most.
+pub(super) fn selector(field: &str) -> Option<&'static str> {
+    if suggest(field, &["matchLabels", "matchExpressions"]).is_some() {
+        return None;
+    }
+    match field {
+        "podSelector" | "namespaceSelector" | "ipBlock" | "ports" | "from" | "to" | "ingress" | "egress"
+        | "policyTypes" => Some("it belongs beside the selector; check the indentation"),
+        _ => Some("labels belong in matchLabels"),
+    }
+}
+
+/// In a port.
+pub(super) fn port(field: &str) -> Option<&'static str> {
+    match field {
+        "from" | "to" => Some("it belongs in the rule, beside ports"),
+        "name" => Some("write the name at port"),
+        _ => None,
+    }
+}

@@ -1,0 +1,80 @@
+//! Peers: endpoints by selectors, or addresses by blocks.
+
+use ipnet::IpNet;
+
+use super::{hints, selector};
+use crate::manifest::text::{TextError, cidr};
+use crate::manifest::yaml::{Cursor, Fields, Report};
+use crate::model::Peer;
+
+/// Reads a peer; `None` where it is not one, which `report` then says.
+pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
+    let errors = report.errors();
+    let known = ["podSelector", "namespaceSelector", "ipBlock"];
+    let fields = Fields::open(cursor, &known, hints::peer, report);
+    let pods = fields.get("podSelector").map(|c| selector::read(&c, report));
+    let namespaces = fields.get("namespaceSelector").map(|c| selector::read(&c, report));
+    let block = fields.get("ipBlock");
+    if block.is_some() && (pods.is_some() || namespaces.is_some()) {
+        let at = block.as_ref().map_or(cursor.at(), |block| block.key_at);
+        let message = cursor.message("ipBlock and a selector in one peer");
+        report.error_help(at, message, "put a `-` before ipBlock");
+    }
+    if let Some(block) = block {
+        return ip_block(&block, report);
+    }
+    if pods.is_none() && namespaces.is_none() {
+        // What is wrong with it was said if it has unknown fields, or is no mapping.
+        if report.errors() == errors {
+            let help = "write podSelector: {} for every endpoint of this namespace, or leave the list out for everyone";
+            cursor.error_help(report, "an empty peer", help);
+        }
+        return None;
+    }
+    Some(Peer::Endpoints { namespaces, endpoints: pods.unwrap_or_default() })
+}
+
+fn ip_block(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
+    let fields = Fields::plain(cursor, &["cidr", "except"], report);
+    let outer = fields.need("cidr", report).and_then(|cursor| block(&cursor, report));
+    let mut except = Vec::new();
+    for item in fields.get("except").map(|c| c.items(report)).unwrap_or_default() {
+        let Some(hole) = block(&item, report) else { continue };
+        match outer.map_or(Ok(()), |outer| check_hole(hole, outer)) {
+            Ok(()) => except.push(hole),
+            Err(error) => item.complain(report, error),
+        }
+    }
+    Some(Peer::Block { cidr: outer?, except })
+}
+
+/// Reads a block. Old manifests have host bits set, so that is no error.
+fn block(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
+    let net = cursor.parse(report, cidr::parse)?;
+    let block = net.trunc();
+    if block != net {
+        let message = cursor.message(format!("{net} has bits set beyond its prefix and is read as {block}"));
+        let help = format!("was {}/{} meant?", net.addr(), net.max_prefix_len());
+        report.warning(cursor.at(), message, help);
+    }
+    Some(block)
+}
+
+/// A hole lies strictly inside of its block.
+fn check_hole(hole: IpNet, outer: IpNet) -> Result<(), TextError> {
+    let same_family = hole.addr().is_ipv4() == outer.addr().is_ipv4();
+    if !same_family {
+        let message = format!("{hole} is of another family than {outer}");
+        Err(TextError::with_help(message, "it has nothing to be taken from: drop it"))
+    } else if hole == outer {
+        let message = format!("{hole} is all of the block");
+        Err(TextError::with_help(message, "nothing is left: drop the peer"))
+    } else if hole.contains(&outer) {
+        Err(TextError::new(format!("{hole} is wider than its block {outer}")))
+    } else if !outer.contains(&hole) {
+        let message = format!("{hole} lies outside of its block {outer}");
+        Err(TextError::with_help(message, "it has nothing to be taken from: drop it"))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! What right files mean.
+
+use std::path::Path;
+
+use super::Objects;
+use crate::manifest::diagnostic::Severity;
+use crate::model::{Operator, Peer, Policy, PortRange, Ports, Protocol};
+
+fn read(text: &str) -> (Objects, Vec<String>) {
+    let mut objects = Objects::default();
+    let found = objects.read("p", text);
+    let errors: Vec<_> = found.iter().filter(|d| d.severity == Severity::Error).collect();
+    assert!(errors.is_empty(), "{text}\n{errors:?}");
+    (objects, found.iter().map(ToString::to_string).collect())
+}
+
+/// A policy with this `spec`, in flow style.
+fn policy(spec: &str) -> Policy {
+    let text = format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+    );
+    read(&text).0.policies.remove(0)
+}
+
+/// How many rules there are for each direction, `-` where it is not isolated.
+fn directions(policy: &Policy) -> String {
+    let count = |rules: &Option<Vec<_>>| rules.as_ref().map_or("-".to_owned(), |r| r.len().to_string());
+    format!("{} {}", count(&policy.ingress), count(&policy.egress))
+}
+
+#[test]
+fn policy_types_have_the_defaults_of_kubernetes() {
+    for (spec, wanted) in [
+        ("", "0 -"),
+        ("{}", "0 -"),
+        ("null", "0 -"),
+        ("{podSelector: {}}", "0 -"),
+        ("{policyTypes: [], ingress: [{}]}", "1 -"),
+        ("{policyTypes: null, egress: []}", "0 -"),
+        ("{egress: [{}]}", "0 1"),
+        ("{egress: [null]}", "0 1"),
+        ("{ingress: [{}], egress: [{}]}", "1 1"),
+        ("{policyTypes: [Egress]}", "- 0"),
+        ("{policyTypes: [Egress], egress: [{}]}", "- 1"),
+        ("{policyTypes: [Egress], ingress: [{}]}", "- 0"),
+        ("{policyTypes: [Ingress], egress: [{}]}", "0 -"),
+        ("{policyTypes: [Ingress, Ingress]}", "0 -"),
+        ("{policyTypes: [Ingress, Egress], ingress: null}", "0 0"),
+    ] {
+        assert_eq!(directions(&policy(spec)), wanted, "{spec}");
+    }
+}
+
+#[test]
+fn empty_lists_of_a_rule_mean_everyone_and_every_port() {
+    for rule in ["{}", "null", "{from: null, ports: null}", "{from: [], ports: []}"] {
+        let policy = policy(&format!("{{ingress: [{rule}]}}"));
+        let rule = &policy.ingress.as_ref().unwrap()[0];
+        assert_eq!((&rule.peers, &rule.ports), (&None, &None), "{rule:?}");
+        assert_eq!(rule.source.to_string(), "p:4");
+    }
+}
+
+#[test]
+fn peers_are_told_apart() {
+    let peers =
+        |list: &str| policy(&format!("{{ingress: [{{from: {list}}}]}}")).ingress.unwrap()[0].peers.clone();
+    let shape = |list: &str| -> Vec<String> {
+        let name = |peer: &Peer| match peer {
+            Peer::Endpoints { namespaces, endpoints } => format!(
+                "{} {}",
+                namespaces.as_ref().map_or("own".to_owned(), |s| s.requirements.len().to_string()),
+                endpoints.requirements.len()
+            ),
+            Peer::Block { cidr, except } => format!("{cidr} {except:?}"),
+        };
+        peers(list).unwrap().iter().map(name).collect()
+    };
+    assert_eq!(shape("[{podSelector: {}}]"), ["own 0"]);
+    assert_eq!(shape("[{namespaceSelector: {}}]"), ["0 0"]);
+    assert_eq!(shape("[{namespaceSelector: {}, podSelector: {matchLabels: {a: b}}}]"), ["0 1"]);
+    assert_eq!(shape("[{namespaceSelector: {}}, {podSelector: {matchLabels: {a: b}}}]"), ["0 0", "own 1"]);
+    assert_eq!(shape("[{namespaceSelector: null, podSelector: {}, ipBlock: null}]"), ["own 0"]);
+    assert_eq!(
+        shape("[{ipBlock: {cidr: 10.0.0.9/8, except: [10.1.0.0/16, 10.2.0.1/32]}}]"),
+        ["10.0.0.0/8 [10.1.0.0/16, 10.2.0.1/32]"]
+    );
+    assert_eq!(shape("[{ipBlock: {cidr: \"::/0\", except: null}}]"), ["::/0 []"]);
+}
+
+#[test]
+fn ports_have_the_defaults_of_kubernetes() {
+    let port = |entry: &str| {
+        let policy = policy(&format!("{{egress: [{{ports: [{entry}]}}]}}"));
+        policy.egress.unwrap()[0].ports.as_ref().unwrap()[0].clone()
+    };
+    for (entry, protocol, ports) in [
+        ("{}", Protocol::Tcp, Ports::Any),
+        ("null", Protocol::Tcp, Ports::Any),
+        ("{protocol: SCTP}", Protocol::Sctp, Ports::Any),
+        ("{port: 80}", Protocol::Tcp, Ports::Range(PortRange::single(80))),
+        ("{port: 80, protocol: null, endPort: null}", Protocol::Tcp, Ports::Range(PortRange::single(80))),
+        ("{port: 80, endPort: 80}", Protocol::Tcp, Ports::Range(PortRange::single(80))),
+        (
+            "{port: 1, endPort: 65535, protocol: UDP}",
+            Protocol::Udp,
+            Ports::Range(PortRange { first: 1, last: 65535 }),
+        ),
+        ("{port: dns, protocol: UDP}", Protocol::Udp, Ports::Named("dns".to_owned())),
+    ] {
+        let found = port(entry);
+        assert_eq!((found.protocol, found.ports), (protocol, ports), "{entry}");
+    }
+}
+
+#[test]
+fn selectors_keep_every_requirement() {
+    let policy = policy(
+        "{podSelector: {matchLabels: {app: web, tier: \"\"}, matchExpressions: [{key: a, operator: NotIn, values: [x, \
+         y, x]}, {key: b, operator: Exists, values: []}, {key: c, operator: DoesNotExist}]}}",
+    );
+    let found: Vec<_> = policy.selector.requirements.iter().map(|r| (r.key.as_str(), &r.operator)).collect();
+    let values = |list: &[&str]| list.iter().map(|v| (*v).to_owned()).collect();
+    assert_eq!(
+        found,
+        [
+            ("app", &Operator::In(values(&["web"]))),
+            ("tier", &Operator::In(values(&[""]))),
+            ("a", &Operator::NotIn(values(&["x", "y"]))),
+            ("b", &Operator::Exists),
+            ("c", &Operator::DoesNotExist),
+        ]
+    );
+}
+
+#[test]
+fn files_hold_several_objects() {
+    let item = |name: &str| {
+        format!("{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: {name}}}}}")
+    };
+    let text = format!(
+        "# policies\n---\n{}\n---\n---\napiVersion: v1\nkind: List\nmetadata: {{resourceVersion: \"\"}}\nitems:\n- {}\n- \
+         apiVersion: v1\n  kind: Namespace\n  metadata: {{name: shop, labels: {{team: a}}}}\n---\n{{apiVersion: \
+         networking.k8s.io/v1, kind: NetworkPolicyList, items: [{{metadata: {{name: c, namespace: shop}}}}, {}]}}\n",
+        item("a"),
+        item("b"),
+        item("d"),
+    );
+    let (objects, warnings) = read(&text);
+    let names: Vec<_> =
+        objects.policies.iter().map(|p| format!("{}/{}@{}", p.namespace, p.name, p.source)).collect();
+    assert_eq!(names, ["default/a@p:3", "default/b@p:10", "shop/c@p:15", "default/d@p:15"]);
+    assert_eq!(objects.namespaces[&"shop".parse().unwrap()].0["team"], "a");
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn traps_are_warned_of() {
+    let warnings = |spec: &str| {
+        let text = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+        );
+        read(&text).1
+    };
+    assert_eq!(
+        warnings("{egress: []}"),
+        ["p:4:8: spec.egress: without policyTypes this does not close egress (add policyTypes: [Egress])"]
+    );
+    assert_eq!(
+        warnings("{egress: [{}]}"),
+        [
+            "p:4:8: spec.egress: without policyTypes this closes ingress too (to leave ingress alone, add policyTypes: \
+             [Egress])"
+        ]
+    );
+    assert_eq!(
+        warnings("{policyTypes: [Ingress], egress: [{}]}"),
+        ["p:4:32: spec.egress: these rules do nothing (add Egress to policyTypes)"]
+    );
+    assert!(warnings("{policyTypes: [Egress], egress: [{}]}").is_empty());
+}
+
+#[test]
+fn what_comes_out_of_a_cluster_is_read() {
+    let (objects, warnings) = read(
+        "apiVersion: networking.k8s.io/v1\r\nkind: NetworkPolicy\r\nmetadata:\r\n  annotations:\r\n    \
+         kubectl.kubernetes.io/last-applied-configuration: |\r\n      {\"a\": \"{{ b }}\"}\r\n  creationTimestamp: \
+         \"2024-01-01T00:00:00Z\"\r\n  generation: 1\r\n  name: web\r\n  namespace: shop\r\n  resourceVersion: \
+         \"17\"\r\n  uid: 0d3c\r\nspec:\r\n  podSelector: {}\r\n  policyTypes:\r\n  - Ingress\r\nstatus: {}\r\n",
+    );
+    assert_eq!(objects.policies[0].namespace.as_str(), "shop");
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+/// The shared cases are not part of the repository; where they are, all their policies must be read.
+#[test]
+fn the_policies_of_the_shared_cases_are_read() {
+    let shared = std::env::var_os("NETFAST_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), Into::into);
+    let Ok(text) = std::fs::read_to_string(shared.join("policy-cases/recipes.json")) else { return };
+    let cases: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut count = 0;
+    for case in cases["cases"].as_array().unwrap() {
+        let mut objects = Objects::default();
+        for (index, policy) in case["policies"].as_array().unwrap().iter().enumerate() {
+            let found = objects.read(&format!("{}-{index}", case["id"]), policy.as_str().unwrap());
+            let errors: Vec<_> = found.iter().filter(|d| d.severity == Severity::Error).collect();
+            assert!(errors.is_empty(), "{policy}\n{errors:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 0);
+}

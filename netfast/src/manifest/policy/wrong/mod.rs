@@ -1,0 +1,71 @@
+//! Wrong files, and what is said about them: every row of the reference, word for word and place for place.
+
+mod shape;
+mod syntax;
+mod values;
+
+use super::Objects;
+use crate::manifest::diagnostic::Severity;
+
+/// A policy whose `spec` is in line 4.
+fn spec(rest: &str) -> String {
+    format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec:\n{rest}")
+}
+
+/// A policy with one ingress rule, whose peers begin in line 7.
+fn peers(rest: &str) -> String {
+    spec(&format!("  ingress:\n  - from:\n{rest}"))
+}
+
+/// A policy with one ingress rule, whose ports begin in line 7.
+fn ports(rest: &str) -> String {
+    spec(&format!("  ingress:\n  - ports:\n{rest}"))
+}
+
+/// A whole file.
+fn text(file: &str) -> String {
+    file.to_owned()
+}
+
+/// Reads each text as file `p` and compares all complaints.
+fn assert_complaints(rows: &[(String, &[&str])]) {
+    for (text, wanted) in rows {
+        let found: Vec<String> = Objects::default()
+            .read("p", text)
+            .iter()
+            .map(|d| if d.severity == Severity::Warning { format!("warning: {d}") } else { d.to_string() })
+            .collect();
+        assert_eq!(found, *wanted, "\n{text}");
+    }
+}
+
+#[test]
+fn all_complaints_come_at_once_and_in_order() {
+    let two = format!("{}---\n{}", spec("  ingres: []\n"), spec("  policyTypes: [x]\n").replace("p}", "q}"));
+    let file = format!("{two}---\nkind: Service\n---\n{}", spec("  podSelector: {}\n"));
+    assert_complaints(&[
+        (
+            peers(
+                "    - ipBlock: {cidr: 10.0.0.1}\n    - podSelecter: {}\n    ports:\n    - {port: 0, protocol: tcp}\n",
+            ),
+            &[
+                "p:7:23: spec.ingress[0].from[0].ipBlock.cidr: \"10.0.0.1\" has no prefix length (write 10.0.0.1/32 \
+                 for this address alone)",
+                "p:8:7: spec.ingress[0].from[1].podSelecter: unknown field (did you mean podSelector?)",
+                "p:10:14: spec.ingress[0].ports[0].port: there is no port 0 (for every port, leave port out)",
+                "p:10:27: spec.ingress[0].ports[0].protocol: unknown protocol \"tcp\" (write TCP)",
+            ],
+        ),
+        (
+            file,
+            &[
+                "p:5:3: document 1 (default/p): spec.ingres: unknown field (did you mean ingress?)",
+                "p:11:17: document 2 (default/q): spec.policyTypes[0]: unknown policy type \"x\" (use Ingress or Egress)",
+                "p:13:7: document 3: kind: objects of kind \"Service\" are not read (only NetworkPolicy, Namespace, \
+                 List are; move it to another file)",
+                "p:17:18: document 4 (default/p): policy default/p is there twice: here and on line 3 (give one of \
+                 them another name)",
+            ],
+        ),
+    ]);
+}

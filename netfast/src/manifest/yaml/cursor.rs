@@ -1,0 +1,207 @@
+//! A node, the path that leads to it, and reading it as what it should be.
+
+use super::node::{Entry, Node, Plain, Pos, Value};
+use super::report::{Report, show};
+use crate::manifest::text::TextError;
+
+/// A node and the path that leads to it, like `spec.ingress[0].from`.
+#[derive(Clone, Debug)]
+pub(in crate::manifest) struct Cursor<'a> {
+    pub(in crate::manifest) node: &'a Node,
+    pub(in crate::manifest) path: String,
+    /// Where its key stands; the node itself where it has none.
+    pub(in crate::manifest) key_at: Pos,
+}
+
+impl<'a> Cursor<'a> {
+    pub(in crate::manifest) fn root(node: &'a Node) -> Self {
+        Self { node, path: String::new(), key_at: node.at }
+    }
+
+    pub(in crate::manifest) fn at(&self) -> Pos {
+        self.node.at
+    }
+
+    /// The value of one key of this mapping.
+    pub(in crate::manifest) fn child(&self, entry: &'a Entry) -> Self {
+        Self { node: &entry.value, path: join(&self.path, &entry.key), key_at: entry.key_at }
+    }
+
+    /// The value of a field of this mapping, whatever else is in it.
+    pub(in crate::manifest) fn peek(&self, field: &str) -> Option<Self> {
+        let Value::Map(entries) = &self.node.value else { return None };
+        entries
+            .iter()
+            .find(|entry| entry.key == field && !entry.value.is_null())
+            .map(|entry| self.child(entry))
+    }
+
+    /// Complains about this node.
+    pub(in crate::manifest) fn error(&self, report: &mut Report, message: impl AsRef<str>) {
+        report.error(self.at(), self.message(message));
+    }
+
+    /// Complains about this node and says what to do.
+    pub(in crate::manifest) fn error_help(
+        &self,
+        report: &mut Report,
+        message: impl AsRef<str>,
+        help: impl Into<String>,
+    ) {
+        report.error_help(self.at(), self.message(message), help);
+    }
+
+    /// Complains about the text of this node.
+    pub(in crate::manifest) fn complain(&self, report: &mut Report, error: TextError) {
+        match error.help {
+            Some(help) => self.error_help(report, error.message, help),
+            None => self.error(report, error.message),
+        }
+    }
+
+    /// Reads a text in a form of its own.
+    pub(in crate::manifest) fn parse<T>(
+        &self,
+        report: &mut Report,
+        form: impl FnOnce(&str) -> Result<T, TextError>,
+    ) -> Option<T> {
+        let text = self.text(report)?;
+        form(text).map_err(|error| self.complain(report, error)).ok()
+    }
+
+    /// A message that begins with the path.
+    pub(in crate::manifest) fn message(&self, message: impl AsRef<str>) -> String {
+        let message = message.as_ref();
+        if self.path.is_empty() { message.to_owned() } else { format!("{}: {message}", self.path) }
+    }
+
+    /// The items of a list; none where there is nothing.
+    pub(in crate::manifest) fn items(&self, report: &mut Report) -> Vec<Self> {
+        match &self.node.value {
+            Value::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, node)| Cursor {
+                    node,
+                    path: format!("{}[{index}]", self.path),
+                    key_at: node.at,
+                })
+                .collect(),
+            _ if self.node.is_null() => Vec::new(),
+            Value::Map(entries) => {
+                let help = match entries.first() {
+                    Some(entry) => format!("put a `-` before {}", entry.key),
+                    None => "write []".to_owned(),
+                };
+                self.error_help(report, format!("`{}` is a list", self.field()), help);
+                Vec::new()
+            }
+            Value::Scalar { text, plain } => {
+                let message = format!("`{}` is a list", self.field());
+                let item = if *plain && text.len() < 60 { text.clone() } else { show(text) };
+                self.error_help(report, message, format!("write [{item}]"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The entries of a mapping; none where there is nothing.
+    pub(in crate::manifest) fn entries(&self, report: &mut Report) -> &'a [Entry] {
+        match &self.node.value {
+            Value::Map(entries) => entries,
+            _ if self.node.is_null() => &[],
+            _ => {
+                let what = match self.field() {
+                    field if self.path.ends_with(']') => format!("an item of `{field}`"),
+                    field => format!("`{field}`"),
+                };
+                self.error(report, format!("{what} is a mapping, not {}", self.node.kind()));
+                &[]
+            }
+        }
+    }
+
+    /// A text.
+    pub(in crate::manifest) fn text(&self, report: &mut Report) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Scalar { text, plain } => match if *plain { Plain::of(text) } else { Plain::Text } {
+                Plain::Text => return Some(text),
+                Plain::Null => self.error(report, format!("`{}` needs a text", self.field())),
+                Plain::Bool | Plain::Number => {
+                    let message = format!("{text} is {}, not a text", self.node.kind());
+                    self.error_help(report, message, format!("quote it: {}", show(text)));
+                }
+            },
+            // Unquoted braces are a mapping to YAML.
+            _ => self.error(report, format!("`{}` is a text, not {}", self.field(), self.node.kind())),
+        }
+        None
+    }
+
+    /// A text or an unquoted number, as it is written.
+    pub(in crate::manifest) fn text_or_number(&self, report: &mut Report) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Scalar { text, plain: true } if Plain::of(text) == Plain::Number => Some(text),
+            _ => self.text(report),
+        }
+    }
+
+    /// An unquoted whole number.
+    pub(in crate::manifest) fn integer(&self, report: &mut Report) -> Option<i64> {
+        let Value::Scalar { text, plain } = &self.node.value else {
+            self.error(report, format!("`{}` is a number, not {}", self.field(), self.node.kind()));
+            return None;
+        };
+        if !plain {
+            let message = format!("{} is a text, not a number", show(text));
+            self.error_help(report, message, "drop the quotes");
+            return None;
+        }
+        if !is_decimal(text) {
+            self.error(report, format!("{} is not a whole number", show(text)));
+            return None;
+        }
+        // Too many digits for an i64 are out of every range.
+        Some(text.parse().unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX }))
+    }
+
+    /// An unquoted `true` or `false`.
+    pub(in crate::manifest) fn boolean(&self, report: &mut Report) -> Option<bool> {
+        match &self.node.value {
+            Value::Scalar { text, plain: true } if text.eq_ignore_ascii_case("true") => return Some(true),
+            Value::Scalar { text, plain: true } if text.eq_ignore_ascii_case("false") => return Some(false),
+            Value::Scalar { text, plain: false } => {
+                self.error_help(report, format!("{} is a text", show(text)), "write true or false, unquoted");
+            }
+            _ => self.error(report, format!("`{}` is true or false", self.field())),
+        }
+        None
+    }
+
+    /// The last field of the path, without an index.
+    pub(in crate::manifest) fn field(&self) -> &str {
+        let last = self.path.rsplit('.').next().unwrap_or_default();
+        let last = last.split('[').next().unwrap_or_default();
+        if last.is_empty() { "file" } else { last }
+    }
+}
+
+/// Whether a scalar is written as a decimal whole number. Leading zeros are not: YAML 1.1 reads those as octal.
+pub(in crate::manifest) fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty()
+        && digits.chars().all(|c| c.is_ascii_digit())
+        && (digits.len() == 1 || !digits.starts_with('0'))
+}
+
+/// The path of a key under a path. Label keys hold dots and slashes.
+fn join(path: &str, key: &str) -> String {
+    let key = if key.chars().count() > 64 { key.chars().take(64).collect() } else { key.to_owned() };
+    if key.contains(['.', '/', '[', ' ']) {
+        format!("{path}[{key}]")
+    } else if path.is_empty() {
+        key
+    } else {
+        format!("{path}.{key}")
+    }
+}

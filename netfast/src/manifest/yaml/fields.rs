@@ -1,0 +1,69 @@
+//! A mapping whose keys are fields.
+
+use super::cursor::Cursor;
+use super::node::Pos;
+use super::report::{Report, show};
+use super::suggest::suggest;
+
+/// Says what to do with a field that is not known in its place; `None`: nothing special.
+pub(in crate::manifest) type Hint = fn(&str) -> Option<&'static str>;
+
+/// A mapping with known fields, its unknown ones complained about.
+pub(in crate::manifest) struct Fields<'a> {
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Fields<'a> {
+    /// Opens a mapping. Nothing at all is a mapping without fields.
+    pub(in crate::manifest) fn open(
+        cursor: &Cursor<'a>,
+        known: &[&'static str],
+        hint: Hint,
+        report: &mut Report,
+    ) -> Self {
+        for entry in cursor.entries(report) {
+            if known.contains(&entry.key.as_str()) {
+                continue;
+            }
+            let path = cursor.child(entry).path;
+            let path = if path.is_empty() { show(&entry.key) } else { path };
+            let help = match hint(&entry.key) {
+                Some(help) => help.to_owned(),
+                None => match suggest(&entry.key, known) {
+                    Some(word) => format!("did you mean {word}?"),
+                    None => format!("known here: {}", known.join(", ")),
+                },
+            };
+            report.error_help(entry.key_at, format!("{path}: unknown field"), help);
+        }
+        Self { cursor: cursor.clone() }
+    }
+
+    /// Opens a mapping where no field has a hint.
+    pub(in crate::manifest) fn plain(
+        cursor: &Cursor<'a>,
+        known: &[&'static str],
+        report: &mut Report,
+    ) -> Self {
+        Self::open(cursor, known, |_| None, report)
+    }
+
+    /// A field; `None` where it is absent or null, which mean the same.
+    pub(in crate::manifest) fn get(&self, name: &str) -> Option<Cursor<'a>> {
+        self.cursor.peek(name)
+    }
+
+    /// A field that must be there.
+    pub(in crate::manifest) fn need(&self, name: &str, report: &mut Report) -> Option<Cursor<'a>> {
+        let found = self.get(name);
+        if found.is_none() {
+            report.error(self.at(), self.cursor.message(format!("`{name}` is missing")));
+        }
+        found
+    }
+
+    /// Where the mapping begins.
+    pub(in crate::manifest) fn at(&self) -> Pos {
+        self.cursor.at()
+    }
+}

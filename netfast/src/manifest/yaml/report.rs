@@ -1,0 +1,137 @@
+//! Gathers the complaints about one file.
+
+use super::node::Pos;
+use crate::manifest::diagnostic::{Diagnostic, Severity};
+
+/// More errors, and more warnings, are not kept: nobody reads them, and a hostile file could hold millions.
+const MAX_KEPT: usize = 1000;
+
+/// Lines longer than this are not repeated in complaints.
+const MAX_EXCERPT: usize = 200;
+
+/// The complaints about one file so far.
+pub(in crate::manifest) struct Report {
+    file: String,
+    text: String,
+    scope: String,
+    errors: usize,
+    warnings: usize,
+    found: Vec<Diagnostic>,
+}
+
+impl Report {
+    pub(in crate::manifest) fn new(file: &str, text: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            scope: String::new(),
+            errors: 0,
+            warnings: 0,
+            found: Vec::new(),
+        }
+    }
+
+    pub(in crate::manifest) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Says which part of the file is being read; it stands before every message from here on.
+    pub(in crate::manifest) fn set_scope(&mut self, scope: String) {
+        self.scope = scope;
+    }
+
+    /// The text of a line, from 1.
+    pub(super) fn line(&self, line: u32) -> Option<&str> {
+        let index = usize::try_from(line).ok()?.checked_sub(1)?;
+        self.text.lines().nth(index)
+    }
+
+    pub(in crate::manifest) fn errors(&self) -> usize {
+        self.errors
+    }
+
+    pub(in crate::manifest) fn error(&mut self, at: Pos, message: impl AsRef<str>) {
+        self.add(Severity::Error, at, message.as_ref(), None);
+    }
+
+    pub(in crate::manifest) fn error_help(
+        &mut self,
+        at: Pos,
+        message: impl AsRef<str>,
+        help: impl Into<String>,
+    ) {
+        self.add(Severity::Error, at, message.as_ref(), Some(help.into()));
+    }
+
+    pub(in crate::manifest) fn warning(
+        &mut self,
+        at: Pos,
+        message: impl AsRef<str>,
+        help: impl Into<Option<String>>,
+    ) {
+        self.add(Severity::Warning, at, message.as_ref(), help.into());
+    }
+
+    fn add(&mut self, severity: Severity, at: Pos, message: &str, help: Option<String>) {
+        let count = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count <= MAX_KEPT {
+            self.found.push(Diagnostic {
+                file: self.file.clone(),
+                line: at.line,
+                column: at.column,
+                message: format!("{}{message}", self.scope),
+                help,
+                severity,
+                excerpt: None,
+            });
+        }
+    }
+
+    /// All complaints, by line.
+    pub(in crate::manifest) fn finish(mut self) -> Vec<Diagnostic> {
+        if self.found.is_empty() {
+            return self.found;
+        }
+        let lines: Vec<&str> = self.text.lines().collect();
+        let mut templates = std::collections::BTreeSet::new();
+        self.found.retain_mut(|diagnostic| {
+            let line = usize::try_from(diagnostic.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
+            let Some(line) = line else { return true };
+            diagnostic.excerpt = (line.len() <= MAX_EXCERPT).then(|| (*line).to_owned());
+            // Whatever else is wrong in a line of a template, rendering it comes first.
+            if diagnostic.severity == Severity::Error && line.contains("{{") {
+                diagnostic.message = String::from("a template: render it first");
+                diagnostic.help = None;
+                diagnostic.column = column_of_template(line);
+                return templates.insert(diagnostic.line);
+            }
+            true
+        });
+        self.found.sort_by_key(|d| (d.line, d.column));
+        if self.errors > MAX_KEPT {
+            let message = format!("{} errors, of which {MAX_KEPT} are shown", self.errors);
+            self.found.push(Diagnostic::of_file(&self.file, message, None));
+        }
+        self.found
+    }
+}
+
+fn column_of_template(line: &str) -> u32 {
+    let before = line.find("{{").map_or(0, |at| line[..at].chars().count());
+    u32::try_from(before + 1).unwrap_or(u32::MAX)
+}
+
+/// A value from a file, short enough for a message.
+pub(in crate::manifest) fn show(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().count() <= LONGEST {
+        format!("{text:?}")
+    } else {
+        let start: String = text.chars().take(LONGEST).collect();
+        format!("{start:?}...")
+    }
+}

@@ -1,0 +1,130 @@
+//! Endpoints: their network, addresses and namespaces.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Problem, Subject, network};
+use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
+
+pub(super) fn check(world: &World) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for endpoint in world.endpoints.values() {
+        let subject = Subject::Endpoint(endpoint.id.clone());
+        names(endpoint, &subject, &mut problems);
+        if let Some(mac) = endpoint.mac {
+            problems.extend(mac_problem(mac).map(|message| Problem::new(&subject, "mac", message)));
+        }
+        match world.networks.get(&endpoint.network) {
+            Some(network) => inside(endpoint, network, &subject, &mut problems),
+            None => problems.push(unknown_network(endpoint, world, &subject)),
+        }
+    }
+    twice(world, &mut problems);
+    problems
+}
+
+/// An endpoint's name becomes its host name, and both become file names.
+fn names(endpoint: &Endpoint, subject: &Subject, problems: &mut Vec<Problem>) {
+    for (field, name) in [("name", &endpoint.id.name), ("namespace", &endpoint.id.namespace)] {
+        let name = name.as_str();
+        if name.contains('.') || name.len() > 63 {
+            let message = format!("{name:?} is not a host name: no dots, at most 63 characters");
+            problems.push(Problem::new(subject, field, message));
+        }
+    }
+}
+
+fn unknown_network(endpoint: &Endpoint, world: &World, subject: &Subject) -> Problem {
+    let known: Vec<&str> = world.networks.keys().map(Name::as_str).collect();
+    let known =
+        if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
+    Problem::new(subject, "network", format!("there is no network {}", endpoint.network)).help(known)
+}
+
+/// What an endpoint must be in its network.
+fn inside(endpoint: &Endpoint, network: &Network, subject: &Subject, problems: &mut Vec<Problem>) {
+    if let Some(message) = endpoint.mtu.and_then(|mtu| network::mtu(mtu, network)) {
+        problems.push(Problem::new(subject, "mtu", message));
+    }
+    for (field, ip) in addresses(endpoint) {
+        if let Some(message) = address_problem(ip, network) {
+            problems.push(Problem::new(subject, field, message));
+        }
+    }
+}
+
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, IpAddr)> {
+    let v4 = endpoint.ip.map(|ip| ("ip", IpAddr::V4(ip)));
+    let v6 = endpoint.ip6.map(|ip| ("ip6", IpAddr::V6(ip)));
+    v4.into_iter().chain(v6)
+}
+
+fn address_problem(ip: IpAddr, network: &Network) -> Option<String> {
+    if network.may_assign(ip) {
+        return None;
+    }
+    let name = &network.name;
+    let (net, gateway, broadcast) = match ip {
+        IpAddr::V4(_) => {
+            let net = network.subnet.map(ipnet::IpNet::V4);
+            (net, network.gateway().map(IpAddr::V4), network.subnet.map(|net| IpAddr::V4(net.broadcast())))
+        }
+        IpAddr::V6(_) => (network.subnet6.map(ipnet::IpNet::V6), network.gateway6().map(IpAddr::V6), None),
+    };
+    Some(match net {
+        None => format!("network {name} has no subnet of this family"),
+        Some(net) if !net.contains(&ip) => format!("{ip} is not in {net} of network {name}"),
+        Some(_) if Some(ip) == gateway => format!("{ip} is the gateway of network {name}"),
+        Some(_) if Some(ip) == broadcast => format!("{ip} is the broadcast address of network {name}"),
+        Some(_) => format!("{ip} is the first address of network {name}, which means the network itself"),
+    })
+}
+
+fn mac_problem(mac: [u8; 6]) -> Option<&'static str> {
+    if mac == [0; 6] {
+        Some("all zeros are no address")
+    } else if mac[0] & 1 == 1 {
+        Some("a multicast address; the first byte must be even")
+    } else {
+        None
+    }
+}
+
+/// What only one endpoint may have.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Unique<'a> {
+    Ip(IpAddr),
+    Mac([u8; 6]),
+    Namespace(&'a std::path::Path),
+    Process(u32),
+}
+
+fn twice(world: &World, problems: &mut Vec<Problem>) {
+    let mut owners: BTreeMap<Unique<'_>, &EndpointId> = BTreeMap::new();
+    for endpoint in world.endpoints.values() {
+        let subject = Subject::Endpoint(endpoint.id.clone());
+        let mut claims: Vec<_> = addresses(endpoint).map(|(field, ip)| (field, Unique::Ip(ip))).collect();
+        claims.extend(endpoint.mac.map(|mac| ("mac", Unique::Mac(mac))));
+        match &endpoint.attachment {
+            Attachment::Create => {}
+            Attachment::Path(path) => claims.push(("netns", Unique::Namespace(path))),
+            Attachment::Pid(pid) => claims.push(("pid", Unique::Process(*pid))),
+        }
+        for (field, claim) in claims {
+            if let Some(owner) = owners.get(&claim) {
+                let problem = match claim {
+                    Unique::Ip(_) | Unique::Mac(_) => {
+                        Problem::new(&subject, field, format!("endpoint {owner} has the same"))
+                    }
+                    Unique::Namespace(_) | Unique::Process(_) => {
+                        let message = format!("endpoint {owner} is there already, and both would be eth0");
+                        Problem::new(&subject, field, message)
+                    }
+                };
+                problems.push(problem);
+            } else {
+                owners.insert(claim, &endpoint.id);
+            }
+        }
+    }
+}

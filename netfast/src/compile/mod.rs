@@ -1,3 +1,4 @@
 //! Pure: from the model to the rows the maps must hold.
 
 pub mod policy;
+pub mod rows;

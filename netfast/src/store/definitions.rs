@@ -1,8 +1,9 @@
 //! What an instance was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{LockedStore, Result, Store, StoreError, atomic};
@@ -21,6 +22,9 @@ pub struct Definitions {
     /// Where each endpoint comes from, which decides what may remove it.
     #[serde(with = "as_list")]
     pub origins: BTreeMap<EndpointId, Origin>,
+    /// Sources whose packets are dropped at the uplinks.
+    #[serde(default)]
+    pub deny: BTreeSet<IpNet>,
     /// The manifest the instance was set up with.
     #[serde(default)]
     pub manifest: Option<PathBuf>,

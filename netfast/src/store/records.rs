@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::paths::hash;
 use super::{LockedStore, Result, Store, atomic};
-use crate::model::{EndpointId, Name};
+use crate::model::{EndpointId, Name, Publish};
 
 const ADVICE: &str = "remove it, and `netfast up` sets the endpoint or network up anew";
 
@@ -38,17 +39,25 @@ pub struct EndpointRecord {
     pub host_ifindex: Option<u32>,
     /// Name of its container veth.
     pub container_ifname: String,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
     /// Its network namespace.
     pub netns: PathBuf,
     /// netfast made the namespace and removes it.
     pub owns_netns: bool,
+    /// Device and inode number of the namespace, once it is known: a path may come to mean another one.
+    pub netns_inode: Option<(u64, u64)>,
+    /// Ports of the host that lead to it, all of them with a number.
+    pub publish: Vec<Publish>,
     /// The process that runs inside.
     pub command: Option<CommandRecord>,
 }
 
 /// A process, told from a later one of the same number by its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRecord {
+    /// What was run.
+    pub argv: Vec<String>,
     /// Its number.
     pub pid: u32,
     /// Field 22 of `/proc/PID/stat`: clock ticks after boot.
@@ -62,6 +71,12 @@ pub struct NetworkRecord {
     pub name: Name,
     /// Its number in the maps.
     pub id: u32,
+    /// IPv4 subnet.
+    pub subnet: Option<Ipv4Net>,
+    /// IPv6 subnet.
+    pub subnet6: Option<Ipv6Net>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
     /// Name of its bridge.
     pub bridge: String,
     /// MAC address of its bridge.

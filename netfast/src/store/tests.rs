@@ -41,7 +41,10 @@ fn endpoint(namespace: &str, endpoint: &str) -> EndpointRecord {
         container_ifname: "eth0".to_owned(),
         netns: "/run/netns/x".into(),
         owns_netns: true,
-        command: Some(CommandRecord { pid: 1, start_time: 2 }),
+        mtu: 1500,
+        netns_inode: Some((4, 4026532000)),
+        publish: Vec::new(),
+        command: Some(CommandRecord { argv: vec!["sleep".to_owned()], pid: 1, start_time: 2 }),
     }
 }
 
@@ -91,7 +94,10 @@ fn everything_is_read_as_written_and_removed() {
     assert_eq!(store.definitions().unwrap(), definitions);
 
     let network =
-        NetworkRecord { name: name("net"), id: 1, bridge: "nfb1".to_owned(), mac: [2; 6], ifindex: Some(3) };
+        NetworkRecord { name: name("net"), id: 1, subnet: None,
+        subnet6: None,
+        mtu: 1500,
+        bridge: "nfb1".to_owned(), mac: [2; 6], ifindex: Some(3) };
     locked.save_network(&network).unwrap();
     assert_eq!(store.network(&network.name).unwrap().as_ref(), Some(&network));
     assert_eq!(store.networks().unwrap().into_values().collect::<Vec<_>>(), [network]);

@@ -68,7 +68,7 @@ impl Netlink {
 
 /// The subject of an error.
 fn object(port: u32, mac: [u8; 6]) -> String {
-    format!("{} at the port with index {port}", Mac(mac))
+    format!("{} at the port with index {port}", Mac::new(mac))
 }
 
 fn entry(port: u32, mac: [u8; 6]) -> NeighbourMessage {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use aya::maps::{MapData, MapError};
 use aya::programs::{Program, ProgramError, SchedClassifier, TcAttachType};
@@ -181,6 +182,7 @@ fn load_into(pins: &Pins, sizes: &Sizes) -> Result<()> {
 fn load_program(ebpf: &mut Ebpf, name: &'static str, pin: &Path) -> Result<()> {
     let wrong = || KernelError::BadObject { what: format!("{name} is a program of an unexpected type") };
     let program = ebpf.program_mut(name).ok_or_else(wrong)?;
+    let start = Instant::now();
     let loaded = match program {
         Program::SchedClassifier(p) => p.load(),
         Program::Xdp(p) => p.load(),
@@ -188,6 +190,9 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str, pin: &Path) -> Result<()> {
         _ => return Err(wrong()),
     };
     loaded.map_err(|e| refused(name, e))?;
+    // What the verifier walked through is what loading costs.
+    let instructions = program.info().ok().and_then(|info| info.verified_instruction_count());
+    tracing::debug!(program = name, took = ?start.elapsed(), instructions, "loaded a program");
     program.pin(pin).map_err(|e| match e {
         aya::pin::PinError::SyscallError(e) => KernelError::file("pin a program at", pin, e.io_error),
         other => KernelError::file("pin a program at", pin, io::Error::other(other)),

@@ -1,5 +1,6 @@
 //! What is wrong with a file, and where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -90,9 +91,25 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+impl Diagnostics {
+    /// How many there are, like `3 errors in 2 files`.
+    pub fn summary(&self) -> String {
+        let files: BTreeSet<&str> = self.0.iter().map(|d| d.file.as_str()).collect();
+        let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+        format!("{} in {}", count(self.0.len(), "error"), count(files.len(), "file"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_summary_counts_files_once() {
+        let of = |file: &str| Diagnostic::of_file(file, "bad", None);
+        assert_eq!(Diagnostics(vec![of("a")]).summary(), "1 error in 1 file");
+        assert_eq!(Diagnostics(vec![of("a"), of("b"), of("a")]).summary(), "3 errors in 2 files");
+    }
 
     #[test]
     fn a_caret_stands_under_the_column() {

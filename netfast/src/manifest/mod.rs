@@ -18,3 +18,6 @@ pub use self::text::label::parse_label;
 pub use self::text::mac::parse_mac;
 pub use self::text::port::parse_port;
 pub use self::text::{TextError, cidr, name, port, publish, words};
+
+#[cfg(test)]
+mod fuzz;

@@ -32,12 +32,12 @@ pub const DEFAULT_MTU: u16 = 1500;
 impl Network {
     /// The gateway's IPv4 address: the first of the subnet.
     pub fn gateway(&self) -> Option<Ipv4Addr> {
-        self.subnet.map(|net| Ipv4Addr::from(u32::from(net.network()) + 1))
+        self.subnet.map(|net| Ipv4Addr::from(u32::from(net.network()).wrapping_add(1)))
     }
 
     /// The gateway's IPv6 address: the first of the subnet after the anycast address.
     pub fn gateway6(&self) -> Option<Ipv6Addr> {
-        self.subnet6.map(|net| Ipv6Addr::from(u128::from(net.network()) + 1))
+        self.subnet6.map(|net| Ipv6Addr::from(u128::from(net.network()).wrapping_add(1)))
     }
 
     /// Whether `addr` may be an endpoint's: inside the subnet and neither its first nor its last (broadcast)

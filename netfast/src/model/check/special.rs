@@ -6,11 +6,12 @@ use ipnet::IpNet;
 
 /// What is special about a block that shares an address with one that is not for networks.
 pub(super) fn special(net: IpNet) -> Option<&'static str> {
-    const V4: [(Ipv4Addr, u8, &str); 4] = [
+    const V4: [(Ipv4Addr, u8, &str); 5] = [
         (Ipv4Addr::UNSPECIFIED, 8, "\"this host\""),
         (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),
         (Ipv4Addr::new(169, 254, 0, 0), 16, "link-local"),
         (Ipv4Addr::new(224, 0, 0, 0), 4, "multicast"),
+        (Ipv4Addr::BROADCAST, 32, "broadcast"),
     ];
     const V6: [(Ipv6Addr, u8, &str); 4] = [
         (Ipv6Addr::UNSPECIFIED, 127, "loopback"),
@@ -40,6 +41,7 @@ mod tests {
             ("::/0", Some("loopback")),
             ("fe80::/64", Some("link-local")),
             ("ff02::/64", Some("multicast")),
+            ("255.255.255.255/32", Some("broadcast")),
             ("10.0.0.0/8", None),
             ("fd77::/64", None),
         ] {

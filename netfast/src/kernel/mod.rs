@@ -8,6 +8,7 @@ mod bpffs;
 mod cgroup;
 mod error;
 mod filter;
+mod grace;
 mod link;
 mod load;
 mod maps;
@@ -21,10 +22,14 @@ mod test_run;
 mod testing;
 mod xdp;
 
+/// What may be a key or a row of a map: plain words without padding.
+pub use aya::Pod as Row;
+
 pub use self::attach::{Attached, Hook, Kind, Mode};
 pub use self::bpffs::Bpffs;
 pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
+pub use self::grace::grace_period;
 pub use self::load::{Datapath, has_tcx};
 pub use self::maps::Maps;
 pub use self::sizes::Sizes;

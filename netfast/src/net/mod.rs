@@ -38,6 +38,6 @@ pub use self::link::{Link, PortFlags};
 pub use self::neighbour::Neighbour;
 pub use self::netlink::Netlink;
 pub use self::netns::Netns;
-pub use self::process::{alive, stop};
+pub use self::process::{alive, marked, stop};
 pub use self::spawn::{Process, spawn_inside};
 pub use self::veth::{VethPair, VethSpec};

@@ -27,6 +27,27 @@ pub struct Process {
     pub start_time: u64,
 }
 
+/// The variable that tells whose command a process is.
+pub(super) const MARK_VARIABLE: &str = "NETFAST_COMMAND";
+
+/// The commands that were started with this mark and still run.
+pub fn marked(mark: &str) -> Vec<Process> {
+    let wanted = format!("{MARK_VARIABLE}={mark}");
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        // Unreadable: it has ended, or is somebody else's.
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    })
+    .filter_map(|pid| {
+        // Its own children inherit the mark; the command is the leader of their group.
+        let stat = stat(pid).ok().filter(|stat| !stat.dead && stat.group.unsigned_abs() == pid)?;
+        Some(Process { pid, start_time: stat.start_time })
+    })
+    .collect()
+}
+
 /// Whether the process started at `start_time` still runs. A zombie does not.
 pub fn alive(pid: u32, start_time: u64) -> bool {
     stat(pid).is_ok_and(|stat| stat.start_time == start_time && !stat.dead)

@@ -15,10 +15,13 @@ use super::enter::{Entrance, default_action};
 use super::process::stat;
 
 pub use super::process::Process;
+use super::process::MARK_VARIABLE;
 
 /// Starts a command inside an endpoint: in its network namespace, with its own `/etc/hosts` and `/etc/resolv.conf`,
 /// in a session of its own, without input, its output appended to `log_file`, in the control group `cgroup` if one is
 /// given (a directory). It goes on when netfast ends; [`super::stop`] ends it.
+///
+/// `mark` is put into its environment, for [`super::process::marked`] to find it though its pid was not written down.
 ///
 /// # Errors
 /// [`Error::is_not_found`] also when the command is not found.
@@ -29,6 +32,7 @@ pub fn spawn_inside(
     argv: &[String],
     log_file: &Path,
     cgroup: Option<&Path>,
+    mark: &str,
 ) -> Result<Process, Error> {
     let Some((program, arguments)) = argv.split_first() else {
         return Err(Error::system("start", "an empty command", io::Error::from(io::ErrorKind::InvalidInput)));
@@ -45,7 +49,7 @@ pub fn spawn_inside(
     let cgroup = cgroup.map(open_cgroup).transpose()?;
 
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(log).stderr(log_again);
+    command.args(arguments).env(MARK_VARIABLE, mark).stdin(Stdio::null()).stdout(log).stderr(log_again);
     let in_child = move || {
         setsid()?;
         if let Some(procs) = &cgroup {

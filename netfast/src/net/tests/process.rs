@@ -39,7 +39,7 @@ impl Endpoint {
     fn spawn(&self, script: &str) -> Started {
         let argv = ["sh", "-c", script].map(str::to_owned);
         let (hosts, resolv, log) = (self.file("hosts"), self.file("resolv"), self.file("log"));
-        Started(spawn_inside(&self.mounted.path(), &hosts, &resolv, &argv, &log, None).unwrap())
+        Started(spawn_inside(&self.mounted.path(), &hosts, &resolv, &argv, &log, None, "test").unwrap())
     }
 
     fn log(&self) -> String {
@@ -144,7 +144,7 @@ fn a_command_enters_its_control_group_and_tells_what_is_missing() {
     let start = |program: &str| {
         let (hosts, resolv, log) = (endpoint.file("hosts"), endpoint.file("resolv"), endpoint.file("log"));
         let argv = [program.to_owned()];
-        spawn_inside(&endpoint.mounted.path(), &hosts, &resolv, &argv, &log, Some(group.path()))
+        spawn_inside(&endpoint.mounted.path(), &hosts, &resolv, &argv, &log, Some(group.path()), "test")
     };
     drop(Started(start("true").unwrap()));
     assert_eq!(fs::read_to_string(group.path().join("cgroup.procs")).unwrap(), "0");

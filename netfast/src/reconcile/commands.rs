@@ -1,0 +1,79 @@
+//! Commands that run inside endpoints.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::assign::Records;
+use super::files;
+use super::host::Host;
+use crate::model::World;
+use crate::net;
+use crate::store::{CommandRecord, EndpointRecord, fault};
+
+/// How long a command has to end before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Starts the commands that should run and do not, and stops those that should not. A command that has ended by itself
+/// is left so, until its endpoint is made anew or it is asked to be another.
+///
+/// # Errors
+/// When one cannot be started or stopped.
+pub fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Result<()> {
+    let run_dir = host.run_dir();
+    for (id, record) in &mut records.endpoints {
+        let wanted = world.endpoints.get(id).and_then(|endpoint| endpoint.command.as_ref());
+        if record.command.as_ref().is_some_and(|c| c.pid != 0 && Some(&c.argv) == wanted)
+            || (record.command.is_none() && wanted.is_none())
+        {
+            continue;
+        }
+        stop(run_dir, record)?;
+        record.command = wanted.map(|argv| CommandRecord { argv: argv.clone(), pid: 0, start_time: 0 });
+        // Before it is started: a crash in between leaves a process that its mark betrays.
+        host.store.save_endpoint(record)?;
+        let Some(argv) = wanted else { continue };
+        fault::point("start a command");
+        let process = net::spawn_inside(
+            &record.netns,
+            &files::hosts_file(run_dir, &record.network),
+            &files::resolv_file(run_dir),
+            argv,
+            &files::log_file(run_dir, id),
+            host.store.paths().cgroup.as_deref(),
+            &mark(run_dir, record),
+        )
+        .with_context(|| format!("endpoint {id}: start its command"))?;
+        record.command =
+            Some(CommandRecord { argv: argv.clone(), pid: process.pid, start_time: process.start_time });
+        fault::point("record a command");
+        host.store.save_endpoint(record)?;
+    }
+    Ok(())
+}
+
+/// Stops an endpoint's command, if it has one and it runs.
+///
+/// # Errors
+/// When it survives.
+pub fn stop(run_dir: &Path, record: &EndpointRecord) -> Result<()> {
+    let Some(command) = &record.command else {
+        return Ok(());
+    };
+    fault::point("stop a command");
+    let failed = || format!("endpoint {}: stop its command", record.id);
+    if command.pid != 0 {
+        net::stop(command.pid, command.start_time, GRACE).with_context(failed)?;
+        return Ok(());
+    }
+    for process in net::marked(&mark(run_dir, record)) {
+        net::stop(process.pid, process.start_time, GRACE).with_context(failed)?;
+    }
+    Ok(())
+}
+
+/// What tells this endpoint's command from every other process.
+fn mark(run_dir: &Path, record: &EndpointRecord) -> String {
+    format!("{}:{}:{}", run_dir.display(), record.id, record.incarnation)
+}

@@ -1,0 +1,71 @@
+//! What the host has: which devices lead outside, and which addresses are its own.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+
+use super::assign::Records;
+use crate::compile::rows::Uplink;
+use crate::net::{Address, Link, Netlink, Scope};
+
+/// The host's side of the world.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Devices that lead outside, by index.
+    pub uplinks: Vec<Uplink>,
+    /// The host's addresses, those of the instance's bridges not among them.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Devices that could not be covered, with the reason.
+    pub uncovered: Vec<(String, &'static str)>,
+}
+
+/// Looks at the host. `named`: the uplinks that were asked for; `None` means every addressed device.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn look(netlink: &Netlink, records: &Records, named: Option<&BTreeSet<String>>) -> Result<Facts> {
+    let links = netlink.links().context("list the host's devices")?;
+    let addresses = netlink.addresses().context("list the host's addresses")?;
+    Ok(facts(&links, &addresses, records, named))
+}
+
+fn facts(
+    links: &[Link],
+    addresses: &[Address],
+    records: &Records,
+    named: Option<&BTreeSet<String>>,
+) -> Facts {
+    let ours: BTreeSet<&str> = records
+        .networks
+        .values()
+        .map(|record| record.bridge.as_str())
+        .chain(records.endpoints.values().map(|record| record.host_ifname.as_str()))
+        .collect();
+    let mut facts = Facts::default();
+    for link in links.iter().filter(|link| !ours.contains(link.name.as_str())) {
+        let own: Vec<&Address> = addresses.iter().filter(|address| address.ifindex == link.index).collect();
+        facts.addresses.extend(own.iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()));
+        if link.loopback || own.is_empty() || named.is_some_and(|named| !named.contains(&link.name)) {
+            continue;
+        }
+        if !link.is_ethernet() {
+            facts.uncovered.push((link.name.clone(), "it has no Ethernet header"));
+            continue;
+        }
+        let best = |is_family: fn(&IpAddr) -> bool| {
+            own.iter()
+                .filter(|address| is_family(&address.ip) && address.scope == Scope::Global)
+                .map(|address| address.ip)
+                .next()
+        };
+        facts.uplinks.push(Uplink {
+            ifindex: link.index,
+            name: link.name.clone(),
+            ip: best(IpAddr::is_ipv4).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None }),
+            ip6: best(IpAddr::is_ipv6).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
+        });
+    }
+    facts.uplinks.sort();
+    facts
+}

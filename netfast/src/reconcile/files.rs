@@ -1,0 +1,106 @@
+//! The files endpoints see in place of the host's: `/etc/hosts` and `/etc/resolv.conf`; and the logs of their commands.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::assign::Records;
+use super::topology::addresses;
+use crate::model::{EndpointId, Name};
+use crate::net::hosts::{HostsEntry, hosts_text, rewrite_in_place};
+use crate::net::resolver;
+
+/// The `/etc/hosts` of a network's endpoints.
+pub fn hosts_file(run_dir: &Path, network: &Name) -> PathBuf {
+    run_dir.join("hosts").join(network.as_str())
+}
+
+/// The `/etc/resolv.conf` of all endpoints.
+pub fn resolv_file(run_dir: &Path) -> PathBuf {
+    run_dir.join("resolv.conf")
+}
+
+/// What an endpoint's command has printed.
+pub fn log_file(run_dir: &Path, id: &EndpointId) -> PathBuf {
+    run_dir.join("log").join(format!("{}+{}", id.namespace, id.name))
+}
+
+/// Writes them all. They are rewritten in place: who has one mounted sees the change.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn write(run_dir: &Path, records: &Records) -> Result<()> {
+    for name in ["hosts", "log"] {
+        make_directory(&run_dir.join(name))?;
+    }
+    for network in records.networks.keys() {
+        let members = records.endpoints.values().filter(|record| record.network == *network);
+        let entries: Vec<_> = members
+            .map(|record| {
+                let EndpointId { namespace, name } = &record.id;
+                // A bare name is the endpoint's of the default namespace, if there are several.
+                let mut names = vec![format!("{name}.{namespace}")];
+                let is_only = records
+                    .endpoints
+                    .values()
+                    .filter(|other| other.network == *network && other.id.name == *name)
+                    .count()
+                    == 1;
+                if is_only || namespace.as_str() == "default" {
+                    names.insert(0, name.to_string());
+                }
+                HostsEntry { names, addresses: addresses(record).collect() }
+            })
+            .collect();
+        let path = hosts_file(run_dir, network);
+        rewrite_in_place(&path, &hosts_text(&entries))
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    let path = resolv_file(run_dir);
+    resolver::write_resolv_conf(&path).with_context(|| format!("write {}", path.display()))
+}
+
+/// Removes a network's file.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_network(run_dir: &Path, network: &Name) -> Result<()> {
+    let path = hosts_file(run_dir, network);
+    ignore_absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()))
+}
+
+/// Removes what an endpoint's command has printed.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_log(run_dir: &Path, id: &EndpointId) -> Result<()> {
+    let path = log_file(run_dir, id);
+    ignore_absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()))
+}
+
+/// Removes everything.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn remove_all(run_dir: &Path) -> Result<()> {
+    let resolv = resolv_file(run_dir);
+    ignore_absent(fs::remove_file(&resolv)).with_context(|| format!("remove {}", resolv.display()))?;
+    for directory in ["hosts", "log"].map(|name| run_dir.join(name)) {
+        ignore_absent(fs::remove_dir_all(&directory))
+            .with_context(|| format!("remove {}", directory.display()))?;
+    }
+    Ok(())
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))
+}
+
+fn ignore_absent(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,33 @@
+//! The host a command runs on: its namespace, its netlink socket, its programs, its records.
+
+use std::path::{Path, PathBuf};
+
+use crate::kernel::{Datapath, Mode};
+use crate::net::{Netlink, Netns};
+use crate::store::LockedStore;
+
+/// What every step needs. Whoever has one holds the instance's lock.
+pub struct Host<'a> {
+    /// The state files.
+    pub store: &'a LockedStore,
+    /// The instance's namespace, which is the command's own.
+    pub netns: &'a Netns,
+    /// A socket in it.
+    pub netlink: &'a Netlink,
+    /// The programs and maps.
+    pub datapath: Datapath,
+    /// How programs are attached.
+    pub mode: Mode,
+}
+
+impl Host<'_> {
+    /// Where what a reboot voids is kept.
+    pub fn run_dir(&self) -> &Path {
+        &self.store.paths().run_dir
+    }
+}
+
+/// Where the namespaces are kept that netfast makes.
+pub fn netns_dir(run_dir: &Path) -> PathBuf {
+    run_dir.join("netns")
+}

@@ -1,0 +1,219 @@
+//! An instance as the faces see it: opened, changed as a whole or not at all, taken down.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use super::host::{Host, netns_dir};
+use super::{commands, converge, files, show, topology};
+use crate::kernel::{Bpffs, Datapath, Mode, Sizes};
+use crate::model::check;
+use crate::net::{Netlink, Netns};
+use crate::store::{
+    self, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Store,
+};
+
+pub use super::view::InstanceView;
+
+/// Which instance, and how it attaches its programs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where things are.
+    pub paths: PathsOptions,
+    /// How programs are attached.
+    pub attach: Mode,
+}
+
+/// An instance whose lock is held.
+pub struct Instance {
+    store: LockedStore,
+    netns: Netns,
+    netns_id: NetnsId,
+    definitions: Definitions,
+    mode: Mode,
+}
+
+/// Where a command inside an endpoint runs.
+#[derive(Clone, Debug)]
+pub struct ExecContext {
+    /// Its network namespace.
+    pub netns: PathBuf,
+    /// Its `/etc/hosts`.
+    pub hosts: PathBuf,
+    /// Its `/etc/resolv.conf`.
+    pub resolv: PathBuf,
+}
+
+impl Instance {
+    /// Takes the instance's lock and sees that it is this namespace's.
+    ///
+    /// # Errors
+    /// When another command holds the lock for too long, a state file is damaged, or the instance belongs to another
+    /// network namespace.
+    pub fn open(options: &Options) -> Result<Self> {
+        let store = Store::new(Paths::resolve(options.paths.clone())?).lock(LOCK_TIMEOUT)?;
+        let netns = Netns::current()?;
+        let netns_id = identity(&netns)?;
+        let definitions = store.definitions()?;
+        let mut instance = Self { store, netns, netns_id, definitions, mode: options.attach };
+        instance.settle()?;
+        Ok(instance)
+    }
+
+    /// What the instance was asked for.
+    pub fn definitions(&self) -> &Definitions {
+        &self.definitions
+    }
+
+    /// Changes what the instance is asked for, and makes it so; or leaves everything as it was.
+    ///
+    /// # Errors
+    /// When `edit` says so, the outcome would contradict itself, or the kernel refuses.
+    pub fn change<T>(&mut self, edit: impl FnOnce(&mut Definitions) -> Result<T>) -> Result<T> {
+        let mut definitions = self.definitions.clone();
+        let answer = edit(&mut definitions)?;
+        let problems = check::check(&definitions.world);
+        if !problems.is_empty() {
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            bail!("{}", lines.join("\n"));
+        }
+        let was_up = self.store.exists();
+        if let Err(error) = self.converge(&definitions) {
+            let undone = if was_up { self.converge(&self.definitions.clone()) } else { self.clear() };
+            return Err(match undone {
+                Ok(()) => error,
+                Err(second) => {
+                    error.context(format!("and going back to what was before failed too: {second:#}"))
+                }
+            });
+        }
+        self.store.save_definitions(&definitions)?;
+        self.definitions = definitions;
+        Ok(answer)
+    }
+
+    /// Removes everything. Returns what there was, one line each.
+    ///
+    /// # Errors
+    /// When something cannot be removed; everything else is removed nevertheless.
+    pub fn down(mut self) -> Result<Vec<String>> {
+        let networks = self.store.networks()?.into_keys().map(|name| format!("network {name}"));
+        let endpoints = self.store.endpoints()?.into_keys().map(|id| format!("endpoint {id}"));
+        let removed = networks.chain(endpoints).collect();
+        self.clear()?;
+        self.store.remove_all()?;
+        Ok(removed)
+    }
+
+    /// What the instance looks like, without taking the lock.
+    ///
+    /// # Errors
+    /// When a state file or the kernel cannot be read.
+    pub fn view(options: &Options) -> Result<InstanceView> {
+        show::view(&Store::new(Paths::resolve(options.paths.clone())?))
+    }
+
+    /// Where a command inside an endpoint runs. Reads state files only.
+    ///
+    /// # Errors
+    /// When there is no such endpoint.
+    pub fn exec_context(options: &Options, endpoint: &str) -> Result<ExecContext> {
+        let store = Store::new(Paths::resolve(options.paths.clone())?);
+        let definitions = store.definitions()?;
+        let id = &definitions.world.find_endpoint(endpoint)?.id;
+        let record = store.endpoint(id)?.with_context(|| format!("endpoint {id} is not up"))?;
+        let run_dir = &store.paths().run_dir;
+        Ok(ExecContext {
+            netns: record.netns,
+            hosts: files::hosts_file(run_dir, &record.network),
+            resolv: files::resolv_file(run_dir),
+        })
+    }
+
+    /// Voids what an earlier boot or a dead namespace left; refuses what belongs to a living one.
+    fn settle(&mut self) -> Result<()> {
+        let Some(instance) = self.store.instance()? else {
+            return Ok(());
+        };
+        if !instance.is_of_this_boot()? {
+            self.store.remove_run_files()?;
+            return Ok(());
+        }
+        if instance.netns.cookie == self.netns_id.cookie {
+            return Ok(());
+        }
+        if netns_exists(&instance.netns) {
+            bail!(
+                "the instance in {} belongs to another network namespace, net:[{}] (run netfast there, or give another --state-dir and --bpffs)",
+                self.store.paths().state_dir.display(),
+                instance.netns.ino
+            );
+        }
+        tracing::warn!("the network namespace of this instance is gone: removing what it left");
+        self.clear()
+    }
+
+    fn converge(&mut self, definitions: &Definitions) -> Result<()> {
+        let mut instance = match self.store.instance()? {
+            Some(instance) => instance,
+            None => store::Instance::new(self.netns_id)?,
+        };
+        // First of all: from here on, `down` knows that there is something.
+        self.store.save_instance(&instance)?;
+        let bpffs = Bpffs::ensure(&self.store.paths().bpffs)?;
+        let mut host = Host {
+            store: &self.store,
+            netns: &self.netns,
+            netlink: &Netlink::open(&self.netns)?,
+            datapath: Datapath::open_or_load(&bpffs, &Sizes::default())?,
+            mode: self.mode,
+        };
+        converge::converge(&mut host, &mut instance, definitions)
+    }
+
+    /// Removes everything but the definitions: goes on after a failure, and returns the first one.
+    fn clear(&mut self) -> Result<()> {
+        let run_dir = self.store.paths().run_dir.clone();
+        let is_own = self.store.instance()?.is_none_or(|i| i.netns.cookie == self.netns_id.cookie);
+        let netlink = if is_own { Some(Netlink::open(&self.netns)?) } else { None };
+        let endpoints = self.store.endpoints()?;
+        let mut result = Ok(());
+        for record in endpoints.values() {
+            result = result.and(commands::stop(&run_dir, record));
+            if let Some(netlink) = &netlink {
+                result = result.and(topology::remove_device(netlink, record));
+            }
+            result = result.and(topology::remove_namespace(record));
+        }
+        for record in self.store.networks()?.values() {
+            if let Some(netlink) = &netlink {
+                result = result.and(topology::remove_bridge(netlink, record));
+            }
+        }
+        let bpffs = Bpffs::at(&self.store.paths().bpffs);
+        result = result.and(Datapath::remove(&bpffs).map_err(Into::into));
+        result = result.and(bpffs.release().map_err(Into::into));
+        result = result.and(topology::remove_directory(&netns_dir(&run_dir)));
+        result = result.and(files::remove_all(&run_dir));
+        // Last, and only if all is gone: the records are what a second try goes by.
+        result.and_then(|()| Ok(self.store.remove_run_files()?))
+    }
+}
+
+fn identity(netns: &Netns) -> Result<NetnsId> {
+    let (dev, ino) = netns.inode()?;
+    Ok(NetnsId { cookie: netns.cookie()?, dev, ino })
+}
+
+/// Whether a network namespace still exists: a process is in it, or a file keeps it.
+fn netns_exists(id: &NetnsId) -> bool {
+    let wanted = format!("net:[{}]", id.ino);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    if mounts.lines().any(|line| line.contains(&wanted)) {
+        return true;
+    }
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| std::fs::read_link(entry.path().join("ns/net")).ok())
+        .any(|link| link.as_os_str() == wanted.as_str())
+}

@@ -1,0 +1,295 @@
+//! Reads an instance for those who look at it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use netfast_common::counter::{self, Count, Path as CounterPath};
+use netfast_common::reason::DropReason;
+use netfast_common::rows::ENDPOINT_READY;
+
+use super::assign::Records;
+use super::converge::assigned;
+use super::view::{
+    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, NamedPortView,
+    NetworkView, PortView, ProgramView, UplinkView,
+};
+use crate::compile::policy::{self, Isolation, PolicyRef, Tables};
+use crate::kernel::{Bpffs, Datapath, Hook, XdpMode, default_cgroup};
+use crate::model::{Endpoint, Network, Publish, World};
+use crate::net::{Link, Netlink, Netns, alive};
+use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
+
+/// Everything there is to see.
+///
+/// # Errors
+/// When a state file or the kernel cannot be read.
+pub fn view(store: &Store) -> Result<InstanceView> {
+    let definitions = store.definitions()?;
+    let records = Records { networks: store.networks()?, endpoints: store.endpoints()? };
+    let datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;
+    let links = Netlink::open(&Netns::current()?)?.links()?;
+    let numbers = store.numbers()?.unwrap_or_default();
+    let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
+    let shown = Shown { definitions: &definitions, records: &records, tables: &tables, links: &links };
+    let mut view = InstanceView {
+        up: store.instance()?.is_some() && datapath.is_some(),
+        state_dir: store.paths().state_dir.clone(),
+        run_dir: store.paths().run_dir.clone(),
+        bpffs: store.paths().bpffs.clone(),
+        networks: shown.networks(),
+        endpoints: shown.endpoints(),
+        ports: shown.ports(),
+        uplinks: Vec::new(),
+        programs: Vec::new(),
+        links: Vec::new(),
+        deny: definitions.deny.iter().map(ToString::to_string).collect(),
+        policies: definitions.world.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect(),
+        generation: 0,
+        counters: CounterView::default(),
+    };
+    if let Some(datapath) = &datapath {
+        view.generation = datapath.maps.config.get(0)?.generation;
+        view.uplinks = uplinks(datapath, &links, !definitions.deny.is_empty())?;
+        view.programs = programs(datapath)?;
+        view.links = attached(datapath, &links, store)?;
+        view.counters = counters(&datapath.maps.counters.all()?);
+        mark_endpoints(datapath, &records, &mut view.endpoints)?;
+    }
+    Ok(view)
+}
+
+/// What the tables of definitions and records are made from.
+struct Shown<'a> {
+    definitions: &'a Definitions,
+    records: &'a Records,
+    tables: &'a Tables,
+    links: &'a [Link],
+}
+
+impl Shown<'_> {
+    fn world(&self) -> &World {
+        &self.definitions.world
+    }
+
+    fn networks(&self) -> Vec<NetworkView> {
+        let count = |network: &Network| {
+            self.records.endpoints.values().filter(|record| record.network == network.name).count()
+        };
+        let view = |(network, record): (&Network, &NetworkRecord)| NetworkView {
+            name: network.name.to_string(),
+            bridge: record.bridge.clone(),
+            subnet: network.subnet.map(|net| net.to_string()),
+            subnet6: network.subnet6.map(|net| net.to_string()),
+            gateway: network.gateway(),
+            gateway6: network.gateway6(),
+            internal: network.internal,
+            routed: network.routed,
+            mtu: network.mtu,
+            endpoints: count(network),
+        };
+        let networks = self.world().networks.values();
+        networks.filter_map(|n| Some((n, self.records.networks.get(&n.name)?))).map(view).collect()
+    }
+
+    fn endpoints(&self) -> Vec<EndpointView> {
+        let endpoints = self.world().endpoints.values();
+        endpoints
+            .filter_map(|endpoint| Some(self.endpoint(endpoint, self.records.endpoints.get(&endpoint.id)?)))
+            .collect()
+    }
+
+    fn endpoint(&self, endpoint: &Endpoint, record: &EndpointRecord) -> EndpointView {
+        let link = self.links.iter().find(|link| link.name == record.host_ifname);
+        let isolation = self.tables.isolating.get(&endpoint.id);
+        EndpointView {
+            name: endpoint.id.name.to_string(),
+            namespace: endpoint.id.namespace.to_string(),
+            labels: endpoint.labels.clone(),
+            network: endpoint.network.to_string(),
+            ip: record.ip,
+            ip6: record.ip6,
+            mac: netfast_common::addr::Mac::new(record.mac).to_string(),
+            mtu: record.mtu,
+            netns: record.netns.clone(),
+            host_ifname: record.host_ifname.clone(),
+            host_ifindex: link.map(|link| link.index),
+            ports: endpoint
+                .ports
+                .iter()
+                .map(|port| NamedPortView {
+                    name: port.name.clone(),
+                    port: port.port,
+                    protocol: port.protocol.name(),
+                })
+                .collect(),
+            publish: record.publish.iter().map(publish_text).collect(),
+            pid: record
+                .command
+                .as_ref()
+                .filter(|command| alive(command.pid, command.start_time))
+                .map(|command| command.pid),
+            isolation: isolation.map(isolation_view).unwrap_or_default(),
+            ready: false,
+            drops: BTreeMap::new(),
+        }
+    }
+
+    fn ports(&self) -> Vec<PortView> {
+        let records = self.records.endpoints.values();
+        let mut ports: Vec<_> = records
+            .flat_map(|record| record.publish.iter().map(move |publish| (record, publish)))
+            .filter_map(|(record, publish)| Some((publish.host?, record, publish)))
+            .collect();
+        ports.sort_by_key(|(host, _, publish)| (*host, publish.protocol));
+        ports
+            .into_iter()
+            .map(|(host, record, publish)| PortView {
+                host_ip: publish.host_ip,
+                host: host.to_string(),
+                protocol: publish.protocol.name(),
+                endpoint: record.id.to_string(),
+                container: publish.container.to_string(),
+            })
+            .collect()
+    }
+}
+
+/// As `docker run -p` writes it.
+fn publish_text(publish: &Publish) -> String {
+    let Publish { host_ip, host, container, protocol, .. } = publish;
+    let host = host.map(|host| format!("{host}:")).unwrap_or_default();
+    let ip = match host_ip {
+        None => String::new(),
+        Some(ip) if ip.is_ipv6() => format!("[{ip}]:"),
+        Some(ip) => format!("{ip}:"),
+    };
+    format!("{ip}{host}{container}/{protocol}")
+}
+
+fn isolation_view(isolation: &Isolation) -> IsolationView {
+    let direction = |policies: &[PolicyRef]| DirectionView {
+        isolated: !policies.is_empty(),
+        policies: policies.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name)).collect(),
+    };
+    IsolationView { ingress: direction(&isolation.ingress), egress: direction(&isolation.egress) }
+}
+
+/// Adds what the kernel knows of the endpoints.
+fn mark_endpoints(datapath: &Datapath, records: &Records, views: &mut [EndpointView]) -> Result<()> {
+    let attached = datapath.attached()?;
+    let drops = datapath.maps.endpoint_drops.to_map()?;
+    let incarnations: BTreeMap<_, _> = records
+        .endpoints
+        .values()
+        .map(|r| ((r.id.namespace.to_string(), r.id.name.to_string()), r.incarnation))
+        .collect();
+    for view in views {
+        let Some(incarnation) = incarnations.get(&(view.namespace.clone(), view.name.clone())) else {
+            continue;
+        };
+        if let Some(ifindex) = view.host_ifindex {
+            let row = datapath.maps.endpoints.get(&ifindex)?;
+            let hooks = [Hook::EndpointIngress, Hook::EndpointEgress];
+            view.ready = row.is_some_and(|row| row.flags & ENDPOINT_READY != 0)
+                && hooks
+                    .iter()
+                    .all(|hook| attached.iter().any(|a| a.hook == *hook && a.ifindex == ifindex && a.alive));
+        }
+        for (key, count) in drops.iter().filter(|(key, _)| key.incarnation == *incarnation) {
+            let reason = u8::try_from(key.reason).ok().and_then(DropReason::from_code);
+            if let Some(reason) = reason {
+                view.drops.insert(reason.name().to_owned(), count.packets);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn device(links: &[Link], ifindex: u32) -> String {
+    let link = links.iter().find(|link| link.index == ifindex);
+    link.map_or_else(|| format!("#{ifindex}"), |link| link.name.clone())
+}
+
+fn uplinks(datapath: &Datapath, links: &[Link], is_denying: bool) -> Result<Vec<UplinkView>> {
+    let deny = datapath.deny_attached()?;
+    let rows = datapath.maps.uplinks.to_map()?;
+    let views = rows.into_iter().map(|(ifindex, row)| {
+        let mode = deny.iter().find(|attached| attached.ifindex == ifindex).map(|a| xdp_hook(a.mode));
+        let ip = |addr: netfast_common::addr::Addr| {
+            Some(std::net::IpAddr::from(addr)).filter(|ip| !ip.is_unspecified())
+        };
+        UplinkView {
+            device: device(links, ifindex),
+            ifindex,
+            ip: ip(row.ip4).and_then(|ip| if let std::net::IpAddr::V4(ip) = ip { Some(ip) } else { None }),
+            ip6: ip(row.ip6).and_then(|ip| if let std::net::IpAddr::V6(ip) = ip { Some(ip) } else { None }),
+            deny: if is_denying { Some(mode.unwrap_or("tcx")) } else { None },
+        }
+    });
+    Ok(views.collect())
+}
+
+fn xdp_hook(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Driver => "xdp-native",
+        XdpMode::Generic => "xdp-generic",
+    }
+}
+
+fn programs(datapath: &Datapath) -> Result<Vec<ProgramView>> {
+    let programs = datapath.programs()?;
+    Ok(programs
+        .into_iter()
+        .map(|program| ProgramView { name: program.name.to_owned(), id: program.id, kind: program.kind })
+        .collect())
+}
+
+fn attached(datapath: &Datapath, links: &[Link], store: &Store) -> Result<Vec<LinkView>> {
+    let mut views: Vec<_> = datapath
+        .attached()?
+        .into_iter()
+        .map(|attached| LinkView {
+            program: attached.hook.program().to_owned(),
+            hook: attached.kind.name(),
+            direction: Some(if attached.hook == Hook::EndpointEgress { "egress" } else { "ingress" }),
+            target: device(links, attached.ifindex),
+            alive: attached.alive,
+        })
+        .collect();
+    views.extend(datapath.deny_attached()?.into_iter().map(|attached| LinkView {
+        program: "deny_xdp".to_owned(),
+        hook: xdp_hook(attached.mode),
+        direction: Some("ingress"),
+        target: device(links, attached.ifindex),
+        alive: attached.alive,
+    }));
+    if datapath.sockets_attached()?.is_some() {
+        let cgroup = store.paths().cgroup.clone().or_else(|| default_cgroup().ok()).unwrap_or_default();
+        let sockets = datapath.programs()?.into_iter().filter(|program| program.kind == "cgroup_sock_addr");
+        views.extend(sockets.map(|program| LinkView {
+            program: program.name.to_owned(),
+            hook: "cgroup",
+            direction: None,
+            target: cgroup.display().to_string(),
+            alive: true,
+        }));
+    }
+    Ok(views)
+}
+
+fn counters(counts: &[Count]) -> CounterView {
+    let count = |index: u32| {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        counts.get(index).map_or_else(CountView::default, |c| CountView { packets: c.packets, bytes: c.bytes })
+    };
+    CounterView {
+        paths: CounterPath::ALL
+            .iter()
+            .map(|path| (path.name().to_owned(), count(counter::path_index(*path))))
+            .collect(),
+        drops: DropReason::ALL
+            .iter()
+            .map(|reason| (reason.name().to_owned(), count(counter::drop_index(*reason))))
+            .collect(),
+    }
+}

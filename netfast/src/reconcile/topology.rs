@@ -1,0 +1,295 @@
+//! Bridges, namespaces and veth pairs: makes them, takes them down, and sees which are whole.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+
+use super::assign::Records;
+use super::host::Host;
+use super::{commands, files};
+use super::plan::Intact;
+use crate::kernel::Hook;
+use crate::model::{Network, World};
+use crate::net::{self, BridgeSpec, Netlink, Netns, VethSpec, configure_container};
+use crate::store::{EndpointRecord, NetworkRecord, fault};
+
+/// What of the records is whole in the kernel.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn intact(host: &Host<'_>, records: &Records) -> Result<Intact> {
+    let links = host.netlink.links()?;
+    let has = |name: &str, ifindex: Option<u32>, kind: &str| {
+        links.iter().any(|link| {
+            link.name == name && Some(link.index) == ifindex && link.kind.as_deref() == Some(kind)
+        })
+    };
+    let networks = records.networks.values();
+    let endpoints = records.endpoints.values();
+    Ok(Intact {
+        networks: networks
+            .filter(|record| has(&record.bridge, record.ifindex, "bridge"))
+            .map(|record| record.name.clone())
+            .collect(),
+        endpoints: endpoints
+            .filter(|record| has(&record.host_ifname, record.host_ifindex, "veth"))
+            .filter(|record| {
+                record.netns_inode.is_some()
+                    && Netns::open(&record.netns).and_then(|ns| ns.inode()).ok() == record.netns_inode
+            })
+            .map(|record| record.id.clone())
+            .collect(),
+    })
+}
+
+/// Sees that the namespaces endpoints are to live in exist, before anything is changed.
+///
+/// # Errors
+/// When one does not, or is the host's own.
+pub fn check_namespaces(host: &Host<'_>, records: &Records) -> Result<()> {
+    let own = host.netns.inode()?;
+    for record in records.endpoints.values().filter(|record| !record.owns_netns) {
+        let netns = Netns::open(&record.netns)
+            .with_context(|| format!("endpoint {}: open its network namespace", record.id))?;
+        if netns.inode()? == own {
+            bail!(
+                "endpoint {}: {} is the network namespace netfast runs in (an endpoint needs one of its own)",
+                record.id,
+                record.netns.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Makes a network's bridge. The record is written first, so that a crash leaves nothing unknown.
+///
+/// # Errors
+/// When a device of that name exists, or the kernel refuses.
+pub fn create_network(host: &Host<'_>, network: &Network, record: &mut NetworkRecord) -> Result<()> {
+    record.ifindex = None;
+    host.store.save_network(record)?;
+    let gateways = prefixes(network, network.gateway(), network.gateway6())?;
+    fault::point("create a bridge");
+    let ifindex = host
+        .netlink
+        .create_bridge(&BridgeSpec {
+            name: record.bridge.clone(),
+            mac: record.mac,
+            mtu: record.mtu.into(),
+            addresses: gateways,
+            alias: format!("netfast network {}", record.name),
+        })
+        .with_context(|| format!("network {}: create its bridge", record.name))?;
+    record.ifindex = Some(ifindex);
+    fault::point("record a bridge");
+    host.store.save_network(record)?;
+    Ok(())
+}
+
+/// Makes an endpoint's namespace (unless it has one) and veth pair, and attaches the programs. The host's end stays
+/// down: nothing passes until [`activate`].
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn create_endpoint(
+    host: &Host<'_>,
+    network: &Network,
+    bridge: &NetworkRecord,
+    record: &mut EndpointRecord,
+) -> Result<()> {
+    let failed = |what: &str| format!("endpoint {}: {what}", record.id);
+    record.host_ifindex = None;
+    record.netns_inode = None;
+    record.command = None;
+    host.store.save_endpoint(record)?;
+    fault::point("create a namespace");
+    let netns = if record.owns_netns { Netns::create(&record.netns) } else { Netns::open(&record.netns) }
+        .with_context(|| failed("its network namespace"))?;
+    record.netns_inode = Some(netns.inode()?);
+    let bridge_ifindex = bridge.ifindex.with_context(|| failed("its network has no bridge"))?;
+    fault::point("create a veth pair");
+    let pair = host
+        .netlink
+        .create_veth(&VethSpec {
+            host_name: &record.host_ifname,
+            host_mac: None,
+            bridge: bridge_ifindex,
+            alias: &format!("netfast endpoint {}", record.id),
+            container_netns: &netns,
+            container_name: &record.container_ifname,
+            container_mac: record.mac,
+            mtu: record.mtu.into(),
+        })
+        .with_context(|| failed("create its veth pair"))?;
+    for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
+        fault::point("attach a program");
+        host.datapath
+            .attach(hook, &record.host_ifname, host.mode)
+            .with_context(|| failed("attach its programs"))?;
+    }
+    fault::point("write static neighbours");
+    host.netlink.add_fdb(pair.host, record.mac).with_context(|| failed("write its forwarding entry"))?;
+    for ip in addresses(record) {
+        host.netlink
+            .add_neighbour(bridge_ifindex, ip, record.mac)
+            .with_context(|| failed("write its neighbour entry"))?;
+    }
+    let own = prefixes(network, record.ip, record.ip6)?;
+    let gateways = [network.gateway().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)];
+    fault::point("configure a container");
+    configure_container(&netns, pair.container, &own, gateways, !network.internal)
+        .with_context(|| failed("configure its device"))?;
+    record.host_ifindex = Some(pair.host);
+    fault::point("record an endpoint");
+    host.store.save_endpoint(record)?;
+    Ok(())
+}
+
+/// Lets packets through to an endpoint.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn activate(host: &Host<'_>, record: &EndpointRecord) -> Result<()> {
+    let Some(ifindex) = record.host_ifindex else {
+        return Ok(());
+    };
+    for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
+        host.datapath.attach(hook, &record.host_ifname, host.mode)?;
+    }
+    fault::point("set a device up");
+    host.netlink.set_up(ifindex).with_context(|| format!("endpoint {}: set its device up", record.id))
+}
+
+/// Takes an endpoint down, whatever is left of it, and forgets it.
+///
+/// # Errors
+/// When something of it cannot be removed.
+pub fn remove_endpoint(host: &Host<'_>, records: &Records, record: &EndpointRecord) -> Result<()> {
+    let failed = |what: &str| format!("endpoint {}: {what}", record.id);
+    commands::stop(host.run_dir(), record)?;
+    remove_device(host.netlink, record)?;
+    if let Some(ifindex) = record.host_ifindex {
+        for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
+            fault::point("detach a program");
+            host.datapath.detach(hook, ifindex).with_context(|| failed("detach its programs"))?;
+        }
+    }
+    if let Some(bridge) = records.networks.get(&record.network).and_then(|network| network.ifindex) {
+        for ip in addresses(record) {
+            fault::point("remove a neighbour");
+            // With the bridge, its neighbours are gone too.
+            if let Err(e) = host.netlink.delete_neighbour(bridge, ip)
+                && !e.is_not_found()
+            {
+                return Err(e).with_context(|| failed("remove its neighbour entry"));
+            }
+        }
+    }
+    remove_namespace(record)?;
+    files::remove_log(host.run_dir(), &record.id)?;
+    host.store.remove_endpoint(&record.id)?;
+    Ok(())
+}
+
+/// Removes an endpoint's veth pair, if it is there.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_device(netlink: &Netlink, record: &EndpointRecord) -> Result<()> {
+    let failed = |what: &str| format!("endpoint {}: {what} its veth pair", record.id);
+    fault::point("remove a veth pair");
+    // By name: a record written before the device was made does not know its index.
+    match netlink.link(&record.host_ifname) {
+        Ok(link) => netlink.delete_link(link.index).map(drop).with_context(|| failed("remove")),
+        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) => Err(e).with_context(|| failed("find")),
+    }
+}
+
+/// Removes the namespace netfast made for an endpoint.
+///
+/// # Errors
+/// When it cannot be unmounted.
+pub fn remove_namespace(record: &EndpointRecord) -> Result<()> {
+    if record.owns_netns {
+        fault::point("remove a namespace");
+        Netns::remove(&record.netns)
+            .with_context(|| format!("endpoint {}: remove its network namespace", record.id))?;
+    }
+    Ok(())
+}
+
+/// Takes a network's bridge down and forgets it.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_network(host: &Host<'_>, record: &NetworkRecord) -> Result<()> {
+    remove_bridge(host.netlink, record)?;
+    files::remove_network(host.run_dir(), &record.name)?;
+    host.store.remove_network(&record.name)?;
+    Ok(())
+}
+
+/// Removes a network's bridge, if it is there.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_bridge(netlink: &Netlink, record: &NetworkRecord) -> Result<()> {
+    let failed = |what: &str| format!("network {}: {what} its bridge", record.name);
+    fault::point("remove a bridge");
+    match netlink.link(&record.bridge) {
+        // A device of that name that was there before netfast made any refused the network; it is not ours.
+        Ok(link) if is_ours(&link, record) => {
+            netlink.delete_link(link.index).map(drop).with_context(|| failed("remove"))
+        }
+        Ok(_) => Ok(()),
+        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) => Err(e).with_context(|| failed("find")),
+    }
+}
+
+/// A bridge made but not finished has no alias yet, but the MAC address of the record.
+fn is_ours(link: &net::Link, record: &NetworkRecord) -> bool {
+    link.kind.as_deref() == Some("bridge") && link.mac == Some(record.mac)
+}
+
+/// The network of an endpoint.
+///
+/// # Errors
+/// When the world has none of that name.
+pub fn network_of<'a>(world: &'a World, record: &EndpointRecord) -> Result<&'a Network> {
+    world
+        .networks
+        .get(&record.network)
+        .with_context(|| format!("endpoint {}: there is no network {}", record.id, record.network))
+}
+
+/// Both addresses of an endpoint.
+pub fn addresses(record: &EndpointRecord) -> impl Iterator<Item = IpAddr> {
+    [record.ip.map(IpAddr::V4), record.ip6.map(IpAddr::V6)].into_iter().flatten()
+}
+
+/// Addresses on a network, with the lengths of its subnets.
+fn prefixes(network: &Network, ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> Result<Vec<IpNet>> {
+    let v4 = network.subnet.zip(ip).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
+    let v6 = network.subnet6.zip(ip6).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
+    Ok([v4, v6].into_iter().flatten().collect::<Result<_, _>>()?)
+}
+
+/// Removes the directory of namespaces, if nothing is left in it.
+///
+/// # Errors
+/// When it cannot be removed for another reason.
+pub fn remove_directory(directory: &Path) -> Result<()> {
+    match std::fs::remove_dir(directory) {
+        Err(e)
+            if !matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty) =>
+        {
+            Err(e).with_context(|| format!("remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}

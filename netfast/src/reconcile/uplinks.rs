@@ -1,0 +1,76 @@
+//! The programs at the uplinks, and the deny list.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use netfast_common::addr::Addr;
+use netfast_common::rows::{CONFIG_DENY_IN_TC, Config};
+
+use super::facts::Facts;
+use super::host::Host;
+use crate::kernel::{Hook, Prefix, XdpOutcome};
+use crate::store::fault;
+
+/// Attaches to the uplinks there are, detaches from those that are none any more, and enforces the deny list.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>) -> Result<()> {
+    write_deny_list(host, deny)?;
+    for uplink in &facts.uplinks {
+        fault::point("attach to an uplink");
+        host.datapath
+            .attach(Hook::UplinkIngress, &uplink.name, host.mode)
+            .with_context(|| format!("attach to the uplink {}", uplink.name))?;
+    }
+    let is_uplink = |ifindex| facts.uplinks.iter().any(|uplink| uplink.ifindex == ifindex);
+    for attached in host.datapath.attached()? {
+        if attached.hook == Hook::UplinkIngress && !is_uplink(attached.ifindex) {
+            fault::point("detach from an uplink");
+            host.datapath.detach(attached.hook, attached.ifindex)?;
+        }
+    }
+    let mut is_slot_taken = false;
+    for uplink in facts.uplinks.iter().filter(|_| !deny.is_empty()) {
+        fault::point("attach the deny list");
+        let outcome = host
+            .datapath
+            .attach_deny(&uplink.name)
+            .with_context(|| format!("attach the deny list to the uplink {}", uplink.name))?;
+        is_slot_taken |= outcome == XdpOutcome::SlotTaken;
+    }
+    for attached in host.datapath.deny_attached()? {
+        if deny.is_empty() || !is_uplink(attached.ifindex) {
+            fault::point("detach the deny list");
+            host.datapath.detach_deny(attached.ifindex)?;
+        }
+    }
+    let config = host.datapath.maps.config.get(0)?;
+    let flags = if is_slot_taken { CONFIG_DENY_IN_TC } else { 0 };
+    if config.flags != flags {
+        fault::point("switch the deny list in tc");
+        host.datapath.maps.config.set(0, Config { flags, ..config })?;
+    }
+    Ok(())
+}
+
+fn write_deny_list(host: &mut Host<'_>, deny: &BTreeSet<IpNet>) -> Result<()> {
+    let denied = &mut host.datapath.maps.denied;
+    let wanted: BTreeSet<_> = deny.iter().map(prefix).collect();
+    let old = denied.to_map().context("read the deny list")?;
+    for prefix in wanted.iter().filter(|prefix| !old.contains_key(*prefix)) {
+        fault::point("deny a source");
+        denied.insert(prefix, 1).context("write the deny list")?;
+    }
+    for prefix in old.keys().filter(|prefix| !wanted.contains(*prefix)) {
+        fault::point("admit a source");
+        denied.remove(prefix).context("write the deny list")?;
+    }
+    Ok(())
+}
+
+fn prefix(net: &IpNet) -> Prefix<Addr> {
+    let offset = if net.addr().is_ipv4() { Addr::V4_PREFIX } else { 0 };
+    Prefix { key: Addr::from(net.network()), bits: u32::from(net.prefix_len()) + offset }
+}

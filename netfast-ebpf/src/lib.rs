@@ -22,6 +22,7 @@ mod neighbour;
 pub mod packet;
 pub mod parse;
 mod policy;
+mod repeat;
 pub mod to_endpoint;
 mod track;
 pub mod verdict;

@@ -2,7 +2,7 @@
 
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::{Flow, Hop};
-use netfast_common::flow::FlowKey;
+use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::rows::Config;
 
 use crate::parse::Headers;
@@ -23,6 +23,8 @@ pub struct Work {
     pub key: FlowKey,
     /// What a new flow leads to.
     pub opening: Opening,
+    /// Addresses and ports as the packet's receiver is to see them.
+    pub target: Tuple,
     /// An entry under construction.
     pub draft: Flow,
 }
@@ -46,6 +48,8 @@ pub struct Opening {
     pub published: u32,
     /// Port the responder is reached at.
     pub port: u16,
+    /// Source port as the responder is to see it.
+    pub source_port: u16,
 }
 
 impl Work {
@@ -61,6 +65,7 @@ impl Work {
             flags: 0,
             published: 0,
             port: 0,
+            source_port: 0,
         };
         Self {
             config: Config::default(),
@@ -69,6 +74,7 @@ impl Work {
             headers: Headers::default(),
             key: FlowKey::default(),
             opening,
+            target: Tuple::default(),
             draft: Flow::default(),
         }
     }

@@ -23,6 +23,8 @@ pub mod packet;
 pub mod parse;
 mod policy;
 mod repeat;
+#[cfg(test)]
+mod testing;
 pub mod to_endpoint;
 mod track;
 pub mod verdict;

@@ -127,22 +127,37 @@ pub(crate) fn send<P: Packet, W: World>(
     known: &Known,
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
-    let flow = known.entry.get();
-    let translated = flow.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
-    let (from, to) = (known.sender(), known.receiver());
-    let target = endpoint_at(world, to)?;
-    let crosses_uplink =
-        (from.ifindex != 0 && from.incarnation == 0) || (to.ifindex != 0 && to.incarnation == 0);
-    if translated || crosses_uplink {
-        nat::decrement_ttl(packet, &work.headers)?;
-    }
-    if translated {
+    let is_translated = known.entry.get().flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
+    if is_translated {
         translate(packet, known.entry, known.direction == Direction::Original, work).unpack()?;
+    }
+    deliver(packet, world, (known.sender(), known.receiver()), is_translated, work)
+}
+
+/// Addresses a packet to its receiver and says where it goes. It counts down the TTL of what crosses the host's
+/// routing.
+///
+/// # Errors
+/// When it cannot be sent; see [`DropReason`].
+#[inline(always)]
+pub(crate) fn deliver<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    (from, to): (Hop, Hop),
+    is_translated: bool,
+    work: &Work,
+) -> Result<Verdict, Dropped> {
+    let target = endpoint_at(world, to)?;
+    let is_routed = is_translated
+        || (from.ifindex != 0 && from.incarnation == 0)
+        || (to.ifindex != 0 && to.incarnation == 0);
+    if is_routed {
+        nat::decrement_ttl(packet, &work.headers)?;
     }
     let length = work.length;
     match target {
         Some(target) => {
-            let source = if translated || crosses_uplink { Some(target.gateway_mac) } else { None };
+            let source = if is_routed { Some(target.gateway_mac) } else { None };
             address_frame(packet, target.mac, source)?;
             let path = if from.incarnation == 0 { Path::FromOutside } else { Path::ToEndpoint };
             world.count(path, length);

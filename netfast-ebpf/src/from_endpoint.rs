@@ -12,6 +12,7 @@ use crate::neighbour;
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
+use crate::related;
 use crate::track::{self, Known};
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::{Opening, Work};
@@ -82,6 +83,9 @@ fn handle<P: Packet, W: World>(
     work.config = world.config();
     work.now = world.now();
     work.length = packet.len();
+    if let Some(verdict) = related::forward(packet, world, work, endpoint.incarnation)? {
+        return Ok(verdict);
+    }
     let known = if let Some(known) = established(world, work, endpoint)? {
         known
     } else {

@@ -9,6 +9,7 @@ use crate::forward;
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
+use crate::related;
 use crate::track::{self, Known};
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::Work;
@@ -46,6 +47,9 @@ pub fn from_uplink<P: Packet, W: World>(
 
     work.now = world.now();
     work.length = packet.len();
+    if let Some(verdict) = related::forward(packet, world, work, 0)? {
+        return Ok(verdict);
+    }
     let known = match established(world, work)? {
         Some(known) => known,
         None if open(packet, world, work).unpack()? => track::open(world, work)?,

@@ -22,6 +22,7 @@ mod neighbour;
 pub mod packet;
 pub mod parse;
 mod policy;
+mod related;
 mod repeat;
 #[cfg(test)]
 mod testing;

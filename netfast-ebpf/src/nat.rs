@@ -1,7 +1,7 @@
 //! Rewriting addresses and ports, with every checksum that covers them.
 
 use netfast_common::addr::Addr;
-use netfast_common::checksum::{address_difference, sum_differences, word_difference};
+use netfast_common::checksum::{address_difference, patch, sum_differences, word_difference};
 use netfast_common::flow::{ECHO_PORT, Tuple};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
@@ -83,16 +83,81 @@ pub(crate) fn rewrite<P: Packet>(
     }
 }
 
+/// An IPv4 address as it stands in a packet.
+#[inline(always)]
+const fn word(addr: &Addr) -> u32 {
+    u32::from_ne_bytes(addr.v4_octets())
+}
+
 /// Writes both addresses, and the header checksum where there is one.
 #[inline(always)]
 fn store_addresses<P: Packet>(packet: &mut P, target: &Tuple, difference: u32) -> Result<(), DropReason> {
     if target.src.is_v4() {
-        let word = |addr: &Addr| u32::from_ne_bytes(addr.v4_octets());
         packet.store(L3 + 12, &[word(&target.src), word(&target.dst)])?;
         packet.patch_checksum(L3 + 10, Checksum::Header, false, difference)
     } else {
         packet.store(L3 + 8, &[target.src, target.dst])
     }
+}
+
+/// Gives an ICMP error the addresses of `target`, and the packet it quotes those and the ports of `quoted_target`. All
+/// that changes in the quote is under the error's own checksum, the quote's checksums included.
+///
+/// # Errors
+/// [`DropReason::DatapathError`] when the packet cannot be written.
+#[inline(always)]
+pub(crate) fn rewrite_error<P: Packet>(
+    packet: &mut P,
+    headers: &Headers,
+    target: &Tuple,
+    quoted: &Headers,
+    quoted_target: &Tuple,
+) -> Result<(), DropReason> {
+    let (old, new) = (&quoted.tuple, quoted_target);
+    let l3 = headers.l4 + 8;
+    let addresses =
+        sum_differences(address_difference(&old.src, &new.src), address_difference(&old.dst, &new.dst));
+    let mut difference = addresses;
+    if new.src.is_v4() {
+        packet.store(l3 + 12, &[word(&new.src), word(&new.dst)])?;
+        difference = sum_differences(difference, patch_quoted(packet, l3 + 10, addresses)?);
+    } else {
+        packet.store(l3 + 8, &[new.src, new.dst])?;
+    }
+    let ports = sum_differences(word_difference(old.sport, new.sport), word_difference(old.dport, new.dport));
+    difference = sum_differences(difference, ports);
+    let Some(layout) = layout(old.protocol) else {
+        return Err(DropReason::UnsupportedProtocol);
+    };
+    match layout.identifier {
+        Some(at) => packet.store(quoted.l4 + at, &identifier(new).to_be())?,
+        None => packet.store(quoted.l4, &[new.sport.to_be(), new.dport.to_be()])?,
+    }
+    let covered = if layout.has_pseudo_header { sum_differences(addresses, ports) } else { ports };
+    // The quote of a TCP packet may end before its checksum.
+    let at = quoted.l4 + layout.checksum;
+    if packet.load(at).is_ok_and(|field: u16| field != 0 || !layout.is_optional) {
+        let patched = patch_quoted(packet, at, covered)?;
+        difference = sum_differences(difference, patched);
+    }
+    packet.patch_checksum(headers.l4 + 2, Checksum::Segment, false, difference)?;
+    let addresses = sum_differences(
+        address_difference(&headers.tuple.src, &target.src),
+        address_difference(&headers.tuple.dst, &target.dst),
+    );
+    if !target.src.is_v4() {
+        packet.patch_checksum(headers.l4 + 2, Checksum::PseudoHeader, false, addresses)?;
+    }
+    store_addresses(packet, target, addresses)
+}
+
+/// Adjusts a checksum in a quoted packet; returns by how much the field itself has changed.
+#[inline(always)]
+fn patch_quoted<P: Packet>(packet: &mut P, at: u32, difference: u32) -> Result<u32, DropReason> {
+    let old: u16 = packet.load(at)?;
+    let new = u16::from_ne_bytes(patch(old.to_ne_bytes(), difference));
+    packet.store(at, &new)?;
+    Ok(word_difference(u16::from_be(old), u16::from_be(new)))
 }
 
 /// Counts the packet's TTL or hop limit down by one.

@@ -25,6 +25,14 @@ pub struct Work {
     pub opening: Opening,
     /// Addresses and ports as the packet's receiver is to see them.
     pub target: Tuple,
+    /// Of an ICMP error about a known flow: the packet it quotes.
+    pub quoted: Headers,
+    /// That packet's addresses and ports as its sender knows them.
+    pub quoted_target: Tuple,
+    /// Where the error comes from.
+    pub sender: Hop,
+    /// Where it goes.
+    pub receiver: Hop,
     /// An entry under construction.
     pub draft: Flow,
 }
@@ -75,6 +83,10 @@ impl Work {
             key: FlowKey::default(),
             opening,
             target: Tuple::default(),
+            quoted: Headers::default(),
+            quoted_target: Tuple::default(),
+            sender: hop,
+            receiver: hop,
             draft: Flow::default(),
         }
     }

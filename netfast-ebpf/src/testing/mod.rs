@@ -7,6 +7,7 @@ mod lab;
 mod maps;
 mod message;
 
+mod errors;
 mod forwarding;
 mod fragments;
 mod isolation;

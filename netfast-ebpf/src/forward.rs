@@ -147,7 +147,7 @@ pub(crate) fn deliver<P: Packet, W: World>(
     is_translated: bool,
     work: &Work,
 ) -> Result<Verdict, Dropped> {
-    let target = endpoint_at(world, to)?;
+    let target = if to.incarnation == 0 { None } else { Some(ready(world, to)?) };
     let is_routed = is_translated
         || (from.ifindex != 0 && from.incarnation == 0)
         || (to.ifindex != 0 && to.incarnation == 0);

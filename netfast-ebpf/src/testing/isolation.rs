@@ -73,6 +73,17 @@ fn nothing_passes_before_an_endpoint_is_ready() {
 }
 
 #[test]
+fn an_endpoint_that_is_being_removed_gets_nothing_more() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let ask = Message::new(&CLIENT, &WEB, family, udp(4000, 53));
+        assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+        lab.maps.endpoints.get_mut(&WEB.ifindex).unwrap().flags &= !ENDPOINT_READY;
+        assert_eq!(lab.sends(&CLIENT, &ask), Fate::Dropped(DropReason::NotReady), "of a living flow too");
+    }
+}
+
+#[test]
 fn the_other_end_of_a_known_flow_may_not_be_of_another_network() {
     let mut lab = Lab::new();
     let ask = Message::new(&CLIENT, &STRANGER, Family::V4, ping(7));

@@ -5,7 +5,8 @@ use netfast_common::reason::DropReason;
 
 use super::cast::{CLIENT, Family, HOST, Member, OUTSIDE, WEB};
 use super::lab::{Fate, Lab, Way};
-use super::message::{ACK, Message, tcp, udp};
+use super::message::{ACK, Message, What, tcp, udp};
+use crate::world::World;
 
 /// Another endpoint with the web server's addresses.
 const HEIR: Member = Member { ifindex: 200, incarnation: 2000, ..WEB };
@@ -24,24 +25,65 @@ fn packets_to_an_endpoint_that_is_gone() {
 #[test]
 fn an_heir_inherits_no_flow() {
     for family in Family::BOTH {
-        for is_flipped in [true, false] {
+        // The kernel may give its device the number of the old one.
+        for ifindex in [HEIR.ifindex, WEB.ifindex] {
+            let heir = Member { ifindex, ..HEIR };
             let mut lab = Lab::new();
             let ask = Message::new(&CLIENT, &WEB, family, udp(4000, 53));
             assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
             assert_eq!(lab.sends(&WEB, &ask.reply()).at(&CLIENT), ask.reply());
             lab.leave(&WEB);
-            lab.join(&HEIR);
-            lab.isolate(&HEIR, Way::Out, &[]);
-            lab.isolate(&HEIR, Way::In, &[]);
+            lab.join(&heir);
+            lab.isolate(&heir, Way::Out, &[]);
+            lab.isolate(&heir, Way::In, &[]);
             lab.flip();
-            if is_flipped {
-                lab.flip();
-            }
             // Were it taken for the server's answer, it would pass.
-            assert_eq!(lab.sends(&HEIR, &ask.reply()), Fate::Dropped(DropReason::PolicyEgress));
+            assert_eq!(lab.sends(&heir, &ask.reply()), Fate::Dropped(DropReason::PolicyEgress));
             assert_eq!(lab.sends(&CLIENT, &ask), Fate::Dropped(DropReason::PolicyIngress));
         }
     }
+}
+
+#[test]
+fn an_heir_reports_no_errors_of_its_predecessors_flows() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let ask = Message::new(&CLIENT, &WEB, family, udp(4000, 53));
+        assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+        lab.leave(&WEB);
+        lab.join(&HEIR);
+        lab.isolate(&HEIR, Way::Out, &[]);
+        lab.flip();
+        let kind = if family == Family::V4 { 3 } else { 1 };
+        let what = What::Error { kind, code: 3 };
+        let report = Message { what, payload: ask.bytes()[14..].to_vec(), ..ask.reply() };
+        assert_eq!(lab.sends(&HEIR, &report), Fate::Dropped(DropReason::PolicyEgress));
+    }
+}
+
+#[test]
+fn a_new_connection_finds_the_heir_in_the_same_world() {
+    let mut lab = Lab::new();
+    let ask = Message::new(&CLIENT, &WEB, Family::V4, tcp(4000, 80));
+    assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+    lab.leave(&WEB);
+    lab.join(&HEIR);
+    assert_eq!(lab.sends(&CLIENT, &ask).at(&HEIR), ask);
+}
+
+#[test]
+fn an_alias_whose_flow_was_evicted_leads_to_no_other_flow() {
+    let mut lab = Lab::new();
+    lab.publish(UDP, 8080, &WEB, 80);
+    let ask = Message::new(&OUTSIDE, &HOST, Family::V4, udp(50000, 8080));
+    let old = lab.comes_in(&ask).at(&WEB);
+    let main = lab.work.key;
+    lab.maps.remove_flow(&main);
+    lab.publish(UDP, 8080, &CLIENT, 80);
+    let new = lab.comes_in(&ask).at(&CLIENT);
+    // The old server's packets neither pass for answers of the new flow nor end it.
+    assert_ne!(lab.sends(&WEB, &old.reply()).out().ports().0, 8080);
+    assert_eq!(lab.sends(&CLIENT, &new.reply()).out().ports().0, 8080);
 }
 
 #[test]

@@ -165,6 +165,9 @@ fn compile(tools: &Tools, target_dir: &Path) -> Result<PathBuf, String> {
         format!("--cfg=bpf_target_arch=\"{}\"", variable("CARGO_CFG_TARGET_ARCH")?),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // What bpf-linker does by default turns each `memset` and `memmove` into a call of a loop over bytes, even
+        // of three bytes.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         format!("-Ctarget-cpu={TARGET_CPU}"),
     ];
 

@@ -53,6 +53,12 @@ pub fn word_difference(old: u16, new: u16) -> u32 {
     u32::from(!old.to_be()) + u32::from(new.to_be())
 }
 
+/// Two differences as one.
+#[inline(always)]
+pub const fn sum_differences(one: u32, other: u32) -> u32 {
+    fold_32(one as u64 + other as u64)
+}
+
 /// Folds a sum of 32-bit words into 32 bits.
 #[inline(always)]
 const fn fold_32(sum: u64) -> u32 {
@@ -115,8 +121,10 @@ mod tests {
                 bytes
             };
             let field = checksum(&bytes(old, ports.0)).to_be_bytes();
-            let field = patch(field, address_difference(&Addr::from_v6(old), &Addr::from_v6(new)));
-            let field = patch(field, word_difference(ports.0, ports.1));
+            let address = address_difference(&Addr::from_v6(old), &Addr::from_v6(new));
+            let port = word_difference(ports.0, ports.1);
+            prop_assert_eq!(patch(patch(field, address), port), patch(field, sum_differences(address, port)));
+            let field = patch(field, sum_differences(address, port));
             prop_assert_eq!(u16::from_be_bytes(field), checksum(&bytes(new, ports.1)));
         }
     }

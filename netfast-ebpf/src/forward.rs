@@ -8,10 +8,10 @@ use netfast_common::reason::DropReason;
 use netfast_common::rows::{ENDPOINT_READY, EndpointRow, PublishKey, PublishRow};
 
 use crate::flow_ref::FlowRef;
-use crate::nat::{self, End};
+use crate::nat;
 use crate::packet::Packet;
 use crate::policy::{self, Party, PolicyPort};
-use crate::track::Known;
+use crate::track::{Known, seen};
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::{Opening, Work};
 use crate::world::World;
@@ -125,25 +125,39 @@ pub(crate) fn send<P: Packet, W: World>(
     packet: &mut P,
     world: &W,
     known: &Known,
+    work: &mut Work,
+) -> Result<Verdict, Dropped> {
+    let is_translated = known.entry.get().flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
+    if is_translated {
+        translate(packet, known.entry, known.direction == Direction::Original, work).unpack()?;
+    }
+    deliver(packet, world, (known.sender(), known.receiver()), is_translated, work)
+}
+
+/// Addresses a packet to its receiver and says where it goes. It counts down the TTL of what crosses the host's
+/// routing.
+///
+/// # Errors
+/// When it cannot be sent; see [`DropReason`].
+#[inline(always)]
+pub(crate) fn deliver<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    (from, to): (Hop, Hop),
+    is_translated: bool,
     work: &Work,
 ) -> Result<Verdict, Dropped> {
-    let headers = &work.headers;
-    let flow = known.entry.get();
-    let translated = flow.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
-    let (from, to) = (known.sender(), known.receiver());
-    let target = endpoint_at(world, to)?;
-    let crosses_uplink =
-        (from.ifindex != 0 && from.incarnation == 0) || (to.ifindex != 0 && to.incarnation == 0);
-    if translated || crosses_uplink {
-        nat::decrement_ttl(packet, headers)?;
-    }
-    if translated {
-        translate(packet, known.entry, known.direction == Direction::Original, work).unpack()?;
+    let target = if to.incarnation == 0 { None } else { Some(ready(world, to)?) };
+    let is_routed = is_translated
+        || (from.ifindex != 0 && from.incarnation == 0)
+        || (to.ifindex != 0 && to.incarnation == 0);
+    if is_routed {
+        nat::decrement_ttl(packet, &work.headers)?;
     }
     let length = work.length;
     match target {
         Some(target) => {
-            let source = if translated || crosses_uplink { Some(target.gateway_mac) } else { None };
+            let source = if is_routed { Some(target.gateway_mac) } else { None };
             address_frame(packet, target.mac, source)?;
             let path = if from.incarnation == 0 { Path::FromOutside } else { Path::ToEndpoint };
             world.count(path, length);
@@ -162,27 +176,21 @@ pub(crate) fn send<P: Packet, W: World>(
 
 /// Gives both ends the addresses and ports the receiver knows them by. A function of its own in BPF.
 #[inline(never)]
-fn translate<P: Packet>(packet: &mut P, entry: FlowRef, is_original: bool, work: &Work) -> Outcome {
+fn translate<P: Packet>(packet: &mut P, entry: FlowRef, is_original: bool, work: &mut Work) -> Outcome {
+    let flow = entry.get();
     let direction = if is_original { Direction::Original } else { Direction::Reply };
-    Outcome::pack(try_translate(packet, &Known { entry, direction }, work).map(|()| true).map_err(Into::into))
+    let known = Known { entry, direction };
+    work.target = match direction {
+        Direction::Original => seen(flow),
+        Direction::Reply => known.original(&work.key).reversed(),
+    };
+    rewrite(packet, work)
 }
 
-#[inline(always)]
-fn try_translate<P: Packet>(packet: &mut P, known: &Known, work: &Work) -> Result<(), DropReason> {
-    let flow = known.entry.get();
-    let headers = &work.headers;
-    let original = known.original(&work.key);
-    let (source, destination) = match known.direction {
-        Direction::Original => (flow.seen_source(), flow.seen_destination()),
-        Direction::Reply => ((original.dst, original.dport), (original.src, original.sport)),
-    };
-    if source != (headers.tuple.src, headers.tuple.sport) {
-        nat::rewrite(packet, headers, End::Source, source)?;
-    }
-    if destination != (headers.tuple.dst, headers.tuple.dport) {
-        nat::rewrite(packet, headers, End::Destination, destination)?;
-    }
-    Ok(())
+/// A function of its own in BPF, so that the verifier forgets how [`Work::target`] came about.
+#[inline(never)]
+fn rewrite<P: Packet>(packet: &mut P, work: &Work) -> Outcome {
+    Outcome::pack(nat::rewrite(packet, &work.headers, &work.target).map(|()| true).map_err(Into::into))
 }
 
 /// Addresses the frame to its receiver; `source` where it did not stand on one wire with the sender.

@@ -12,7 +12,8 @@ use crate::neighbour;
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
-use crate::track;
+use crate::related;
+use crate::track::{self, Known};
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::{Opening, Work};
 use crate::world::World;
@@ -82,16 +83,34 @@ fn handle<P: Packet, W: World>(
     work.config = world.config();
     work.now = world.now();
     work.length = packet.len();
-    if let Some(known) = track::find(world, work)? {
-        if known.sender().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
-            track::note(&known, work);
-            return forward::send(packet, world, &known, work);
-        }
-        track::remove(world, &work.key, known.entry);
+    if let Some(verdict) = related::forward(packet, world, work, endpoint.incarnation)? {
+        return Ok(verdict);
     }
-    open(packet, world, work, endpoint).unpack()?;
-    let known = track::open(world, work)?;
+    let known = if let Some(known) = established(world, work, endpoint)? {
+        known
+    } else {
+        open(packet, world, work, endpoint).unpack()?;
+        track::open(world, work)?
+    };
     forward::send(packet, world, &known, work)
+}
+
+/// The flow the packet is of, if it may go on.
+#[inline(always)]
+fn established<W: World>(
+    world: &W,
+    work: &mut Work,
+    endpoint: &EndpointRow,
+) -> Result<Option<Known>, Dropped> {
+    let Some(known) = track::find(world, work)? else {
+        return Ok(None);
+    };
+    if known.sender().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
+        track::note(&known, work);
+        return Ok(Some(known));
+    }
+    track::remove(world, &work.key, known.entry);
+    Ok(None)
 }
 
 /// Finds out what the first packet of a flow leads to, and whether it may. A function of its own in BPF, with a stack

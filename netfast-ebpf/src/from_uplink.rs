@@ -9,7 +9,8 @@ use crate::forward;
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
-use crate::track;
+use crate::related;
+use crate::track::{self, Known};
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::Work;
 use crate::world::World;
@@ -46,25 +47,40 @@ pub fn from_uplink<P: Packet, W: World>(
 
     work.now = world.now();
     work.length = packet.len();
-    if let Some(known) = track::find(world, work)? {
-        if known.sender().incarnation != 0 {
-            // From outside, with an endpoint's address.
-            return Err(DropReason::SpoofedAddress.into());
-        }
-        if known.receiver().incarnation == 0 {
-            return Ok(Verdict::Next);
-        }
-        if forward::recheck(world, known, work)? {
-            track::note(&known, work);
-            return forward::send(packet, world, &known, work);
-        }
-        track::remove(world, &work.key, known.entry);
+    if let Some(verdict) = related::forward(packet, world, work, 0)? {
+        return Ok(verdict);
     }
-    if !open(packet, world, work).unpack()? {
+    let known = match established(world, work)? {
+        Some(known) => known,
+        None if open(packet, world, work).unpack()? => track::open(world, work)?,
+        None => return Ok(Verdict::Next),
+    };
+    if known.receiver().incarnation == 0 {
         return Ok(Verdict::Next);
     }
-    let known = track::open(world, work)?;
     forward::send(packet, world, &known, work)
+}
+
+/// The flow the packet is of, if it may go on.
+#[inline(always)]
+fn established<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, Dropped> {
+    let Some(known) = track::find(world, work)? else {
+        return Ok(None);
+    };
+    if known.sender().incarnation != 0 {
+        // From outside, with an endpoint's address.
+        return Err(DropReason::SpoofedAddress.into());
+    }
+    if known.receiver().incarnation == 0 {
+        // The host's own: not for policies.
+        return Ok(Some(known));
+    }
+    if forward::recheck(world, known, work)? {
+        track::note(&known, work);
+        return Ok(Some(known));
+    }
+    track::remove(world, &work.key, known.entry);
+    Ok(None)
 }
 
 /// Finds out what the first packet of a flow leads to, and whether it may; `false`: to the host itself. A function of

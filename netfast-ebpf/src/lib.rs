@@ -22,6 +22,10 @@ mod neighbour;
 pub mod packet;
 pub mod parse;
 mod policy;
+mod related;
+mod repeat;
+#[cfg(test)]
+mod testing;
 pub mod to_endpoint;
 mod track;
 pub mod verdict;

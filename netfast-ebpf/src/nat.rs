@@ -1,34 +1,47 @@
 //! Rewriting addresses and ports, with every checksum that covers them.
 
 use netfast_common::addr::Addr;
-use netfast_common::checksum::{address_difference, word_difference};
+use netfast_common::checksum::{address_difference, patch, sum_differences, word_difference};
+use netfast_common::flow::{ECHO_PORT, Tuple};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 
 use crate::packet::{Checksum, Packet};
 use crate::parse::{Headers, L3};
 
-/// Which end of a packet is rewritten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Where it comes from.
-    Source,
-    /// Where it goes.
-    Destination,
+/// Where a transport header keeps what has to change.
+struct Layout {
+    /// Offset of the checksum.
+    checksum: u32,
+    /// A checksum of zero means that there is none.
+    is_optional: bool,
+    /// The checksum covers the addresses too.
+    has_pseudo_header: bool,
+    /// Offset of the identifier, in messages that have one instead of two ports.
+    identifier: Option<u32>,
 }
 
-/// Offset of the checksum in the transport header, and whether a zero there means "none".
-const fn checksum_field(protocol: u8) -> Option<(u32, bool)> {
-    match protocol {
-        protocol::TCP => Some((16, false)),
-        protocol::UDP => Some((6, true)),
-        protocol::ICMP | protocol::ICMPV6 => Some((2, false)),
-        _ => None,
-    }
+const fn layout(protocol: u8) -> Option<Layout> {
+    let (checksum, is_optional, has_pseudo_header, identifier) = match protocol {
+        protocol::TCP => (16, false, true, None),
+        protocol::UDP => (6, true, true, None),
+        protocol::ICMP => (2, false, false, Some(4)),
+        protocol::ICMPV6 => (2, false, true, Some(4)),
+        _ => return None,
+    };
+    Some(Layout { checksum, is_optional, has_pseudo_header, identifier })
 }
 
-/// Gives one end of the packet another address and port. In an ICMP echo, the port of the asking side is the
-/// identifier; the answering side has none.
+/// The port that stands for the identifier of an ICMP echo: the other one is [`ECHO_PORT`].
+#[inline(always)]
+const fn identifier(tuple: &Tuple) -> u16 {
+    tuple.sport | tuple.dport
+}
+
+const _: () = assert!(ECHO_PORT == 0);
+
+/// Gives the packet the addresses and ports of `target`. Both ends are written at once: that takes fewer helper calls
+/// than finding out which of them changed.
 ///
 /// # Errors
 /// [`DropReason::UnsupportedProtocol`] where the protocol's checksum cannot be kept right.
@@ -36,55 +49,115 @@ const fn checksum_field(protocol: u8) -> Option<(u32, bool)> {
 pub(crate) fn rewrite<P: Packet>(
     packet: &mut P,
     headers: &Headers,
-    end: End,
-    (addr, port): (Addr, u16),
+    target: &Tuple,
 ) -> Result<(), DropReason> {
     let tuple = &headers.tuple;
-    let (old_addr, old_port) = match end {
-        End::Source => (tuple.src, tuple.sport),
-        End::Destination => (tuple.dst, tuple.dport),
+    let difference = sum_differences(
+        address_difference(&tuple.src, &target.src),
+        address_difference(&tuple.dst, &target.dst),
+    );
+    store_addresses(packet, target, difference)?;
+    if headers.is_later_fragment {
+        return Ok(());
+    }
+    let changes_port = (tuple.sport, tuple.dport) != (target.sport, target.dport);
+    let Some(layout) = layout(tuple.protocol) else {
+        return if changes_port { Err(DropReason::UnsupportedProtocol) } else { Ok(()) };
     };
-    let field = checksum_field(tuple.protocol);
-    if addr != old_addr {
-        let difference = address_difference(&old_addr, &addr);
-        store_address(packet, end, &addr)?;
-        if addr.is_v4() {
-            packet.patch_checksum(L3 + 10, Checksum::Header, false, difference)?;
-        }
-        // ICMP for IPv4 is the one whose checksum has no pseudo-header.
-        if let Some((at, optional)) = field
-            && !headers.is_later_fragment
-            && tuple.protocol != protocol::ICMP
-        {
-            packet.patch_checksum(headers.l4 + at, Checksum::PseudoHeader, optional, difference)?;
-        }
+    let checksum = headers.l4 + layout.checksum;
+    if layout.has_pseudo_header {
+        packet.patch_checksum(checksum, Checksum::PseudoHeader, layout.is_optional, difference)?;
     }
-    if port != old_port && !headers.is_later_fragment {
-        let (at, optional) = field.ok_or(DropReason::UnsupportedProtocol)?;
-        let port_at = match (tuple.protocol, end) {
-            (protocol::ICMP | protocol::ICMPV6, _) => 4,
-            (_, End::Source) => 0,
-            (_, End::Destination) => 2,
-        };
-        packet.patch_checksum(
-            headers.l4 + at,
-            Checksum::Segment,
-            optional,
-            word_difference(old_port, port),
-        )?;
-        packet.store(headers.l4 + port_at, &port.to_be())?;
+    if !changes_port {
+        return Ok(());
     }
-    Ok(())
+    // One of the two ports of an echo is zero on either side, and cancels out.
+    let difference = sum_differences(
+        word_difference(tuple.sport, target.sport),
+        word_difference(tuple.dport, target.dport),
+    );
+    packet.patch_checksum(checksum, Checksum::Segment, layout.is_optional, difference)?;
+    match layout.identifier {
+        Some(at) => packet.store(headers.l4 + at, &identifier(target).to_be()),
+        None => packet.store(headers.l4, &[target.sport.to_be(), target.dport.to_be()]),
+    }
 }
 
+/// An IPv4 address as it stands in a packet.
 #[inline(always)]
-fn store_address<P: Packet>(packet: &mut P, end: End, addr: &Addr) -> Result<(), DropReason> {
-    match (addr.is_v4(), end) {
-        (true, End::Source) => packet.store(L3 + 12, &addr.v4_octets()),
-        (true, End::Destination) => packet.store(L3 + 16, &addr.v4_octets()),
-        (false, End::Source) => packet.store(L3 + 8, addr),
-        (false, End::Destination) => packet.store(L3 + 24, addr),
+const fn word(addr: &Addr) -> u32 {
+    u32::from_ne_bytes(addr.v4_octets())
+}
+
+/// Writes both addresses, and the header checksum where there is one.
+#[inline(always)]
+fn store_addresses<P: Packet>(packet: &mut P, target: &Tuple, difference: u32) -> Result<(), DropReason> {
+    if target.src.is_v4() {
+        packet.store(L3 + 12, &[word(&target.src), word(&target.dst)])?;
+        packet.patch_checksum(L3 + 10, Checksum::Header, false, difference)
+    } else {
+        packet.store(L3 + 8, &[target.src, target.dst])
     }
+}
+
+/// Gives an ICMP error the addresses of `target`, and the packet it quotes those and the ports of `quoted_target`. All
+/// that changes in the quote is under the error's own checksum, the quote's checksums included.
+///
+/// # Errors
+/// [`DropReason::DatapathError`] when the packet cannot be written.
+#[inline(always)]
+pub(crate) fn rewrite_error<P: Packet>(
+    packet: &mut P,
+    headers: &Headers,
+    target: &Tuple,
+    quoted: &Headers,
+    quoted_target: &Tuple,
+) -> Result<(), DropReason> {
+    let (old, new) = (&quoted.tuple, quoted_target);
+    let l3 = headers.l4 + 8;
+    let addresses =
+        sum_differences(address_difference(&old.src, &new.src), address_difference(&old.dst, &new.dst));
+    let mut difference = addresses;
+    if new.src.is_v4() {
+        packet.store(l3 + 12, &[word(&new.src), word(&new.dst)])?;
+        difference = sum_differences(difference, patch_quoted(packet, l3 + 10, addresses)?);
+    } else {
+        packet.store(l3 + 8, &[new.src, new.dst])?;
+    }
+    let ports = sum_differences(word_difference(old.sport, new.sport), word_difference(old.dport, new.dport));
+    difference = sum_differences(difference, ports);
+    let Some(layout) = layout(old.protocol) else {
+        return Err(DropReason::UnsupportedProtocol);
+    };
+    match layout.identifier {
+        Some(at) => packet.store(quoted.l4 + at, &identifier(new).to_be())?,
+        None => packet.store(quoted.l4, &[new.sport.to_be(), new.dport.to_be()])?,
+    }
+    let covered = if layout.has_pseudo_header { sum_differences(addresses, ports) } else { ports };
+    // The quote of a TCP packet may end before its checksum.
+    let at = quoted.l4 + layout.checksum;
+    if packet.load(at).is_ok_and(|field: u16| field != 0 || !layout.is_optional) {
+        let patched = patch_quoted(packet, at, covered)?;
+        difference = sum_differences(difference, patched);
+    }
+    packet.patch_checksum(headers.l4 + 2, Checksum::Segment, false, difference)?;
+    let addresses = sum_differences(
+        address_difference(&headers.tuple.src, &target.src),
+        address_difference(&headers.tuple.dst, &target.dst),
+    );
+    if !target.src.is_v4() {
+        packet.patch_checksum(headers.l4 + 2, Checksum::PseudoHeader, false, addresses)?;
+    }
+    store_addresses(packet, target, addresses)
+}
+
+/// Adjusts a checksum in a quoted packet; returns by how much the field itself has changed.
+#[inline(always)]
+fn patch_quoted<P: Packet>(packet: &mut P, at: u32, difference: u32) -> Result<u32, DropReason> {
+    let old: u16 = packet.load(at)?;
+    let new = u16::from_ne_bytes(patch(old.to_ne_bytes(), difference));
+    packet.store(at, &new)?;
+    Ok(word_difference(u16::from_be(old), u16::from_be(new)))
 }
 
 /// Counts the packet's TTL or hop limit down by one.

@@ -16,6 +16,8 @@ pub unsafe trait Wire: Copy {}
 // SAFETY: plain words.
 unsafe impl Wire for Addr {}
 // SAFETY: plain words.
+unsafe impl Wire for [Addr; 2] {}
+// SAFETY: plain words.
 unsafe impl Wire for Mac {}
 // SAFETY: a plain word.
 unsafe impl Wire for u16 {}

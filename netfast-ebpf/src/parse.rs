@@ -33,6 +33,18 @@ pub mod icmp {
     pub const ECHO_REPLY: u8 = 0;
     /// Echo request (ICMP).
     pub const ECHO_REQUEST: u8 = 8;
+    /// Destination unreachable, which also tells a path's MTU (ICMP).
+    pub const UNREACHABLE: u8 = 3;
+    /// Source quench (ICMP).
+    pub const SOURCE_QUENCH: u8 = 4;
+    /// Time exceeded (ICMP).
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Parameter problem (ICMP).
+    pub const PARAMETER_PROBLEM: u8 = 12;
+    /// Destination unreachable, the first of the four errors (ICMPv6).
+    pub const UNREACHABLE_V6: u8 = 1;
+    /// Parameter problem, the last of the four errors (ICMPv6).
+    pub const PARAMETER_PROBLEM_V6: u8 = 4;
     /// Echo request (ICMPv6).
     pub const ECHO_REQUEST_V6: u8 = 128;
     /// Echo reply (ICMPv6).
@@ -76,6 +88,21 @@ impl Headers {
     pub const fn is_echo(&self) -> bool {
         is_echo_request(self.tuple.protocol, self.icmp_type)
             || is_echo_reply(self.tuple.protocol, self.icmp_type)
+    }
+
+    /// Whether this is an ICMP or ICMPv6 error, which quotes the packet it is about.
+    #[inline(always)]
+    pub const fn is_icmp_error(&self) -> bool {
+        match self.tuple.protocol {
+            protocol::ICMP => matches!(
+                self.icmp_type,
+                icmp::UNREACHABLE | icmp::SOURCE_QUENCH | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM
+            ),
+            protocol::ICMPV6 => {
+                self.icmp_type >= icmp::UNREACHABLE_V6 && self.icmp_type <= icmp::PARAMETER_PROBLEM_V6
+            }
+            _ => false,
+        }
     }
 
     /// Whether this is a neighbour discovery message that an endpoint sends.

@@ -10,6 +10,7 @@ use crate::forward;
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
+use crate::related;
 use crate::track;
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::Work;
@@ -62,6 +63,10 @@ fn handle<P: Packet, W: World>(
     work.config = world.config();
     work.now = world.now();
     work.length = packet.len();
+    if related::concerns(packet, world, work, endpoint.incarnation) {
+        world.count(Path::FromHost, work.length);
+        return Ok(Verdict::Next);
+    }
     if let Some(known) = track::find(world, work)? {
         if known.receiver().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
             track::note(&known, work);

@@ -9,8 +9,8 @@ use netfast_common::reason::DropReason;
 
 use crate::flow_ref::FlowRef;
 use crate::parse::is_echo_request;
-use crate::verdict::Outcome;
-use crate::work::{Opening, Work};
+use crate::repeat::{Attempt, repeat};
+use crate::work::Work;
 use crate::world::World;
 
 /// A flow that has an entry. The key of its main entry is [`Work::key`].
@@ -57,7 +57,7 @@ const fn originator_side(flags: u64) -> Side {
 
 /// The tuple of the flow's packets as the responder sees them.
 #[inline(always)]
-fn seen(flow: &Flow) -> Tuple {
+pub(crate) fn seen(flow: &Flow) -> Tuple {
     let FlowKey { a, b, a_port, b_port, protocol, pad } = flow.key;
     Tuple { src: a, dst: b, sport: a_port, dport: b_port, protocol, pad }
 }
@@ -140,7 +140,9 @@ pub(crate) fn note(known: &Known, work: &Work) {
 /// could not be written.
 #[inline(always)]
 pub(crate) fn open<W: World>(world: &W, work: &mut Work) -> Result<Known, DropReason> {
-    Outcome::unpack(record(world, work)).map_err(|dropped| dropped.reason)?;
+    if !record(world, work) {
+        return Err(DropReason::MasqueradeExhausted);
+    }
     // Where another CPU was faster, its entry stands and serves this packet too.
     match world.flow(&work.key) {
         Some(entry) if entry.get().flags & FLOW_ALIAS == 0 => {
@@ -150,38 +152,40 @@ pub(crate) fn open<W: World>(world: &W, work: &mut Work) -> Result<Known, DropRe
     }
 }
 
-/// Writes the entries of a new flow. A function of its own in BPF, with a stack of its own.
+/// Writes the entries of a new flow; `false`: no source port is left. A function of its own in BPF, with a stack of
+/// its own.
 #[inline(never)]
-fn record<W: World>(world: &W, work: &mut Work) -> Outcome {
-    Outcome::pack(try_record(world, work).map(|()| true).map_err(Into::into))
+fn record<W: World>(world: &W, work: &mut Work) -> bool {
+    let side;
+    (work.key, side) = work.headers.tuple.key();
+    let mut flags = if side == Side::A { FLOW_ORIGINATOR_IS_A } else { 0 };
+    let Work { headers, opening, .. } = work;
+    let original = &headers.tuple;
+    opening.source_port = original.sport;
+    let translates_destination = (opening.destination, opening.port) != (original.dst, original.dport);
+    if translates_destination {
+        flags |= FLOW_DESTINATION_NAT;
+    }
+    opening.flags |= flags;
+    if (translates_destination || opening.source != original.src) && !reserve(world, work) {
+        return false;
+    }
+    write(world, work);
+    true
 }
 
-#[inline(always)]
-fn try_record<W: World>(world: &W, work: &mut Work) -> Result<(), DropReason> {
-    let Opening { source, destination, port, flags, .. } = work.opening;
-    let original = &work.headers.tuple;
-    let side;
-    (work.key, side) = original.key();
-    let mut flags = flags;
-    let mut sport = original.sport;
-    let translates_destination = (destination, port) != (original.dst, original.dport);
-    if source != original.src || translates_destination {
-        sport = reserve(world, work)?;
-        if translates_destination {
-            flags |= FLOW_DESTINATION_NAT;
-        }
-        if (source, sport) != (work.headers.tuple.src, work.headers.tuple.sport) {
-            flags |= FLOW_SOURCE_NAT;
-        }
+/// Writes the main entry. A function of its own in BPF: behind it, the verifier forgets what was decided before.
+#[inline(never)]
+fn write<W: World>(world: &W, work: &mut Work) {
+    let Work { headers, opening, draft, config, now, length, key, .. } = work;
+    let mut flags = opening.flags;
+    if (opening.source, opening.source_port) != (headers.tuple.src, headers.tuple.sport) {
+        flags |= FLOW_SOURCE_NAT;
     }
-    if side == Side::A {
-        flags |= FLOW_ORIGINATOR_IS_A;
-    }
-    let Work { headers, opening, draft, config, now, length, key } = work;
-    draft.key.a = source;
-    draft.key.b = destination;
-    draft.key.a_port = sport;
-    draft.key.b_port = port;
+    draft.key.a = opening.source;
+    draft.key.b = opening.destination;
+    draft.key.a_port = opening.source_port;
+    draft.key.b_port = opening.port;
     draft.key.protocol = headers.tuple.protocol;
     draft.key.pad = [0; 3];
     draft.flags = conntrack::step(flags, Direction::Original, headers.tcp_flags);
@@ -195,53 +199,67 @@ fn try_record<W: World>(world: &W, work: &mut Work) -> Result<(), DropReason> {
     draft.bytes = [u64::from(*length), 0];
     // `Taken` means another CPU was faster; what it wrote is looked at by the caller.
     let _ = world.insert_flow(key, draft);
-    Ok(())
 }
 
 /// Source ports tried before giving up.
-const PROBES: u16 = 32;
+const PROBES: u32 = 32;
 
-/// Reserves the tuple the responder is to see by writing the alias entry, and returns its source port.
-#[inline(always)]
-fn reserve<W: World>(world: &W, work: &mut Work) -> Result<u16, DropReason> {
-    let original = &work.headers.tuple;
-    let (first, last) = (work.config.masquerade_first, work.config.masquerade_last);
-    let sport = original.sport;
-    let keeps_address = work.opening.source == original.src;
-    let has_ports =
-        matches!(original.protocol, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6);
-    let is_welcome = keeps_address || (sport >= first && sport <= last) || !has_ports;
-    if is_welcome && try_reserve(world, work, sport) {
-        return Ok(sport);
-    }
-    if !has_ports || last < first {
-        return Err(DropReason::MasqueradeExhausted);
-    }
-    let span = u32::from(last - first) + 1;
-    let mut candidate = u32::from(first) + world.random() % span;
-    for _ in 0..PROBES {
-        #[expect(clippy::cast_possible_truncation, reason = "it stays between two 16-bit numbers")]
-        let port = candidate as u16;
-        if try_reserve(world, work, port) {
-            return Ok(port);
-        }
-        candidate += 1;
-        if candidate > u32::from(last) {
-            candidate = u32::from(first);
-        }
-    }
-    Err(DropReason::MasqueradeExhausted)
+/// A search for a source port by which the responder can tell a new flow from all others.
+struct Probe<'a, W> {
+    world: &'a W,
+    work: &'a mut Work,
+    found: bool,
 }
 
-/// Writes the alias entry for source port `sport`, unless a living flow has that tuple.
+impl<W: World> Attempt for Probe<'_, W> {
+    #[inline(always)]
+    fn attempt(&mut self) -> bool {
+        let Work { config, opening, .. } = self.work;
+        let port = opening.source_port;
+        opening.source_port = if port < config.masquerade_first || port >= config.masquerade_last {
+            config.masquerade_first
+        } else {
+            port + 1
+        };
+        self.found = try_reserve(self.world, self.work);
+        self.found
+    }
+}
+
+/// Chooses [`Opening::source_port`] and reserves the tuple the responder is to see; `false`: none is left. A function
+/// of its own in BPF.
 #[inline(never)]
-fn try_reserve<W: World>(world: &W, work: &mut Work, sport: u16) -> bool {
+fn reserve<W: World>(world: &W, work: &mut Work) -> bool {
+    let Work { config, headers, opening, .. } = work;
+    let original = &headers.tuple;
+    let (first, last) = (config.masquerade_first, config.masquerade_last);
+    let has_ports =
+        matches!(original.protocol, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6);
+    let keeps_port =
+        !has_ports || opening.source == original.src || (original.sport >= first && original.sport <= last);
+    if keeps_port && try_reserve(world, work) {
+        return true;
+    }
+    if !has_ports || last < first {
+        return false;
+    }
+    let span = u32::from(last - first) + 1;
+    work.opening.source_port = first + (world.random() % span) as u16;
+    let mut probe = Probe { world, work, found: false };
+    repeat(PROBES, &mut probe);
+    probe.found
+}
+
+/// Writes the alias entry for [`Opening::source_port`], unless a living flow has that tuple. A function of its own in
+/// BPF.
+#[inline(never)]
+fn try_reserve<W: World>(world: &W, work: &mut Work) -> bool {
     let Work { headers, opening, draft, key: main, now, .. } = work;
     let protocol = headers.tuple.protocol;
     let seen = Tuple {
         src: opening.source,
         dst: opening.destination,
-        sport,
+        sport: opening.source_port,
         dport: opening.port,
         protocol,
         pad: [0; 3],

@@ -2,7 +2,7 @@
 
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::{Flow, Hop};
-use netfast_common::flow::FlowKey;
+use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::rows::Config;
 
 use crate::parse::Headers;
@@ -23,6 +23,16 @@ pub struct Work {
     pub key: FlowKey,
     /// What a new flow leads to.
     pub opening: Opening,
+    /// Addresses and ports as the packet's receiver is to see them.
+    pub target: Tuple,
+    /// Of an ICMP error about a known flow: the packet it quotes.
+    pub quoted: Headers,
+    /// That packet's addresses and ports as its sender knows them.
+    pub quoted_target: Tuple,
+    /// Where the error comes from.
+    pub sender: Hop,
+    /// Where it goes.
+    pub receiver: Hop,
     /// An entry under construction.
     pub draft: Flow,
 }
@@ -46,6 +56,8 @@ pub struct Opening {
     pub published: u32,
     /// Port the responder is reached at.
     pub port: u16,
+    /// Source port as the responder is to see it.
+    pub source_port: u16,
 }
 
 impl Work {
@@ -61,6 +73,7 @@ impl Work {
             flags: 0,
             published: 0,
             port: 0,
+            source_port: 0,
         };
         Self {
             config: Config::default(),
@@ -69,6 +82,11 @@ impl Work {
             headers: Headers::default(),
             key: FlowKey::default(),
             opening,
+            target: Tuple::default(),
+            quoted: Headers::default(),
+            quoted_target: Tuple::default(),
+            sender: hop,
+            receiver: hop,
             draft: Flow::default(),
         }
     }

@@ -1,0 +1,73 @@
+//! A packet that is a vector of bytes.
+
+use netfast_common::checksum::{fold, patch};
+use netfast_common::reason::DropReason;
+
+use crate::packet::{Checksum, Packet, Wire};
+
+/// A packet at a device.
+#[derive(Clone, Debug)]
+pub(super) struct Bytes {
+    pub(super) frame: Vec<u8>,
+    pub(super) ifindex: u32,
+    pub(super) has_vlan_tag: bool,
+    /// The transport checksum is left to the network card: its field holds the sum of the pseudo-header only.
+    pub(super) is_offloaded: bool,
+}
+
+impl Bytes {
+    pub(super) fn new(frame: Vec<u8>, ifindex: u32) -> Self {
+        Self { frame, ifindex, has_vlan_tag: false, is_offloaded: false }
+    }
+}
+
+impl Packet for Bytes {
+    fn len(&self) -> u32 {
+        self.frame.len() as u32
+    }
+
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    fn has_vlan_tag(&self) -> bool {
+        self.has_vlan_tag
+    }
+
+    fn load<T: Wire>(&self, offset: u32) -> Result<T, DropReason> {
+        let at = offset as usize;
+        let bytes = self.frame.get(at..at + size_of::<T>()).ok_or(DropReason::BadHeader)?;
+        // SAFETY: as many bytes as `T` has, and every bit pattern is a `Wire`.
+        Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+
+    fn store<T: Wire>(&mut self, offset: u32, value: &T) -> Result<(), DropReason> {
+        let at = offset as usize;
+        let bytes = self.frame.get_mut(at..at + size_of::<T>()).ok_or(DropReason::DatapathError)?;
+        // SAFETY: as many bytes as `T` has, and a `Wire` has no padding.
+        unsafe { bytes.as_mut_ptr().cast::<T>().write_unaligned(*value) };
+        Ok(())
+    }
+
+    fn patch_checksum(
+        &mut self,
+        offset: u32,
+        kind: Checksum,
+        optional: bool,
+        difference: u32,
+    ) -> Result<(), DropReason> {
+        let field: [u8; 2] = self.load(offset).or(Err(DropReason::DatapathError))?;
+        if optional && field == [0; 2] {
+            return Ok(());
+        }
+        let patched = match kind {
+            Checksum::Segment if self.is_offloaded => return Ok(()),
+            // The sum itself, where a finished checksum is its complement.
+            Checksum::PseudoHeader if self.is_offloaded => {
+                fold(u32::from(u16::from_ne_bytes(field)) + u32::from(fold(difference))).to_ne_bytes()
+            }
+            _ => patch(field, difference),
+        };
+        self.store(offset, if optional && patched == [0; 2] { &[0xff; 2] } else { &patched })
+    }
+}

@@ -1,0 +1,140 @@
+//! A world that is maps in memory.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::ptr::NonNull;
+
+use netfast_common::addr::Addr;
+use netfast_common::conntrack::Flow;
+use netfast_common::counter::Path;
+use netfast_common::flow::{FlowKey, Tuple};
+use netfast_common::policy::{RuleKey, RuleRow};
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{
+    AddressRow, CidrRow, Config, EndpointRow, FragmentKey, FragmentRow, PublishKey, PublishRow, SlotRow,
+    UplinkRow,
+};
+
+use crate::flow_ref::FlowRef;
+use crate::world::{Taken, World};
+
+/// What the kernel's maps hold.
+#[derive(Default)]
+pub(super) struct Maps {
+    pub(super) config: Config,
+    pub(super) now: u64,
+    pub(super) endpoints: BTreeMap<u32, EndpointRow>,
+    pub(super) addresses: BTreeMap<Addr, AddressRow>,
+    pub(super) slots: BTreeMap<u32, SlotRow>,
+    pub(super) cidrs: BTreeMap<Addr, CidrRow>,
+    /// With the number of bits that count.
+    pub(super) rules: BTreeMap<(u32, RuleKey), RuleRow>,
+    pub(super) published: BTreeMap<PublishKey, PublishRow>,
+    pub(super) uplinks: BTreeMap<u32, UplinkRow>,
+    pub(super) denied: Vec<Addr>,
+    /// Destinations without a route, and those whose route leads elsewhere than to the uplink.
+    pub(super) routes: BTreeMap<Addr, Result<u32, DropReason>>,
+    /// Where all else goes.
+    pub(super) default_route: u32,
+    /// No flow can be written.
+    pub(super) is_full: bool,
+    pub(super) flows: RefCell<BTreeMap<FlowKey, NonNull<Flow>>>,
+    pub(super) fragments: RefCell<HashMap<FragmentKey, FragmentRow>>,
+    pub(super) paths: RefCell<Vec<Path>>,
+    pub(super) randoms: Cell<u32>,
+}
+
+impl Maps {
+    /// The rules that match a key, by longest prefix, as the kernel's trie does it.
+    fn longest(&self, key: &RuleKey) -> Option<RuleRow> {
+        let covers = |bits: u32, row: &RuleKey| {
+            let (row, key) = (bytemuck::bytes_of(row), bytemuck::bytes_of(key));
+            (0..bits as usize).all(|bit| (row[bit / 8] ^ key[bit / 8]) & (0x80 >> (bit % 8)) == 0)
+        };
+        let matching = self.rules.iter().filter(|((bits, row), _)| covers(*bits, row));
+        matching.max_by_key(|((bits, _), _)| *bits).map(|(_, row)| *row)
+    }
+}
+
+impl World for Maps {
+    fn config(&self) -> Config {
+        self.config
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn random(&self) -> u32 {
+        self.randoms.set(self.randoms.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        self.randoms.get()
+    }
+
+    fn endpoint(&self, ifindex: u32) -> Option<&EndpointRow> {
+        self.endpoints.get(&ifindex)
+    }
+
+    fn address(&self, addr: &Addr) -> Option<&AddressRow> {
+        self.addresses.get(addr)
+    }
+
+    fn slot(&self, slot: u32) -> Option<&SlotRow> {
+        self.slots.get(&slot)
+    }
+
+    fn cidr(&self, addr: &Addr) -> Option<&CidrRow> {
+        self.cidrs.get(addr)
+    }
+
+    fn rule(&self, key: &RuleKey) -> Option<RuleRow> {
+        self.longest(key)
+    }
+
+    fn published(&self, key: &PublishKey) -> Option<&PublishRow> {
+        self.published.get(key)
+    }
+
+    fn uplink(&self, ifindex: u32) -> Option<&UplinkRow> {
+        self.uplinks.get(&ifindex)
+    }
+
+    fn is_denied(&self, addr: &Addr) -> bool {
+        self.denied.contains(addr)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
+        // SAFETY: entries are leaked, so they stay valid.
+        self.flows.borrow().get(key).map(|entry| unsafe { FlowRef::new(*entry) })
+    }
+
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken> {
+        let mut flows = self.flows.borrow_mut();
+        if self.is_full || flows.contains_key(key) {
+            return Err(Taken);
+        }
+        flows.insert(*key, NonNull::from(Box::leak(Box::new(*flow))));
+        Ok(())
+    }
+
+    fn remove_flow(&self, key: &FlowKey) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow) {
+        self.fragments.borrow_mut().insert(*key, *row);
+    }
+
+    fn route(&self, _: u32, tuple: &Tuple, _: u32) -> Result<u32, DropReason> {
+        self.routes.get(&tuple.dst).copied().unwrap_or(Ok(self.default_route))
+    }
+
+    fn count(&self, path: Path, _: u32) {
+        self.paths.borrow_mut().push(path);
+    }
+
+    fn count_drop(&self, _: DropReason, _: u32, _: u32) {}
+}

@@ -1,0 +1,21 @@
+//! The stages on the host: packets that are bytes, a world that is maps in memory, and a cast of hosts that send to
+//! each other. What one stage puts out is what the next one gets, and every packet is checked by etherparse.
+
+mod bytes;
+mod cast;
+mod lab;
+mod maps;
+mod message;
+
+mod errors;
+mod forwarding;
+mod fragments;
+mod isolation;
+mod lifetime;
+mod malformed;
+mod masquerade;
+mod neighbours;
+mod policies;
+mod properties;
+mod published;
+mod spoofing;

@@ -1,0 +1,132 @@
+//! Policies of both ends, and what a change of them does to flows that live.
+
+use netfast_common::protocol::{ICMP, TCP, UDP};
+use netfast_common::reason::DropReason;
+
+use super::cast::{CLIENT, ELSEWHERE, Family, OUTSIDE, WEB};
+use super::lab::{Allow, Fate, Lab, Way, anyone};
+use super::message::{ACK, Message, ping, tcp, udp};
+
+#[test]
+fn the_receiver_isolated_but_for_one_port() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        lab.isolate(&WEB, Way::In, &[anyone(TCP, 80)]);
+        lab.flip();
+        let allowed = Message::new(&CLIENT, &WEB, family, tcp(4000, 80));
+        assert_eq!(lab.sends(&CLIENT, &allowed).at(&WEB), allowed);
+        assert_eq!(lab.sends(&WEB, &allowed.reply()).at(&CLIENT), allowed.reply());
+        for what in [tcp(4000, 81), udp(4000, 80), ping(7)] {
+            let denied = Message::new(&CLIENT, &WEB, family, what);
+            assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress), "{what:?}");
+        }
+        assert_eq!(lab.flows(), 1, "what is denied leaves no entry");
+    }
+}
+
+#[test]
+fn the_sender_isolated_but_for_one_peer() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let peer = WEB.identity(family);
+        lab.isolate(&CLIENT, Way::Out, &[Allow { identity: peer, protocol: UDP, port: None }]);
+        lab.flip();
+        let allowed = Message::new(&CLIENT, &WEB, family, udp(4000, 53));
+        assert_eq!(lab.sends(&CLIENT, &allowed).at(&WEB), allowed);
+        assert_eq!(lab.sends(&WEB, &allowed.reply()).at(&CLIENT), allowed.reply());
+        let denied = Message::new(&CLIENT, &WEB, family, tcp(4000, 53));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyEgress));
+        let outside = Message::new(&CLIENT, &OUTSIDE, family, udp(4000, 53));
+        assert_eq!(lab.sends(&CLIENT, &outside), Fate::Dropped(DropReason::PolicyEgress));
+    }
+}
+
+#[test]
+fn isolation_of_one_direction_leaves_the_other() {
+    let mut lab = Lab::new();
+    lab.isolate(&WEB, Way::In, &[]);
+    lab.flip();
+    let ask = Message::new(&WEB, &CLIENT, Family::V4, tcp(4000, 80));
+    assert_eq!(lab.sends(&WEB, &ask).at(&CLIENT), ask);
+    assert_eq!(lab.sends(&CLIENT, &ask.reply()).at(&WEB), ask.reply(), "replies pass");
+}
+
+#[test]
+fn a_drop_is_counted_against_the_end_that_denies() {
+    for (isolated, way) in [(WEB, Way::In), (CLIENT, Way::Out)] {
+        let mut lab = Lab::new();
+        lab.isolate(&isolated, way, &[]);
+        lab.flip();
+        let ask = Message::new(&CLIENT, &WEB, Family::V4, tcp(4000, 80));
+        let mut packet = super::bytes::Bytes::new(ask.bytes(), CLIENT.ifindex);
+        let dropped = lab.run(super::lab::Program::FromEndpoint, &mut packet).unwrap_err();
+        assert_eq!(dropped.endpoint, isolated.incarnation);
+    }
+}
+
+#[test]
+fn everything_of_one_protocol() {
+    let mut lab = Lab::new();
+    let peer = CLIENT.identity(Family::V4);
+    lab.isolate(&WEB, Way::In, &[Allow { identity: peer, protocol: ICMP, port: None }]);
+    lab.flip();
+    let allowed = Message::new(&CLIENT, &WEB, Family::V4, ping(7));
+    assert_eq!(lab.sends(&CLIENT, &allowed).at(&WEB), allowed);
+    let denied = Message::new(&CLIENT, &WEB, Family::V4, tcp(1, 2));
+    assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress));
+}
+
+#[test]
+fn an_outsider_is_known_by_its_prefix() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let identity = Lab::outer_identity(&OUTSIDE, family);
+        lab.isolate(&CLIENT, Way::Out, &[Allow { identity, protocol: 0, port: None }]);
+        lab.flip();
+        let allowed = Message::new(&CLIENT, &OUTSIDE, family, tcp(25000, 443));
+        assert_eq!(lab.sends(&CLIENT, &allowed).out().dst, OUTSIDE.addr(family));
+        let denied = Message::new(&CLIENT, &ELSEWHERE, family, tcp(25000, 443));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyEgress));
+    }
+}
+
+#[test]
+fn a_new_world_cuts_a_living_flow_in_both_directions() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let ask = Message::new(&CLIENT, &WEB, family, tcp(4000, 80));
+        let more = ask.flags(ACK);
+        assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+        assert_eq!(lab.sends(&WEB, &ask.reply()).at(&CLIENT), ask.reply());
+
+        lab.isolate(&WEB, Way::In, &[]);
+        assert_eq!(lab.sends(&CLIENT, &more).at(&WEB), more, "not in force yet");
+        lab.flip();
+        assert_eq!(lab.sends(&CLIENT, &more), Fate::Dropped(DropReason::PolicyIngress));
+        assert_eq!(lab.sends(&WEB, &more.reply()), Fate::Dropped(DropReason::PolicyIngress));
+
+        lab.open(&WEB);
+        lab.flip();
+        assert_eq!(lab.sends(&CLIENT, &more).at(&WEB), more, "and it goes on when allowed again");
+    }
+}
+
+#[test]
+fn a_new_world_that_allows_it_lets_a_flow_go_on() {
+    let mut lab = Lab::new();
+    let ask = Message::new(&CLIENT, &WEB, Family::V4, udp(4000, 53));
+    assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+    lab.isolate(&WEB, Way::In, &[anyone(UDP, 53)]);
+    lab.isolate(&WEB, Way::Out, &[]);
+    lab.flip();
+    assert_eq!(lab.sends(&WEB, &ask.reply()).at(&CLIENT), ask.reply());
+}
+
+#[test]
+fn icmp_is_not_allowed_by_a_rule_for_a_port() {
+    let mut lab = Lab::new();
+    lab.isolate(&WEB, Way::In, &[anyone(TCP, 0), anyone(ICMP, 8)]);
+    lab.flip();
+    let denied = Message::new(&CLIENT, &WEB, Family::V4, ping(7));
+    assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress));
+}

@@ -23,7 +23,7 @@ fn sets(tables: &Tables) -> BTreeMap<u32, Rows> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn tables_decide_as_the_policies_read(scene in scene(), services in services()) {

@@ -1,5 +1,6 @@
 //! A host of one's own, with a world outside it, for netfast to run on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -143,6 +144,13 @@ impl Lab {
         let path = about["netns"].as_str().context("`netfast endpoint inspect` tells no netns")?;
         // The name alone: `default/web` answers as `web`.
         self.host.open(endpoint.rsplit('/').next().unwrap_or(endpoint), Path::new(path))
+    }
+
+    /// How many packets netfast has dropped at an endpoint, by reason. Counters only grow: compare two readings.
+    pub fn drops(&self, endpoint: &str) -> Result<BTreeMap<String, u64>> {
+        let about = self.netfast_json(&["endpoint", "inspect", endpoint])?;
+        let drops = about["drops"].as_object().context("`netfast endpoint inspect` tells no drops")?;
+        Ok(drops.iter().filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?))).collect())
     }
 
     /// Runs `netfast down`, and tells what went wrong with it. Dropping the lab does so silently.

@@ -1,8 +1,8 @@
 //! A network namespace and everything that is done inside it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -153,19 +153,37 @@ impl Ns {
         Ok(done.stdout)
     }
 
-    /// Joins this namespace and `other` by a veth pair, both ends up.
+    /// Joins this namespace and `other` by a veth pair. Both ends are up and pass packets on return.
     pub fn join(&self, device: &str, other: &Self, other_device: &str) -> Result<()> {
         let path = other.path();
         self.ip(&format!("link add {device} type veth peer name {other_device} netns {}", path.display()))?;
         self.ip(&format!("link set {device} up"))?;
         other.ip(&format!("link set {other_device} up"))?;
+        // The kernel gives a device its queue some time after its carrier came, and drops all until then.
+        for (ns, device) in [(self, device), (other, other_device)] {
+            wait_until(&format!("{device} in {} is running", ns.name()), || {
+                Ok(ns.ip(&format!("-brief link show dev {device}"))?.contains(" UP "))
+            })?;
+        }
         Ok(())
     }
 
-    /// Adds an address (`192.0.2.1/24`); an IPv6 address is usable at once, without duplicate detection.
+    /// Adds an address (`192.0.2.1/24`) to a device that is up. It is usable on return, an IPv6 address too:
+    /// without duplicate detection.
     pub fn address(&self, device: &str, address: &str) -> Result<()> {
-        let nodad = if address.contains(':') { "nodad" } else { "" };
-        self.ip(&format!("addr add {address} dev {device} {nodad}")).map(drop)
+        let (plain, _) = address.split_once('/').unwrap_or((address, ""));
+        let IpAddr::V6(plain) = plain.parse().with_context(|| format!("the address {address}"))? else {
+            return self.ip(&format!("addr add {address} dev {device}")).map(drop);
+        };
+        self.ip(&format!("addr add {address} dev {device} nodad"))?;
+        // A worker of the kernel joins the group in which others ask for the address; who asked before that is
+        // not heard, and asks again only after a second.
+        let [.., a, b, c] = plain.octets();
+        let group = format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}");
+        wait_until(&format!("{address} on {device} in {} is usable", self.name()), || {
+            let groups = self.run(|| Ok(fs::read_to_string("/proc/thread-self/net/igmp6")?))?;
+            Ok(groups.lines().any(|line| line.contains(device) && line.contains(&group)))
+        })
     }
 
     /// Makes a socket inside. Where the namespace has a cgroup the socket belongs to that, so that its programs
@@ -190,6 +208,17 @@ impl Ns {
         }
         Ok(socket)
     }
+}
+
+/// Waits for what the kernel does in its own time.
+fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..1000 {
+        if done()? {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    bail!("waited in vain until {what}")
 }
 
 /// Runs `f` on a thread of its own, since a namespace is entered for good.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,8 @@ pub(crate) fn run(command: &mut Command, timeout: Duration) -> Result<Finished> 
 pub struct Running {
     what: String,
     child: Child,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Heard,
+    stderr: Heard,
 }
 
 impl Running {
@@ -52,8 +53,8 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("run {what}"))?;
-        let stdout = child.stdout.take().map(gather);
-        let stderr = child.stderr.take().map(gather);
+        let stdout = Heard::from(child.stdout.take());
+        let stderr = Heard::from(child.stderr.take());
         Ok(Self { what, child, stdout, stderr })
     }
 
@@ -65,6 +66,33 @@ impl Running {
     /// Whether it has ended.
     pub fn ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it has printed so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.so_far()
+    }
+
+    /// What it has complained about so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.so_far()
+    }
+
+    /// Waits until it has printed `text` on either stream; it is an error if it ends or takes too long instead.
+    pub fn wait_for(&mut self, text: &str, timeout: Duration) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            // Looked at first: what it said last is heard only after its end.
+            let over = self.ended() && self.stdout.is_complete() && self.stderr.is_complete();
+            let (stdout, stderr) = (self.stdout(), self.stderr());
+            if stdout.contains(text) || stderr.contains(text) {
+                return Ok(());
+            }
+            if over || start.elapsed() > timeout {
+                bail!("{} did not say {text:?} within {timeout:?}, but: {stdout}{stderr}", self.what);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Writes to its standard input.
@@ -88,12 +116,12 @@ impl Running {
             }
             if start.elapsed() > timeout {
                 self.kill();
-                bail!("{} did not end within {timeout:?}; it said: {}", self.what, text(self.stderr.take()));
+                bail!("{} did not end within {timeout:?}; it said: {}", self.what, self.stderr.so_far());
             }
             // Short at first, since most commands end within milliseconds.
             thread::sleep((start.elapsed() / 8).clamp(Duration::from_millis(1), Duration::from_millis(20)));
         };
-        Ok(Finished { status, stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) })
+        Ok(Finished { status, stdout: self.stdout.all(), stderr: self.stderr.all() })
     }
 
     fn group(&self) -> Pid {
@@ -115,24 +143,42 @@ impl Drop for Running {
     }
 }
 
-/// Reads on a thread: a child whose pipe is full would wait for us, and we for it.
-fn gather(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        drop(from.read_to_end(&mut bytes));
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// What comes out of a pipe, read on a thread: a child whose pipe is full would wait for us, and we for it.
+#[derive(Debug)]
+struct Heard {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// What a thread has gathered. A grandchild that keeps the pipe open must not hang us.
-fn text(thread: Option<JoinHandle<String>>) -> String {
-    let Some(thread) = thread else { return String::new() };
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while !thread.is_finished() {
-        if Instant::now() > deadline {
-            return "(its output is still held open by a process it started)".to_owned();
-        }
-        thread::sleep(Duration::from_millis(1));
+impl Heard {
+    fn from(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let heard = bytes.clone();
+        let thread = pipe.map(|mut pipe| {
+            thread::spawn(move || {
+                let mut part = [0; 4096];
+                while let Ok(length @ 1..) = pipe.read(&mut part) {
+                    heard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&part[..length]);
+                }
+            })
+        });
+        Self { bytes, thread }
     }
-    thread.join().unwrap_or_default()
+
+    fn is_complete(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// Everything, once the child has ended. A grandchild that keeps the pipe open must not hang us.
+    fn all(&self) -> String {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.is_complete() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.so_far()
+    }
 }

@@ -143,6 +143,32 @@ fn a_labs_processes_are_in_its_cgroup() {
 }
 
 #[test]
+fn a_labs_sockets_are_in_its_cgroup() {
+    require_root!();
+    let lab = Lab::with_binary(Path::new("/bin/true")).unwrap();
+    let name = lab.cgroup().file_name().unwrap().to_str().unwrap().to_owned();
+    let _server = lab.host.tcp_serve("127.0.0.1:80").unwrap();
+    let done = lab.host.finish("ss", &["--listening", "--tcp", "--cgroup"], SECOND).unwrap();
+    assert!(done.stdout.contains(&format!("cgroup:/{name}")), "{}{}", done.stdout, done.stderr);
+}
+
+#[test]
+fn a_process_is_heard_while_it_runs() {
+    require_root!();
+    let ns = Ns::new("lonely").unwrap();
+    let mut cat = Running::start(&mut ns.command("cat")).unwrap();
+    cat.write("hello\n").unwrap();
+    cat.wait_for("hello", SECOND).unwrap();
+    assert!(!cat.ended());
+    assert!(cat.finish(SECOND).unwrap().success());
+
+    let mut silent = Running::start(&mut ns.command("true")).unwrap();
+    assert!(silent.wait_for("hello", 10 * SECOND).is_err());
+    let slow = Running::start(ns.command("sleep").arg("60")).unwrap();
+    assert!(slow.finish(SHORT).is_err());
+}
+
+#[test]
 fn a_lab_leaves_nothing() {
     require_root!();
     let lab = Lab::with_binary(Path::new("/bin/true")).unwrap();

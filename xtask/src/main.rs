@@ -21,7 +21,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set up, build, run, test and check netfast")]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "Set up, build, run, test and check netfast")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -79,17 +79,22 @@ impl Stages {
 
 /// Runs `command`, showing what it prints, and adds up its `test result:` lines.
 fn counted(command: &mut Command, tally: &mut Tally) -> Result<()> {
-    let mut child =
-        command.stdout(Stdio::piped()).spawn().with_context(|| format!("run {}", shown(command)))?;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.context("read the tests' output")?;
-            if let Some(result) = tally_of(&line) {
-                tally.passed += result.passed;
-                tally.failed += result.failed;
-            }
-            output::line(&line);
+    let (reader, writer) = std::io::pipe().context("make a pipe")?;
+    if !output::is_terminal() {
+        // One pipe for both keeps what cargo says and what the tests say in order. A terminal is left to cargo,
+        // for its colours.
+        command.stderr(writer.try_clone().context("share a pipe")?);
+    }
+    let mut child = command.stdout(writer).spawn().with_context(|| format!("run {}", shown(command)))?;
+    // The command holds the writing ends, and the reader would wait for them.
+    command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    for line in BufReader::new(reader).lines() {
+        let line = line.context("read the tests' output")?;
+        if let Some(result) = tally_of(&line) {
+            tally.passed += result.passed;
+            tally.failed += result.failed;
         }
+        output::line(&line);
     }
     let status = child.wait().with_context(|| format!("wait for {}", shown(command)))?;
     if !status.success() {

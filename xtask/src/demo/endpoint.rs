@@ -1,6 +1,5 @@
 //! What the demo knows of an endpoint: its namespace, its addresses, and what netfast says about it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
@@ -32,21 +31,10 @@ impl Endpoint {
         Ok(Self { name: name.to_owned(), ns, addresses })
     }
 
-    /// How many packets netfast has dropped there, by reason.
-    pub(crate) fn drops(&self, lab: &Lab) -> Result<BTreeMap<String, u64>> {
-        let about = self.inspect(lab)?;
-        let drops = about["drops"].as_object().into_iter().flatten();
-        Ok(drops.filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?))).collect())
-    }
-
     /// The policies that isolate it in `direction`, as `namespace/name`.
     pub(crate) fn isolating(&self, lab: &Lab, direction: &str) -> Result<Vec<String>> {
-        let about = self.inspect(lab)?;
+        let about = lab.netfast_json(&["endpoint", "inspect", &self.name])?;
         let policies = about["isolation"][direction]["policies"].as_array().into_iter().flatten();
         Ok(policies.filter_map(|name| Some(name.as_str()?.to_owned())).collect())
-    }
-
-    fn inspect(&self, lab: &Lab) -> Result<Value> {
-        lab.netfast_json(&["endpoint", "inspect", &self.name])
     }
 }

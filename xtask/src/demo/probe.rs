@@ -102,13 +102,13 @@ fn denied(
     counting: &[&Endpoint],
     by_policy: bool,
 ) -> Result<Row> {
-    let before = counting.iter().map(|endpoint| endpoint.drops(lab)).collect::<Result<Vec<_>>>()?;
+    let before = counting.iter().map(|endpoint| lab.drops(&endpoint.name)).collect::<Result<Vec<_>>>()?;
     let to = at(to, 80);
     let result = http::get(from, &to, SILENCE);
     let mut detail = Vec::new();
     let mut policy_counted = false;
     for (endpoint, before) in counting.iter().zip(&before) {
-        for (reason, count) in endpoint.drops(lab)? {
+        for (reason, count) in lab.drops(&endpoint.name)? {
             let more = count.saturating_sub(before.get(&reason).copied().unwrap_or(0));
             if more > 0 {
                 policy_counted |= reason == "policy_ingress";

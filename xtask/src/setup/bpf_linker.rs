@@ -20,7 +20,7 @@ pub(crate) fn ensure() -> Result<bool> {
         command.args(["--version", "0.13.0", "--no-default-features", "--features", "llvm-22"]);
         command.env("LLVM_PREFIX", LLVM);
     }
-    let why = "it links the eBPF programs; takes about a minute";
+    let why = "it links the eBPF programs; takes a minute or more";
     if let Err(error) = step::run("install bpf-linker", why, &mut command) {
         bail!(
             "{error:#} (it needs the development files of an LLVM that it knows; try to install it by hand)"

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
-    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_INTERNAL, ENDPOINT_READY, ENDPOINT_ROUTED,
-    EndpointRow, PublishKey, PublishRow, Subject, UplinkRow,
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_INTERNAL, ENDPOINT_READY,
+    ENDPOINT_ROUTED, EndpointRow, PublishKey, PublishRow, Subject, UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};
@@ -106,8 +106,7 @@ pub fn rows<'a>(
             }
         }
         rows.endpoints.insert(endpoint.ifindex, row);
-        rows.subjects
-            .insert(endpoint.slot, tables.subjects.get(endpoint.id).copied().unwrap_or_default());
+        rows.subjects.insert(endpoint.slot, tables.subjects.get(endpoint.id).copied().unwrap_or_default());
         for publish in endpoint.publish {
             add_published(&mut rows.published, publish, &row);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use aya::maps::{MapData, MapError};
-use aya::programs::{Program, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::libc;
 
@@ -20,6 +20,17 @@ use super::{KernelError, Result};
 
 /// Lines of the verifier's log that an error shows.
 const LOG_LINES: usize = 4;
+
+/// A loaded program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its name.
+    pub name: &'static str,
+    /// The kernel's number for it.
+    pub id: u32,
+    /// Its type, as the kernel's headers call it.
+    pub kind: &'static str,
+}
 
 /// The loaded programs and maps of an instance.
 #[derive(Debug)]
@@ -73,6 +84,20 @@ impl Datapath {
         }
         load(bpffs, sizes)?;
         Ok(Self { maps: Maps::open(&pins.maps())?, pins })
+    }
+
+    /// The loaded programs.
+    ///
+    /// # Errors
+    /// When a pin cannot be read.
+    pub fn programs(&self) -> Result<Vec<Loaded>> {
+        object::programs()
+            .map(|name| {
+                let info = ProgramInfo::from_pin(self.pins.program(name))
+                    .map_err(|e| KernelError::program("read the pin of", name, e))?;
+                Ok(Loaded { name, id: info.id(), kind: object::kind(name) })
+            })
+            .collect()
     }
 
     /// The directory of the pins.

@@ -30,7 +30,7 @@ pub use self::bpffs::Bpffs;
 pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
 pub use self::grace::grace_period;
-pub use self::load::{Datapath, has_tcx};
+pub use self::load::{Datapath, Loaded, has_tcx};
 pub use self::maps::Maps;
 pub use self::sizes::Sizes;
 pub use self::table::{Array, CounterArray, CounterTable, Prefix, Table, Trie};

@@ -42,6 +42,15 @@ pub(super) fn programs() -> impl Iterator<Item = &'static str> {
     TC_PROGRAMS.into_iter().chain([XDP_PROGRAM]).chain(SOCKET_PROGRAMS)
 }
 
+/// The type of a program, as the kernel's headers call it.
+pub(super) fn kind(name: &str) -> &'static str {
+    match name {
+        XDP_PROGRAM => "xdp",
+        name if SOCKET_PROGRAMS.contains(&name) => "cgroup_sock_addr",
+        _ => "sched_cls",
+    }
+}
+
 /// What a map looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {

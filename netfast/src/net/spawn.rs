@@ -14,8 +14,8 @@ use super::Error;
 use super::enter::{Entrance, default_action};
 use super::process::stat;
 
-pub use super::process::Process;
 use super::process::MARK_VARIABLE;
+pub use super::process::Process;
 
 /// Starts a command inside an endpoint: in its network namespace, with its own `/etc/hosts` and `/etc/resolv.conf`,
 /// in a session of its own, without input, its output appended to `log_file`, in the control group `cgroup` if one is

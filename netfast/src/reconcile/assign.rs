@@ -12,7 +12,7 @@ use crate::store::{EndpointRecord, Instance, NetworkRecord};
 
 /// The records an instance has, or is to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Records {
+pub(super) struct Records {
     /// Networks by name.
     pub networks: BTreeMap<Name, NetworkRecord>,
     /// Endpoints by namespace and name.
@@ -26,7 +26,12 @@ const CONTAINER_IFNAME: &str = "eth0";
 ///
 /// # Errors
 /// When a network has no free address left, no port is free to be published, or a number is exhausted.
-pub fn assign(world: &World, old: &Records, instance: &mut Instance, netns_dir: &Path) -> Result<Records> {
+pub(super) fn assign(
+    world: &World,
+    old: &Records,
+    instance: &mut Instance,
+    netns_dir: &Path,
+) -> Result<Records> {
     let mut new = Records::default();
     for network in world.networks.values() {
         let record = match old.networks.get(&network.name) {
@@ -210,7 +215,10 @@ impl Addresses {
 }
 
 fn full(network: &Network, subnet: &dyn std::fmt::Display) -> String {
-    format!("network {} has no free address left in {subnet} (remove an endpoint, or use a larger subnet)", network.name)
+    format!(
+        "network {} has no free address left in {subnet} (remove an endpoint, or use a larger subnet)",
+        network.name
+    )
 }
 
 #[cfg(test)]

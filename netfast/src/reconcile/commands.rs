@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When one cannot be started or stopped.
-pub fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Result<()> {
+pub(super) fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Result<()> {
     let run_dir = host.run_dir();
     for (id, record) in &mut records.endpoints {
         let wanted = world.endpoints.get(id).and_then(|endpoint| endpoint.command.as_ref());
@@ -57,7 +57,7 @@ pub fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Result<()> 
 ///
 /// # Errors
 /// When it survives.
-pub fn stop(run_dir: &Path, record: &EndpointRecord) -> Result<()> {
+pub(super) fn stop(run_dir: &Path, record: &EndpointRecord) -> Result<()> {
     let Some(command) = &record.command else {
         return Ok(());
     };

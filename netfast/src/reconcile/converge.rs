@@ -21,7 +21,11 @@ const MAX_RULE_ROWS: usize = netfast_common::maps::MAX_RULES as usize / 2;
 ///
 /// # Errors
 /// When something cannot be done. The kernel is somewhere between then; another call brings it to where that one says.
-pub fn converge(host: &mut Host<'_>, instance: &mut Instance, definitions: &Definitions) -> Result<()> {
+pub(super) fn converge(
+    host: &mut Host<'_>,
+    instance: &mut Instance,
+    definitions: &Definitions,
+) -> Result<()> {
     let world = &definitions.world;
     let old = records(host)?;
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()))?;
@@ -82,7 +86,7 @@ pub fn converge(host: &mut Host<'_>, instance: &mut Instance, definitions: &Defi
 ///
 /// # Errors
 /// When one cannot be read.
-pub fn records(host: &Host<'_>) -> Result<Records> {
+pub(super) fn records(host: &Host<'_>) -> Result<Records> {
     Ok(Records { networks: host.store.networks()?, endpoints: host.store.endpoints()? })
 }
 
@@ -92,7 +96,7 @@ fn compile(host: &Host<'_>, world: &World, records: &Records) -> Result<Tables> 
 }
 
 /// The addresses the endpoints have.
-pub fn assigned(records: &Records) -> BTreeMap<EndpointId, Assigned> {
+pub(super) fn assigned(records: &Records) -> BTreeMap<EndpointId, Assigned> {
     let assigned = |record: &EndpointRecord| Assigned { ip: record.ip, ip6: record.ip6 };
     records.endpoints.iter().map(|(id, record)| (id.clone(), assigned(record))).collect()
 }

@@ -11,7 +11,7 @@ use crate::net::{Address, Link, Netlink, Scope};
 
 /// The host's side of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(super) struct Facts {
     /// Devices that lead outside, by index.
     pub uplinks: Vec<Uplink>,
     /// The host's addresses, those of the instance's bridges not among them.
@@ -24,7 +24,7 @@ pub struct Facts {
 ///
 /// # Errors
 /// When the kernel does not answer.
-pub fn look(netlink: &Netlink, records: &Records, named: Option<&BTreeSet<String>>) -> Result<Facts> {
+pub(super) fn look(netlink: &Netlink, records: &Records, named: Option<&BTreeSet<String>>) -> Result<Facts> {
     let links = netlink.links().context("list the host's devices")?;
     let addresses = netlink.addresses().context("list the host's addresses")?;
     Ok(facts(&links, &addresses, records, named))

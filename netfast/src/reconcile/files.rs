@@ -13,17 +13,17 @@ use crate::net::hosts::{HostsEntry, hosts_text, rewrite_in_place};
 use crate::net::resolver;
 
 /// The `/etc/hosts` of a network's endpoints.
-pub fn hosts_file(run_dir: &Path, network: &Name) -> PathBuf {
+pub(super) fn hosts_file(run_dir: &Path, network: &Name) -> PathBuf {
     run_dir.join("hosts").join(network.as_str())
 }
 
 /// The `/etc/resolv.conf` of all endpoints.
-pub fn resolv_file(run_dir: &Path) -> PathBuf {
+pub(super) fn resolv_file(run_dir: &Path) -> PathBuf {
     run_dir.join("resolv.conf")
 }
 
 /// What an endpoint's command has printed.
-pub fn log_file(run_dir: &Path, id: &EndpointId) -> PathBuf {
+pub(super) fn log_file(run_dir: &Path, id: &EndpointId) -> PathBuf {
     run_dir.join("log").join(format!("{}+{}", id.namespace, id.name))
 }
 
@@ -31,7 +31,7 @@ pub fn log_file(run_dir: &Path, id: &EndpointId) -> PathBuf {
 ///
 /// # Errors
 /// When one cannot be written.
-pub fn write(run_dir: &Path, records: &Records) -> Result<()> {
+pub(super) fn write(run_dir: &Path, records: &Records) -> Result<()> {
     for name in ["hosts", "log"] {
         make_directory(&run_dir.join(name))?;
     }
@@ -66,7 +66,7 @@ pub fn write(run_dir: &Path, records: &Records) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be removed.
-pub fn remove_network(run_dir: &Path, network: &Name) -> Result<()> {
+pub(super) fn remove_network(run_dir: &Path, network: &Name) -> Result<()> {
     let path = hosts_file(run_dir, network);
     ignore_absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()))
 }
@@ -75,7 +75,7 @@ pub fn remove_network(run_dir: &Path, network: &Name) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be removed.
-pub fn remove_log(run_dir: &Path, id: &EndpointId) -> Result<()> {
+pub(super) fn remove_log(run_dir: &Path, id: &EndpointId) -> Result<()> {
     let path = log_file(run_dir, id);
     ignore_absent(fs::remove_file(&path)).with_context(|| format!("remove {}", path.display()))
 }
@@ -84,7 +84,7 @@ pub fn remove_log(run_dir: &Path, id: &EndpointId) -> Result<()> {
 ///
 /// # Errors
 /// When something cannot be removed.
-pub fn remove_all(run_dir: &Path) -> Result<()> {
+pub(super) fn remove_all(run_dir: &Path) -> Result<()> {
     let resolv = resolv_file(run_dir);
     ignore_absent(fs::remove_file(&resolv)).with_context(|| format!("remove {}", resolv.display()))?;
     for directory in ["hosts", "log"].map(|name| run_dir.join(name)) {

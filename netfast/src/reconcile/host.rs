@@ -7,7 +7,7 @@ use crate::net::{Netlink, Netns};
 use crate::store::LockedStore;
 
 /// What every step needs. Whoever has one holds the instance's lock.
-pub struct Host<'a> {
+pub(super) struct Host<'a> {
     /// The state files.
     pub store: &'a LockedStore,
     /// The instance's namespace, which is the command's own.
@@ -28,6 +28,6 @@ impl Host<'_> {
 }
 
 /// Where the namespaces are kept that netfast makes.
-pub fn netns_dir(run_dir: &Path) -> PathBuf {
+pub(super) fn netns_dir(run_dir: &Path) -> PathBuf {
     run_dir.join("netns")
 }

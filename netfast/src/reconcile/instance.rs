@@ -7,11 +7,9 @@ use anyhow::{Context, Result, bail};
 use super::host::{Host, netns_dir};
 use super::{commands, converge, files, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode, Sizes};
-use crate::model::check;
+use crate::model::check::check;
 use crate::net::{Netlink, Netns};
-use crate::store::{
-    self, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Store,
-};
+use crate::store::{self, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Store};
 
 pub use super::view::InstanceView;
 
@@ -72,7 +70,7 @@ impl Instance {
     pub fn change<T>(&mut self, edit: impl FnOnce(&mut Definitions) -> Result<T>) -> Result<T> {
         let mut definitions = self.definitions.clone();
         let answer = edit(&mut definitions)?;
-        let problems = check::check(&definitions.world);
+        let problems = check(&definitions.world);
         if !problems.is_empty() {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
             bail!("{}", lines.join("\n"));

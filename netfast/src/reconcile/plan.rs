@@ -8,7 +8,7 @@ use crate::store::{EndpointRecord, NetworkRecord};
 
 /// What of the old records is found whole in the kernel.
 #[derive(Clone, Debug, Default)]
-pub struct Intact {
+pub(super) struct Intact {
     /// Networks whose bridge is there.
     pub networks: BTreeSet<Name>,
     /// Endpoints whose devices and namespace are there.
@@ -17,7 +17,7 @@ pub struct Intact {
 
 /// Steps, in the order in which they are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Endpoints that stand in the way of others: replaced, broken, or holding what a new one needs.
     pub remove_first: Vec<EndpointRecord>,
     /// Networks that are replaced, broken or not wanted.
@@ -31,11 +31,12 @@ pub struct Plan {
 }
 
 /// Compares the records there are with those there should be.
-pub fn plan(old: &Records, new: &Records, intact: &Intact) -> Plan {
+pub(super) fn plan(old: &Records, new: &Records, intact: &Intact) -> Plan {
     let mut plan = Plan::default();
     let network_stays = |name: &Name| {
         intact.networks.contains(name)
-            && old.networks.get(name).map(|record| record.id) == new.networks.get(name).map(|record| record.id)
+            && old.networks.get(name).map(|record| record.id)
+                == new.networks.get(name).map(|record| record.id)
     };
     let endpoint_stays = |record: &EndpointRecord| {
         intact.endpoints.contains(&record.id)

@@ -15,7 +15,7 @@ const EPHEMERAL: PortRange = PortRange { first: 32768, last: 60999 };
 ///
 /// # Errors
 /// When no port is free, or something is asked for that is not enforced yet.
-pub fn assign(
+pub(super) fn assign(
     world: &World,
     old: &Records,
     new: &mut BTreeMap<EndpointId, EndpointRecord>,
@@ -42,8 +42,9 @@ pub fn assign(
             }
             let host = match publish.host {
                 Some(host) => host,
-                None => choose(publish, &mut earlier, &mut taken)
-                    .with_context(|| format!("endpoint {}: no free port to publish {} on", endpoint.id, publish.container))?,
+                None => choose(publish, &mut earlier, &mut taken).with_context(|| {
+                    format!("endpoint {}: no free port to publish {} on", endpoint.id, publish.container)
+                })?,
             };
             record.publish.push(Publish { host: Some(host), ..publish.clone() });
         }

@@ -10,8 +10,8 @@ use netfast_common::rows::ENDPOINT_READY;
 use super::assign::Records;
 use super::converge::assigned;
 use super::view::{
-    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, NamedPortView,
-    NetworkView, PortView, ProgramView, UplinkView,
+    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView,
+    NamedPortView, NetworkView, PortView, ProgramView, UplinkView,
 };
 use crate::compile::policy::{self, Isolation, PolicyRef, Tables};
 use crate::kernel::{Bpffs, Datapath, Hook, XdpMode, default_cgroup};
@@ -23,7 +23,7 @@ use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
 ///
 /// # Errors
 /// When a state file or the kernel cannot be read.
-pub fn view(store: &Store) -> Result<InstanceView> {
+pub(super) fn view(store: &Store) -> Result<InstanceView> {
     let definitions = store.definitions()?;
     let records = Records { networks: store.networks()?, endpoints: store.endpoints()? };
     let datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;
@@ -280,7 +280,9 @@ fn attached(datapath: &Datapath, links: &[Link], store: &Store) -> Result<Vec<Li
 fn counters(counts: &[Count]) -> CounterView {
     let count = |index: u32| {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
-        counts.get(index).map_or_else(CountView::default, |c| CountView { packets: c.packets, bytes: c.bytes })
+        counts
+            .get(index)
+            .map_or_else(CountView::default, |c| CountView { packets: c.packets, bytes: c.bytes })
     };
     CounterView {
         paths: CounterPath::ALL

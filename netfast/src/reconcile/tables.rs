@@ -24,7 +24,7 @@ const MASQUERADE: (u16, u16) = (10240, 32767);
 ///
 /// # Errors
 /// When the kernel refuses a write. What was in force before still is, unless only the removal of old rows failed.
-pub fn commit(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
+pub(super) fn commit(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
     commit_in(maps, rows, netns_cookie).context("write the maps")
 }
 
@@ -90,9 +90,9 @@ fn is_in_force(maps: &Maps, rows: &Rows, generation: u32) -> Result<bool> {
         }
     }
     let blocks = maps.cidrs.to_map()?;
-    let blocks = blocks.into_iter().map(|(prefix, row)| {
-        (Block { addr: prefix.key, len: prefix.bits }, row.identities[current])
-    });
+    let blocks = blocks
+        .into_iter()
+        .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
     let rules = maps.rules.to_map()?.into_iter().map(|(prefix, row)| ((prefix.key, prefix.bits), row));
     Ok(maps.endpoints.to_map()? == rows.endpoints
         && maps.addresses.to_map()? == rows.addresses

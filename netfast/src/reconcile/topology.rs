@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use super::assign::Records;
 use super::host::Host;
-use super::{commands, files};
 use super::plan::Intact;
+use super::{commands, files};
 use crate::kernel::Hook;
 use crate::model::{Network, World};
 use crate::net::{self, BridgeSpec, Netlink, Netns, VethSpec, configure_container};
@@ -19,7 +19,7 @@ use crate::store::{EndpointRecord, NetworkRecord, fault};
 ///
 /// # Errors
 /// When the kernel does not answer.
-pub fn intact(host: &Host<'_>, records: &Records) -> Result<Intact> {
+pub(super) fn intact(host: &Host<'_>, records: &Records) -> Result<Intact> {
     let links = host.netlink.links()?;
     let has = |name: &str, ifindex: Option<u32>, kind: &str| {
         links.iter().any(|link| {
@@ -48,7 +48,7 @@ pub fn intact(host: &Host<'_>, records: &Records) -> Result<Intact> {
 ///
 /// # Errors
 /// When one does not, or is the host's own.
-pub fn check_namespaces(host: &Host<'_>, records: &Records) -> Result<()> {
+pub(super) fn check_namespaces(host: &Host<'_>, records: &Records) -> Result<()> {
     let own = host.netns.inode()?;
     for record in records.endpoints.values().filter(|record| !record.owns_netns) {
         let netns = Netns::open(&record.netns)
@@ -68,7 +68,7 @@ pub fn check_namespaces(host: &Host<'_>, records: &Records) -> Result<()> {
 ///
 /// # Errors
 /// When a device of that name exists, or the kernel refuses.
-pub fn create_network(host: &Host<'_>, network: &Network, record: &mut NetworkRecord) -> Result<()> {
+pub(super) fn create_network(host: &Host<'_>, network: &Network, record: &mut NetworkRecord) -> Result<()> {
     record.ifindex = None;
     host.store.save_network(record)?;
     let gateways = prefixes(network, network.gateway(), network.gateway6())?;
@@ -94,7 +94,7 @@ pub fn create_network(host: &Host<'_>, network: &Network, record: &mut NetworkRe
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn create_endpoint(
+pub(super) fn create_endpoint(
     host: &Host<'_>,
     network: &Network,
     bridge: &NetworkRecord,
@@ -152,7 +152,7 @@ pub fn create_endpoint(
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn activate(host: &Host<'_>, record: &EndpointRecord) -> Result<()> {
+pub(super) fn activate(host: &Host<'_>, record: &EndpointRecord) -> Result<()> {
     let Some(ifindex) = record.host_ifindex else {
         return Ok(());
     };
@@ -167,7 +167,7 @@ pub fn activate(host: &Host<'_>, record: &EndpointRecord) -> Result<()> {
 ///
 /// # Errors
 /// When something of it cannot be removed.
-pub fn remove_endpoint(host: &Host<'_>, records: &Records, record: &EndpointRecord) -> Result<()> {
+pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &EndpointRecord) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what}", record.id);
     commands::stop(host.run_dir(), record)?;
     remove_device(host.netlink, record)?;
@@ -198,7 +198,7 @@ pub fn remove_endpoint(host: &Host<'_>, records: &Records, record: &EndpointReco
 ///
 /// # Errors
 /// When it cannot be removed.
-pub fn remove_device(netlink: &Netlink, record: &EndpointRecord) -> Result<()> {
+pub(super) fn remove_device(netlink: &Netlink, record: &EndpointRecord) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what} its veth pair", record.id);
     fault::point("remove a veth pair");
     // By name: a record written before the device was made does not know its index.
@@ -213,7 +213,7 @@ pub fn remove_device(netlink: &Netlink, record: &EndpointRecord) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be unmounted.
-pub fn remove_namespace(record: &EndpointRecord) -> Result<()> {
+pub(super) fn remove_namespace(record: &EndpointRecord) -> Result<()> {
     if record.owns_netns {
         fault::point("remove a namespace");
         Netns::remove(&record.netns)
@@ -226,7 +226,7 @@ pub fn remove_namespace(record: &EndpointRecord) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be removed.
-pub fn remove_network(host: &Host<'_>, record: &NetworkRecord) -> Result<()> {
+pub(super) fn remove_network(host: &Host<'_>, record: &NetworkRecord) -> Result<()> {
     remove_bridge(host.netlink, record)?;
     files::remove_network(host.run_dir(), &record.name)?;
     host.store.remove_network(&record.name)?;
@@ -237,7 +237,7 @@ pub fn remove_network(host: &Host<'_>, record: &NetworkRecord) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be removed.
-pub fn remove_bridge(netlink: &Netlink, record: &NetworkRecord) -> Result<()> {
+pub(super) fn remove_bridge(netlink: &Netlink, record: &NetworkRecord) -> Result<()> {
     let failed = |what: &str| format!("network {}: {what} its bridge", record.name);
     fault::point("remove a bridge");
     match netlink.link(&record.bridge) {
@@ -260,7 +260,7 @@ fn is_ours(link: &net::Link, record: &NetworkRecord) -> bool {
 ///
 /// # Errors
 /// When the world has none of that name.
-pub fn network_of<'a>(world: &'a World, record: &EndpointRecord) -> Result<&'a Network> {
+pub(super) fn network_of<'a>(world: &'a World, record: &EndpointRecord) -> Result<&'a Network> {
     world
         .networks
         .get(&record.network)
@@ -268,7 +268,7 @@ pub fn network_of<'a>(world: &'a World, record: &EndpointRecord) -> Result<&'a N
 }
 
 /// Both addresses of an endpoint.
-pub fn addresses(record: &EndpointRecord) -> impl Iterator<Item = IpAddr> {
+pub(super) fn addresses(record: &EndpointRecord) -> impl Iterator<Item = IpAddr> {
     [record.ip.map(IpAddr::V4), record.ip6.map(IpAddr::V6)].into_iter().flatten()
 }
 
@@ -283,7 +283,7 @@ fn prefixes(network: &Network, ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> R
 ///
 /// # Errors
 /// When it cannot be removed for another reason.
-pub fn remove_directory(directory: &Path) -> Result<()> {
+pub(super) fn remove_directory(directory: &Path) -> Result<()> {
     match std::fs::remove_dir(directory) {
         Err(e)
             if !matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty) =>

@@ -16,7 +16,7 @@ use crate::store::fault;
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>) -> Result<()> {
+pub(super) fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>) -> Result<()> {
     write_deny_list(host, deny)?;
     for uplink in &facts.uplinks {
         fault::point("attach to an uplink");

@@ -93,11 +93,16 @@ fn everything_is_read_as_written_and_removed() {
     locked.save_definitions(&definitions).unwrap();
     assert_eq!(store.definitions().unwrap(), definitions);
 
-    let network =
-        NetworkRecord { name: name("net"), id: 1, subnet: None,
+    let network = NetworkRecord {
+        name: name("net"),
+        id: 1,
+        subnet: None,
         subnet6: None,
         mtu: 1500,
-        bridge: "nfb1".to_owned(), mac: [2; 6], ifindex: Some(3) };
+        bridge: "nfb1".to_owned(),
+        mac: [2; 6],
+        ifindex: Some(3),
+    };
     locked.save_network(&network).unwrap();
     assert_eq!(store.network(&network.name).unwrap().as_ref(), Some(&network));
     assert_eq!(store.networks().unwrap().into_values().collect::<Vec<_>>(), [network]);

@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `netfast` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netfast::faces::cli::main()
+}

@@ -17,7 +17,7 @@ pub use self::load::{Loaded, LoadedPolicies, load, load_policies};
 pub use self::text::label::parse_label;
 pub use self::text::mac::parse_mac;
 pub use self::text::port::parse_port;
-pub use self::text::{TextError, cidr, name, port, publish, words};
+pub use self::text::{TextError, cidr, name, netns, port, publish, words};
 
 #[cfg(test)]
 mod fuzz;

@@ -72,8 +72,8 @@ fn suits_network(record: &NetworkRecord, network: &Network) -> bool {
 }
 
 fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Network, netns: &Path) -> bool {
-    fn suits<T: PartialEq>(asked: Option<T>, has: Option<T>) -> bool {
-        asked.is_none() || asked == has
+    fn suits<T: PartialEq + Copy>(asked: Option<T>, has: Option<T>) -> bool {
+        asked.is_none_or(|asked| has == Some(asked))
     }
     record.network == network.name
         && record.ip.is_some() == network.subnet.is_some()
@@ -158,7 +158,7 @@ fn netns_path(endpoint: &Endpoint, netns_dir: &Path) -> PathBuf {
 }
 
 fn lowest_free(used: &BTreeSet<u32>) -> u32 {
-    (0..).find(|slot| !used.contains(slot)).unwrap_or(u32::MAX)
+    (0..u32::MAX).find(|slot| !used.contains(slot)).unwrap_or(u32::MAX)
 }
 
 /// The addresses that are taken.

@@ -22,7 +22,7 @@ pub(super) struct Host<'a> {
 
 impl Host<'_> {
     /// Where what a reboot voids is kept.
-    pub fn run_dir(&self) -> &Path {
+    pub(super) fn run_dir(&self) -> &Path {
         &self.store.paths().run_dir
     }
 }

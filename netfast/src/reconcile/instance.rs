@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::host::{Host, netns_dir};
 use super::{commands, converge, files, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode, Sizes};
+use crate::model::EndpointId;
 use crate::model::check::check;
 use crate::net::{Netlink, Netns};
 use crate::store::{self, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Store};
@@ -109,6 +110,15 @@ impl Instance {
     /// When a state file or the kernel cannot be read.
     pub fn view(options: &Options) -> Result<InstanceView> {
         show::view(&Store::new(Paths::resolve(options.paths.clone())?))
+    }
+
+    /// The endpoint that `name` means.
+    ///
+    /// # Errors
+    /// When no endpoint, or more than one, has that name.
+    pub fn find(options: &Options, name: &str) -> Result<EndpointId> {
+        let store = Store::new(Paths::resolve(options.paths.clone())?);
+        Ok(store.definitions()?.world.find_endpoint(name)?.id.clone())
     }
 
     /// Where a command inside an endpoint runs. Reads state files only.

@@ -65,13 +65,13 @@ fn choose(
     let mut first = EPHEMERAL.first;
     while first.checked_add(count - 1)? <= EPHEMERAL.last {
         let last = first + (count - 1);
-        match (first..=last).rev().find(|port| taken.contains(&(publish.protocol, *port))) {
-            Some(port) => first = port + 1,
-            None => {
-                taken.extend((first..=last).map(|port| (publish.protocol, port)));
-                return Some(PortRange { first, last });
-            }
+        let clash = (first..=last).rev().find(|port| taken.contains(&(publish.protocol, *port)));
+        if let Some(port) = clash {
+            first = port + 1;
+            continue;
         }
+        taken.extend((first..=last).map(|port| (publish.protocol, port)));
+        return Some(PortRange { first, last });
     }
     None
 }

@@ -42,7 +42,7 @@ fn endpoint(namespace: &str, endpoint: &str) -> EndpointRecord {
         netns: "/run/netns/x".into(),
         owns_netns: true,
         mtu: 1500,
-        netns_inode: Some((4, 4026532000)),
+        netns_inode: Some((4, 4_026_532_000)),
         publish: Vec::new(),
         command: Some(CommandRecord { argv: vec!["sleep".to_owned()], pid: 1, start_time: 2 }),
     }

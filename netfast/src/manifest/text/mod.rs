@@ -4,6 +4,7 @@ pub mod cidr;
 pub(super) mod label;
 pub(super) mod mac;
 pub mod name;
+pub mod netns;
 pub mod port;
 pub mod publish;
 pub mod words;

@@ -1,11 +1,10 @@
 //! The fields of an endpoint that have forms of their own.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use crate::manifest::text::port::{check_port_name, number, parse_port, protocol};
-use crate::manifest::text::{cidr, words};
-use crate::manifest::yaml::{Cursor, Fields, Report, Value, show};
+use crate::manifest::text::{cidr, netns, words};
+use crate::manifest::yaml::{Cursor, Fields, Report, Value};
 use crate::model::{Attachment, NamedPort, Protocol};
 
 /// Reads the ports an endpoint serves: `80`, `"http=80/tcp"`, or mappings.
@@ -96,7 +95,7 @@ pub(super) fn attachment(fields: &Fields<'_>, report: &mut Report) -> Attachment
             report.error_help(pid.key_at, message, "drop one of them");
             Attachment::Create
         }
-        (Some(netns), None) => netns_path(&netns, report).map_or(Attachment::Create, Attachment::Path),
+        (Some(field), None) => field.parse(report, netns::parse).map_or(Attachment::Create, Attachment::Path),
         (None, Some(pid)) => process(&pid, report).map_or(Attachment::Create, Attachment::Pid),
     }
 }
@@ -109,24 +108,4 @@ fn process(cursor: &Cursor<'_>, report: &mut Report) -> Option<u32> {
         cursor.error(report, format!("{number} is not the number of a process"));
     }
     pid
-}
-
-/// Reads the path of a namespace, or a name as `ip netns` has them.
-fn netns_path(cursor: &Cursor<'_>, report: &mut Report) -> Option<PathBuf> {
-    let text = cursor.text(report)?;
-    if text.is_empty() || matches!(text, "." | "..") || text.contains('\0') {
-        cursor.error(report, format!("{} is not a network namespace", show(text)));
-        return None;
-    }
-    if !text.contains('/') {
-        return Some(PathBuf::from("/run/netns").join(text));
-    }
-    if !text.starts_with('/') {
-        let message = format!("{} is neither a name nor an absolute path", show(text));
-        cursor.error_help(report, message, "begin it with /");
-        return None;
-    }
-    // One is a link to the other; two endpoints must not meet in one namespace unnoticed.
-    let text = text.strip_prefix("/var/run/").map_or_else(|| text.to_owned(), |rest| format!("/run/{rest}"));
-    Some(PathBuf::from(text))
 }

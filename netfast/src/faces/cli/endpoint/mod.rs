@@ -1,0 +1,174 @@
+//! `netfast endpoint`.
+
+mod add;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+
+use super::options::{Format, FormatArgs};
+use super::table::Table;
+use super::{cells, output, root};
+use crate::reconcile::instance::{Instance, Options};
+use crate::reconcile::view::EndpointView;
+
+/// Change and look at endpoints.
+#[derive(Debug, Subcommand)]
+pub(super) enum Endpoint {
+    Add(Box<add::Add>),
+    /// Take endpoints down and forget them.
+    Rm {
+        /// Names, with NAMESPACE/ before them where several namespaces have the name.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Pass over names that no endpoint has.
+        #[arg(long)]
+        ignore_missing: bool,
+    },
+    /// List the endpoints.
+    Ls(FormatArgs),
+    /// Show everything about one endpoint.
+    Inspect {
+        /// Its name, with NAMESPACE/ before it where several namespaces have the name.
+        name: String,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+}
+
+impl Endpoint {
+    pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
+        root::need()?;
+        match self {
+            Self::Add(command) => command.run(options)?,
+            Self::Rm { names, ignore_missing } => remove(options, names, *ignore_missing)?,
+            Self::Ls(FormatArgs { format }) => {
+                let endpoints = Instance::view(options)?.endpoints;
+                output::show(*format, &endpoints, || match endpoints.as_slice() {
+                    [] => "no endpoints\n".to_owned(),
+                    endpoints => table(endpoints).render(""),
+                })?;
+            }
+            Self::Inspect { name, format } => inspect(options, name, format.format)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    pub(super) fn what(&self) -> String {
+        match self {
+            Self::Add(command) => command.what(),
+            Self::Rm { .. } => "endpoint rm".to_owned(),
+            Self::Ls(_) => "endpoint ls".to_owned(),
+            Self::Inspect { name, .. } => format!("endpoint inspect {name}"),
+        }
+    }
+}
+
+fn remove(options: &Options, names: &[String], ignore_missing: bool) -> Result<()> {
+    Instance::open(options)?.change(|definitions| {
+        for name in names {
+            match definitions.world.find_endpoint(name).map(|endpoint| endpoint.id.clone()) {
+                Ok(id) => {
+                    definitions.world.endpoints.remove(&id);
+                    definitions.origins.remove(&id);
+                }
+                Err(crate::model::FindError::None { .. }) if ignore_missing => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    })
+}
+
+fn inspect(options: &Options, name: &str, format: Format) -> Result<()> {
+    let id = Instance::find(options, name)?;
+    let view = Instance::view(options)?;
+    let endpoint = view
+        .endpoints
+        .iter()
+        .find(|e| e.name == id.name.as_str() && e.namespace == id.namespace.as_str())
+        .with_context(|| format!("endpoint {id} is defined but not up (netfast up brings it up)"))?;
+    output::show(format, endpoint, || details(endpoint))
+}
+
+/// The endpoints, a line each.
+pub(super) fn table(endpoints: &[EndpointView]) -> Table<9> {
+    let mut table = Table::new([
+        "NAME",
+        "NETWORK",
+        "ADDRESSES",
+        "MAC",
+        "INTERFACE",
+        "LABELS",
+        "INGRESS",
+        "EGRESS",
+        "STATE",
+    ]);
+    for endpoint in endpoints {
+        table.row([
+            cells::endpoint_name(endpoint),
+            endpoint.network.clone(),
+            cells::both(endpoint.ip, endpoint.ip6),
+            endpoint.mac.clone(),
+            endpoint.host_ifname.clone(),
+            cells::labels(&endpoint.labels),
+            cells::direction(&endpoint.isolation.ingress),
+            cells::direction(&endpoint.isolation.egress),
+            cells::readiness(endpoint.ready),
+        ]);
+    }
+    table
+}
+
+/// One endpoint, a line for each thing known of it.
+fn details(endpoint: &EndpointView) -> String {
+    let mut table = Table::bare();
+    let list = |items: Vec<String>| items.join(", ");
+    let drops = endpoint.drops.iter().map(|(reason, packets)| format!("{reason} {packets}"));
+    for (name, value) in [
+        ("name", endpoint.name.clone()),
+        ("namespace", endpoint.namespace.clone()),
+        ("labels", cells::labels(&endpoint.labels)),
+        ("network", endpoint.network.clone()),
+        ("addresses", cells::both(endpoint.ip, endpoint.ip6)),
+        ("mac", endpoint.mac.clone()),
+        ("mtu", endpoint.mtu.to_string()),
+        ("netns", endpoint.netns.display().to_string()),
+        ("host interface", endpoint.host_ifname.clone()),
+        ("ports", list(endpoint.ports.iter().map(cells::named_port).collect())),
+        ("published", endpoint.publish.join(", ")),
+        ("command", cells::optional(endpoint.pid.map(|pid| format!("runs as process {pid}")))),
+        ("ingress", cells::direction(&endpoint.isolation.ingress)),
+        ("egress", cells::direction(&endpoint.isolation.egress)),
+        ("state", cells::readiness(endpoint.ready)),
+        ("dropped", list(drops.collect())),
+    ] {
+        if !value.is_empty() {
+            table.row([name.to_owned(), value]);
+        }
+    }
+    table.render("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_line() {
+        assert_eq!(
+            table(&[testing::endpoint()]).render(""),
+            "NAME  NETWORK  ADDRESSES           MAC                INTERFACE  LABELS   INGRESS      EGRESS  STATE\n\
+             web   lab      10.77.0.2, fd77::2  02:00:00:00:00:10  nf1        app=web  default/web  open    ready\n"
+        );
+    }
+
+    #[test]
+    fn details_leave_out_what_is_not_there() {
+        let text = details(&testing::endpoint());
+        assert!(text.contains("dropped         policy_ingress 2\n"), "{text}");
+        assert!(!text.contains("command"), "{text}");
+    }
+}

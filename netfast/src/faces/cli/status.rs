@@ -1,0 +1,172 @@
+//! `netfast status`.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use netfast_common::reason::DropReason;
+
+use super::options::FormatArgs;
+use super::table::Table;
+use super::{cells, endpoint, output, port, root};
+use crate::reconcile::instance::{Instance, Options};
+use crate::reconcile::view::{CounterView, InstanceView, LinkView, NetworkView, ProgramView, UplinkView};
+
+/// Show the whole instance: networks, endpoints, ports, uplinks, programs and counters.
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+impl Status {
+    pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
+        root::need()?;
+        let view = Instance::view(options)?;
+        output::show(self.format.format, &view, || text(&view))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(view: &InstanceView) -> String {
+    if !view.up {
+        return "not up (netfast up -f FILE brings it up)\n".to_owned();
+    }
+    let mut text = String::new();
+    let mut section = |title: &str, body: String| {
+        if !body.is_empty() {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{gap}{title}\n{body}");
+        }
+    };
+    section("Networks", networks(&view.networks).render("  "));
+    section("Endpoints", endpoint::table(&view.endpoints).render("  "));
+    if !view.ports.is_empty() {
+        section("Published ports", port::table(&view.ports).render("  "));
+    }
+    if !view.policies.is_empty() {
+        section("Policies", format!("  {}\n", view.policies.join(", ")));
+    }
+    if !view.uplinks.is_empty() {
+        section("Uplinks", uplinks(&view.uplinks).render("  "));
+    }
+    if !view.deny.is_empty() {
+        section("Denied sources", format!("  {}\n", view.deny.join(", ")));
+    }
+    section("Programs", programs(&view.programs, &view.links).render("  "));
+    section("Packets", paths(&view.counters).render("  "));
+    let drops = drops(&view.counters);
+    section("Drops", if drops.is_empty() { "  none\n".to_owned() } else { drops.render("  ") });
+    text
+}
+
+fn networks(networks: &[NetworkView]) -> Table<6> {
+    let mut table = Table::new(["NAME", "SUBNETS", "GATEWAYS", "BRIDGE", "MTU", "OUTSIDE"]);
+    for network in networks {
+        let outside = match (network.internal, network.routed) {
+            (true, _) => "none (internal)",
+            (false, true) => "routed",
+            (false, false) => "masquerade",
+        };
+        table.row([
+            network.name.clone(),
+            cells::both(network.subnet.as_ref(), network.subnet6.as_ref()),
+            cells::both(network.gateway, network.gateway6),
+            network.bridge.clone(),
+            network.mtu.to_string(),
+            outside.to_owned(),
+        ]);
+    }
+    table
+}
+
+fn uplinks(uplinks: &[UplinkView]) -> Table<3> {
+    let mut table = Table::new(["DEVICE", "MASQUERADE", "DENY LIST"]);
+    for uplink in uplinks {
+        let deny = uplink.deny.unwrap_or("off");
+        table.row([uplink.device.clone(), cells::both(uplink.ip, uplink.ip6), deny.to_owned()]);
+    }
+    table
+}
+
+/// Each program, and how often and where it is attached: places of one hook share a line.
+fn programs(programs: &[ProgramView], links: &[LinkView]) -> Table<5> {
+    let mut table = Table::new(["PROGRAM", "ID", "TYPE", "HOOK", "ATTACHED TO"]).right(&[1]);
+    for program in programs {
+        let own: Vec<_> = links.iter().filter(|link| link.program == program.name).collect();
+        let mut hooks: Vec<_> = own.iter().map(|link| (link.hook, link.direction)).collect();
+        hooks.sort_unstable();
+        hooks.dedup();
+        if hooks.is_empty() {
+            hooks.push(("", None));
+        }
+        for hook in hooks {
+            let targets: Vec<_> = own
+                .iter()
+                .filter(|link| (link.hook, link.direction) == hook)
+                .map(|link| format!("{}{}", link.target, if link.alive { "" } else { " (gone)" }))
+                .collect();
+            let hook = [Some(hook.0), hook.1].into_iter().flatten().collect::<Vec<_>>().join(" ");
+            table.row([
+                program.name.clone(),
+                program.id.to_string(),
+                program.kind.to_owned(),
+                hook,
+                targets.join(", "),
+            ]);
+        }
+    }
+    table
+}
+
+fn paths(counters: &CounterView) -> Table<3> {
+    let mut table = Table::new(["PATH", "PACKETS", "BYTES"]).right(&[1, 2]);
+    for (path, count) in &counters.paths {
+        table.row([path.clone(), count.packets.to_string(), count.bytes.to_string()]);
+    }
+    table
+}
+
+/// The reasons for which anything was dropped, with what they mean.
+fn drops(counters: &CounterView) -> Table<4> {
+    let mut table = Table::new(["REASON", "PACKETS", "BYTES", "MEANING"]).right(&[1, 2]);
+    for (name, count) in counters.drops.iter().filter(|(_, count)| count.packets > 0) {
+        let reason = DropReason::ALL.iter().find(|reason| reason.name() == name);
+        table.row([
+            name.clone(),
+            count.packets.to_string(),
+            count.bytes.to_string(),
+            reason.map(|reason| reason.explanation().to_owned()).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn everything_is_shown() {
+        let text = text(&testing::instance());
+        for part in [
+            "Networks\n  NAME  SUBNETS                  GATEWAYS",
+            "lab   10.77.0.0/24, fd77::/64",
+            "8080/tcp  web:80",
+            "eth0    192.0.2.1   xdp-native",
+            "nf1, nf2 (gone)",
+            "policy_ingress        2    148  a policy isolates the receiver",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+        assert!(!text.contains("martian"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_up_says_what_to_do() {
+        assert_eq!(text(&testing::nothing()), "not up (netfast up -f FILE brings it up)\n");
+    }
+}

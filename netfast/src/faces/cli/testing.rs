@@ -1,0 +1,138 @@
+//! A view to print, for tests.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Attachment, Endpoint, EndpointId, Labels, Network};
+use crate::reconcile::view::{
+    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView,
+    NamedPortView, NetworkView, PortView, ProgramView, UplinkView,
+};
+
+/// An instance with one network and one endpoint.
+pub(super) fn instance() -> InstanceView {
+    let link = |direction, target: &str, alive| LinkView {
+        program: "from_container".to_owned(),
+        hook: "tcx",
+        direction,
+        target: target.to_owned(),
+        alive,
+    };
+    InstanceView {
+        up: true,
+        state_dir: "/var/lib/netfast".into(),
+        run_dir: "/run/netfast".into(),
+        bpffs: "/sys/fs/bpf/netfast".into(),
+        networks: vec![NetworkView {
+            name: "lab".to_owned(),
+            bridge: "nf-lab".to_owned(),
+            subnet: Some("10.77.0.0/24".to_owned()),
+            subnet6: Some("fd77::/64".to_owned()),
+            gateway: "10.77.0.1".parse().ok(),
+            gateway6: "fd77::1".parse().ok(),
+            internal: false,
+            routed: false,
+            mtu: 1500,
+            endpoints: 1,
+        }],
+        endpoints: vec![endpoint()],
+        ports: vec![PortView {
+            host_ip: None,
+            host: "8080".to_owned(),
+            protocol: "tcp",
+            endpoint: "web".to_owned(),
+            container: "80".to_owned(),
+        }],
+        uplinks: vec![UplinkView {
+            device: "eth0".to_owned(),
+            ifindex: 2,
+            ip: "192.0.2.1".parse().ok(),
+            ip6: None,
+            deny: Some("xdp-native"),
+        }],
+        programs: vec![ProgramView { name: "from_container".to_owned(), id: 17, kind: "sched_cls" }],
+        links: vec![link(Some("ingress"), "nf1", true), link(Some("ingress"), "nf2", false)],
+        deny: vec!["198.51.100.0/24".to_owned()],
+        policies: vec!["default/web".to_owned()],
+        generation: 3,
+        counters: CounterView {
+            paths: BTreeMap::from([("endpoint".to_owned(), CountView { packets: 12, bytes: 3456 })]),
+            drops: BTreeMap::from([
+                ("policy_ingress".to_owned(), CountView { packets: 2, bytes: 148 }),
+                ("martian".to_owned(), CountView::default()),
+            ]),
+        },
+    }
+}
+
+/// An endpoint with all there is.
+pub(super) fn endpoint() -> EndpointView {
+    EndpointView {
+        name: "web".to_owned(),
+        namespace: "default".to_owned(),
+        labels: Labels::from([("app".to_owned(), "web".to_owned())]),
+        network: "lab".to_owned(),
+        ip: "10.77.0.2".parse().ok(),
+        ip6: "fd77::2".parse().ok(),
+        mac: "02:00:00:00:00:10".to_owned(),
+        mtu: 1500,
+        netns: "/run/netfast/netns/web".into(),
+        host_ifname: "nf1".to_owned(),
+        host_ifindex: Some(7),
+        ports: vec![NamedPortView { name: Some("http".to_owned()), port: 80, protocol: "tcp" }],
+        publish: vec!["8080:80/tcp".to_owned()],
+        pid: None,
+        isolation: IsolationView {
+            ingress: DirectionView { isolated: true, policies: vec!["default/web".to_owned()] },
+            egress: DirectionView::default(),
+        },
+        ready: true,
+        drops: BTreeMap::from([("policy_ingress".to_owned(), 2)]),
+    }
+}
+
+/// An instance that is not up.
+pub(super) fn nothing() -> InstanceView {
+    InstanceView {
+        up: false,
+        networks: Vec::new(),
+        endpoints: Vec::new(),
+        ports: Vec::new(),
+        uplinks: Vec::new(),
+        programs: Vec::new(),
+        links: Vec::new(),
+        deny: Vec::new(),
+        policies: Vec::new(),
+        generation: 0,
+        counters: CounterView::default(),
+        ..instance()
+    }
+}
+
+/// A network as files define it.
+pub(super) fn network(name: &str, subnet: &str) -> Network {
+    Network {
+        name: name.parse().unwrap(),
+        subnet: Some(subnet.parse().unwrap()),
+        subnet6: None,
+        internal: false,
+        routed: false,
+        mtu: 1500,
+    }
+}
+
+/// An endpoint as files define it.
+pub(super) fn definition(name: &str, network: &str) -> Endpoint {
+    Endpoint {
+        id: EndpointId { namespace: "default".parse().unwrap(), name: name.parse().unwrap() },
+        network: network.parse().unwrap(),
+        labels: Labels::new(),
+        ports: Vec::new(),
+        publish: Vec::new(),
+        ip: None,
+        ip6: None,
+        mac: None,
+        mtu: None,
+        attachment: Attachment::Create,
+        command: None,
+    }
+}

@@ -12,7 +12,20 @@ use crate::workspace::{cargo, target};
 use crate::{output, setup};
 
 /// Programs that must be in the object: one that is named like an ELF section is dropped without a word.
-const PROGRAMS: &[&str] = &[];
+const PROGRAMS: &[&str] = &[
+    "from_endpoint",
+    "to_endpoint",
+    "from_uplink",
+    "deny_xdp",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+];
 
 /// Sets up, builds, and returns where the binary is.
 pub(crate) fn run() -> Result<PathBuf> {

@@ -56,7 +56,10 @@ fn run(
     let work = unsafe { &mut *work };
     let mut packet = Skb::new(context.skb.skb);
     let kernel = Kernel { context: context.as_ptr() };
-    match decide(&mut packet, &kernel, work) {
+    let decided = decide(&mut packet, &kernel, work);
+    #[cfg(feature = "log")]
+    tell(context, packet.ifindex(), &decided);
+    match decided {
         Ok(Verdict::Next) => NEXT,
         Ok(Verdict::ToEndpoint(ifindex)) => {
             // A frame addressed to another MAC than its device's is "for another host", which kernels before 6.18
@@ -74,6 +77,24 @@ fn run(
         Err(Dropped { reason, endpoint }) => {
             kernel.count_drop(reason, endpoint, packet.len());
             DROP
+        }
+    }
+}
+
+/// Logs a verdict, for development.
+#[cfg(feature = "log")]
+#[inline(never)]
+fn tell(context: &TcContext, ifindex: u32, decided: &Result<Verdict, Dropped>) {
+    match decided {
+        Ok(Verdict::Next) => aya_log_ebpf::debug!(context, "device {}: on to the stack", ifindex),
+        Ok(Verdict::ToEndpoint(to)) => {
+            aya_log_ebpf::debug!(context, "device {}: to the endpoint behind device {}", ifindex, *to);
+        }
+        Ok(Verdict::ToUplink(to)) => {
+            aya_log_ebpf::debug!(context, "device {}: out of device {}", ifindex, *to);
+        }
+        Err(dropped) => {
+            aya_log_ebpf::debug!(context, "device {}: dropped: reason {}", ifindex, dropped.reason as u8);
         }
     }
 }

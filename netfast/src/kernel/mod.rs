@@ -11,6 +11,8 @@ mod filter;
 mod grace;
 mod link;
 mod load;
+#[cfg(feature = "log")]
+mod log;
 mod maps;
 mod mounts;
 mod object;
@@ -31,6 +33,8 @@ pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
 pub use self::grace::grace_period;
 pub use self::load::{Datapath, Loaded, has_tcx};
+#[cfg(feature = "log")]
+pub use self::log::follow;
 pub use self::maps::Maps;
 pub use self::sizes::Sizes;
 pub use self::table::{Array, CounterArray, CounterTable, Prefix, Table, Trie};

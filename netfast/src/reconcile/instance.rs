@@ -91,6 +91,18 @@ impl Instance {
         Ok(answer)
     }
 
+    /// Shows what the programs log of each packet, for as long as this process runs.
+    ///
+    /// # Errors
+    /// When the programs' pins cannot be read.
+    #[cfg(feature = "log")]
+    pub fn follow_log(&self) -> Result<()> {
+        if let Some(datapath) = Datapath::open(&Bpffs::at(&self.store.paths().bpffs))? {
+            crate::kernel::follow(&datapath);
+        }
+        Ok(())
+    }
+
     /// Removes everything. Returns what there was, one line each.
     ///
     /// # Errors

@@ -58,6 +58,8 @@ impl Up {
         // From here on, so that Ctrl-C in the middle takes down what was made.
         let signals = if self.detach { None } else { Some(Signals::hold()?) };
         instance.change(|definitions| replace::replace(definitions, loaded.world, &file))?;
+        #[cfg(feature = "log")]
+        instance.follow_log()?;
         let view = Instance::view(options).context("look at what is up now")?;
         drop(instance);
         output::text(&summary(&view))?;

@@ -18,8 +18,8 @@ pub(crate) fn explain(lab: &Lab, web: &Endpoint) -> Result<()> {
     output::heading("Look around from another terminal (as root), then press Ctrl-C here");
     for (command, about) in [
         (format!("{host} netfast status"), "netfast, on the private host"),
-        (format!("{host} netfast monitor"), "drops as they happen, while you do this:"),
         (format!("{host} netfast exec stranger -- curl -m 1 http://{address}/"), "denied by policy"),
+        (format!("{host} netfast endpoint inspect web"), "which web's account of drops shows"),
         (format!("{host} netfast exec client -- curl http://{address}/"), "let in by policy"),
         (format!("{host} curl http://127.0.0.1:8080/"), "the published port, from the host"),
         (format!("{outside} curl http://{HOST_V4}:8080/"), "and from outside"),

@@ -109,6 +109,10 @@ fn denied(
     let mut policy_counted = false;
     for (endpoint, before) in counting.iter().zip(&before) {
         for (reason, count) in lab.drops(&endpoint.name)? {
+            if reason == "multicast" {
+                // What hosts send by themselves when their devices come up.
+                continue;
+            }
             let more = count.saturating_sub(before.get(&reason).copied().unwrap_or(0));
             if more > 0 {
                 policy_counted |= reason == "policy_ingress";

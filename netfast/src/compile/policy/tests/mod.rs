@@ -4,6 +4,7 @@
 mod build;
 mod generate;
 mod properties;
+mod recipes;
 mod reference;
 mod scale;
 mod traps;

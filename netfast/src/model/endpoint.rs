@@ -57,6 +57,25 @@ pub struct Endpoint {
     pub command: Option<Vec<String>>,
 }
 
+impl Endpoint {
+    /// An endpoint in a namespace of its own, with nothing asked for.
+    pub const fn new(id: EndpointId, network: Name) -> Self {
+        Self {
+            id,
+            network,
+            labels: Labels::new(),
+            ports: Vec::new(),
+            publish: Vec::new(),
+            ip: None,
+            ip6: None,
+            mac: None,
+            mtu: None,
+            attachment: Attachment::Create,
+            command: None,
+        }
+    }
+}
+
 /// The network namespace of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

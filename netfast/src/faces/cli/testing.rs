@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Attachment, Endpoint, EndpointId, Labels, Network};
+use crate::model::{Endpoint, EndpointId, Labels, Network};
 use crate::reconcile::view::{
     CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView,
     NamedPortView, NetworkView, PortView, ProgramView, UplinkView,
@@ -122,17 +122,6 @@ pub(super) fn network(name: &str, subnet: &str) -> Network {
 
 /// An endpoint as files define it.
 pub(super) fn definition(name: &str, network: &str) -> Endpoint {
-    Endpoint {
-        id: EndpointId { namespace: "default".parse().unwrap(), name: name.parse().unwrap() },
-        network: network.parse().unwrap(),
-        labels: Labels::new(),
-        ports: Vec::new(),
-        publish: Vec::new(),
-        ip: None,
-        ip6: None,
-        mac: None,
-        mtu: None,
-        attachment: Attachment::Create,
-        command: None,
-    }
+    let id = EndpointId { namespace: "default".parse().unwrap(), name: name.parse().unwrap() };
+    Endpoint::new(id, network.parse().unwrap())
 }

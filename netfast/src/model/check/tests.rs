@@ -13,19 +13,8 @@ fn network(name: &str, subnet: &str, subnet6: &str) -> Network {
 }
 
 fn endpoint(name: &str, network: &str) -> Endpoint {
-    Endpoint {
-        id: EndpointId { namespace: "default".parse().unwrap(), name: name.parse().unwrap() },
-        network: network.parse().unwrap(),
-        labels: BTreeMap::new(),
-        ports: Vec::new(),
-        publish: Vec::new(),
-        ip: None,
-        ip6: None,
-        mac: None,
-        mtu: None,
-        attachment: Attachment::Create,
-        command: None,
-    }
+    let id = EndpointId { namespace: "default".parse().unwrap(), name: name.parse().unwrap() };
+    Endpoint::new(id, network.parse().unwrap())
 }
 
 fn publish(ip: Option<&str>, first: u16, last: u16, protocol: Protocol) -> Publish {

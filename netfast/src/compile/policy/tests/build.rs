@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::compile::policy::{Assigned, Family, Numbers, Side, Tables, compile};
 use crate::model::{
-    Attachment, Endpoint, EndpointId, Labels, Name, NamedPort, Operator, Peer, Policy, PortMatch, PortRange,
-    Ports, Protocol, Requirement, Rule, Selector, Source, World,
+    Endpoint, EndpointId, Labels, Name, NamedPort, Operator, Peer, Policy, PortMatch, PortRange, Ports,
+    Protocol, Requirement, Rule, Selector, Source, World,
 };
 
 pub(super) type Addresses = BTreeMap<EndpointId, Assigned>;
@@ -39,19 +39,7 @@ pub(super) fn requiring(key: &str, operator: Operator) -> Selector {
 }
 
 pub(super) fn endpoint(id: EndpointId, labels: Labels, ports: Vec<NamedPort>) -> Endpoint {
-    Endpoint {
-        id,
-        network: name("net"),
-        labels,
-        ports,
-        publish: Vec::new(),
-        ip: None,
-        ip6: None,
-        mac: None,
-        mtu: None,
-        attachment: Attachment::Create,
-        command: None,
-    }
+    Endpoint { labels, ports, ..Endpoint::new(id, name("net")) }
 }
 
 pub(super) fn named_port(name: &str, port: u16, protocol: Protocol) -> NamedPort {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::{Assigned, Family, Numbers, Side, compile};
 use crate::manifest;
-use crate::model::{Attachment, Endpoint, EndpointId, NamedPort, Protocol, World};
+use crate::model::{Endpoint, EndpointId, NamedPort, Protocol, World};
 
 fn collection() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -65,17 +65,9 @@ fn world(case: &Value, directory: &Path) -> (World, BTreeMap<EndpointId, Assigne
         world.endpoints.insert(
             id.clone(),
             Endpoint {
-                id,
-                network: "lab".parse().unwrap(),
                 labels: labels(&endpoint["labels"]),
                 ports: ports.collect(),
-                publish: Vec::new(),
-                ip: None,
-                ip6: None,
-                mac: None,
-                mtu: None,
-                attachment: Attachment::Create,
-                command: None,
+                ..Endpoint::new(id, "lab".parse().unwrap())
             },
         );
     }
@@ -99,13 +91,11 @@ fn world(case: &Value, directory: &Path) -> (World, BTreeMap<EndpointId, Assigne
 }
 
 fn side(name: &str, family: Family) -> Side {
-    match name.strip_prefix("ip:") {
-        Some(address) => Side::Outside(address.parse().unwrap()),
-        None => {
-            let (namespace, name) = name.split_once('/').unwrap();
-            Side::Endpoint(id(namespace, name), family)
-        }
+    if let Some(address) = name.strip_prefix("ip:") {
+        return Side::Outside(address.parse().unwrap());
     }
+    let (namespace, name) = name.split_once('/').unwrap();
+    Side::Endpoint(id(namespace, name), family)
 }
 
 #[test]

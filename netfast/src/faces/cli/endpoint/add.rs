@@ -113,9 +113,8 @@ impl Add {
             (None, Some(pid)) => Attachment::Pid(pid),
             (None, None) => Attachment::Create,
         };
+        let id = EndpointId { namespace: self.namespace.clone(), name: self.name.clone() };
         Ok(Endpoint {
-            id: EndpointId { namespace: self.namespace.clone(), name: self.name.clone() },
-            network,
             labels: self.labels.iter().cloned().collect(),
             ports: self.ports.clone(),
             publish: self.publish.clone(),
@@ -125,6 +124,7 @@ impl Add {
             mtu: self.mtu,
             attachment,
             command: Some(self.command.clone()).filter(|command| !command.is_empty()),
+            ..Endpoint::new(id, network)
         })
     }
 }

@@ -187,7 +187,7 @@ impl Instance {
         let endpoints = self.store.endpoints()?;
         let mut result = Ok(());
         for record in endpoints.values() {
-            result = result.and(commands::stop(&run_dir, record));
+            result = result.and(commands::stop(&self.store, record));
             if let Some(netlink) = &netlink {
                 result = result.and(topology::remove_device(netlink, record));
             }

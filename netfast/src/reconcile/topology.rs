@@ -105,6 +105,10 @@ pub(super) fn create_endpoint(
     record.host_ifindex = None;
     record.netns_inode = None;
     record.command = None;
+    // Before it is recorded, as what is recorded is removed if this fails.
+    if host.netlink.link(&record.host_ifname).is_ok() {
+        bail!(failed(&format!("there is a device {} already (remove or rename it)", record.host_ifname)));
+    }
     host.store.save_endpoint(record)?;
     fault::point("create a namespace");
     let netns = if record.owns_netns { Netns::create(&record.netns) } else { Netns::open(&record.netns) }

@@ -11,6 +11,7 @@
 mod cgroup;
 mod counters;
 mod lab;
+mod leftovers;
 mod ns;
 mod payload;
 mod ping;

@@ -10,7 +10,7 @@ use super::files;
 use super::host::Host;
 use crate::model::World;
 use crate::net;
-use crate::store::{CommandRecord, EndpointRecord, fault};
+use crate::store::{CommandRecord, EndpointRecord, LockedStore, fault};
 
 /// How long a command has to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub(super) fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Resu
         {
             continue;
         }
-        stop(run_dir, record)?;
+        stop(host.store, record)?;
         record.command = wanted.map(|argv| CommandRecord { argv: argv.clone(), pid: 0, start_time: 0 });
         // Before it is started: a crash in between leaves a process that its mark betrays.
         host.store.save_endpoint(record)?;
@@ -57,10 +57,20 @@ pub(super) fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Resu
 ///
 /// # Errors
 /// When it survives.
-pub(super) fn stop(run_dir: &Path, record: &EndpointRecord) -> Result<()> {
+pub(super) fn stop(store: &LockedStore, record: &EndpointRecord) -> Result<()> {
     let Some(command) = &record.command else {
         return Ok(());
     };
+    let run_dir = &store.paths().run_dir;
+    if command.pid != 0 {
+        // A crash after this leaves one that is to be started, not one that seems to have ended by itself.
+        let stopped = CommandRecord { argv: command.argv.clone(), pid: 0, start_time: 0 };
+        let record = EndpointRecord { command: Some(stopped), ..record.clone() };
+        if let Err(error) = store.save_endpoint(&record) {
+            // A full disk is no reason not to stop it.
+            tracing::warn!(endpoint = %record.id, %error, "cannot note that its command is stopped");
+        }
+    }
     fault::point("stop a command");
     let failed = || format!("endpoint {}: stop its command", record.id);
     if command.pid != 0 {

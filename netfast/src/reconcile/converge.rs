@@ -69,11 +69,7 @@ pub(super) fn converge(
     tables::commit(&mut host.datapath.maps, &rows, instance.netns.cookie)?;
 
     repair_links(host, &new)?;
-    for record in &plan.create {
-        if let Some(record) = new.endpoints.get(&record.id) {
-            topology::activate(host, record)?;
-        }
-    }
+    topology::activate(host, &new)?;
     for record in &plan.remove_last {
         topology::remove_endpoint(host, &old, record)?;
     }

@@ -30,6 +30,7 @@ pub struct Instance {
     netns_id: NetnsId,
     definitions: Definitions,
     mode: Mode,
+    is_removed: bool,
 }
 
 /// Where a command inside an endpoint runs.
@@ -54,7 +55,8 @@ impl Instance {
         let netns = Netns::current()?;
         let netns_id = identity(&netns)?;
         let definitions = store.definitions()?;
-        let mut instance = Self { store, netns, netns_id, definitions, mode: options.attach };
+        let mode = options.attach;
+        let mut instance = Self { store, netns, netns_id, definitions, mode, is_removed: false };
         instance.settle()?;
         Ok(instance)
     }
@@ -76,7 +78,8 @@ impl Instance {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
             bail!("{}", lines.join("\n"));
         }
-        let was_up = self.store.exists();
+        // Without definitions there is at most what a killed first `up` left.
+        let was_up = self.store.has_definitions();
         if let Err(error) = self.converge(&definitions) {
             let undone = if was_up { self.converge(&self.definitions.clone()) } else { self.clear() };
             return Err(match undone {
@@ -112,6 +115,7 @@ impl Instance {
         let endpoints = self.store.endpoints()?.into_keys().map(|id| format!("endpoint {id}"));
         let removed = networks.chain(endpoints).collect();
         self.clear()?;
+        self.is_removed = true;
         self.store.remove_all()?;
         Ok(removed)
     }
@@ -199,7 +203,7 @@ impl Instance {
         let endpoints = self.store.endpoints()?;
         let mut result = Ok(());
         for record in endpoints.values() {
-            result = result.and(commands::stop(&run_dir, record));
+            result = result.and(commands::stop(&self.store, record));
             if let Some(netlink) = &netlink {
                 result = result.and(topology::remove_device(netlink, record));
             }
@@ -217,6 +221,19 @@ impl Instance {
         result = result.and(files::remove_all(&run_dir));
         // Last, and only if all is gone: the records are what a second try goes by.
         result.and_then(|()| Ok(self.store.remove_run_files()?))
+    }
+}
+
+impl Drop for Instance {
+    /// What was opened and came to nothing leaves nothing: no directories either.
+    fn drop(&mut self) {
+        // Once removed, the lock's file may be somebody else's.
+        if self.is_removed || self.store.exists() {
+            return;
+        }
+        if let Err(error) = self.store.remove_all() {
+            tracing::warn!(%error, "empty directories stay behind");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bridges, namespaces and veth pairs: makes them, takes them down, and sees which are whole.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
@@ -104,6 +105,10 @@ pub(super) fn create_endpoint(
     record.host_ifindex = None;
     record.netns_inode = None;
     record.command = None;
+    // Before it is recorded, as what is recorded is removed if this fails.
+    if host.netlink.link(&record.host_ifname).is_ok() {
+        bail!(failed(&format!("there is a device {} already (remove or rename it)", record.host_ifname)));
+    }
     host.store.save_endpoint(record)?;
     fault::point("create a namespace");
     let netns = if record.owns_netns { Netns::create(&record.netns) } else { Netns::open(&record.netns) }
@@ -148,19 +153,22 @@ pub(super) fn create_endpoint(
     Ok(())
 }
 
-/// Lets packets through to an endpoint.
+/// Lets packets through: sets up the devices that are down, be they new, left so by a crash, or set down by somebody.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(super) fn activate(host: &Host<'_>, record: &EndpointRecord) -> Result<()> {
-    let Some(ifindex) = record.host_ifindex else {
-        return Ok(());
-    };
-    for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
-        host.datapath.attach(hook, &record.host_ifname, host.mode)?;
+pub(super) fn activate(host: &Host<'_>, records: &Records) -> Result<()> {
+    let down: BTreeSet<u32> =
+        host.netlink.links()?.into_iter().filter(|link| !link.up).map(|link| link.index).collect();
+    let bridges = records.networks.values().map(|record| (record.ifindex, &record.bridge));
+    let devices = records.endpoints.values().map(|record| (record.host_ifindex, &record.host_ifname));
+    for (ifindex, name) in bridges.chain(devices) {
+        if let Some(ifindex) = ifindex.filter(|ifindex| down.contains(ifindex)) {
+            fault::point("set a device up");
+            host.netlink.set_up(ifindex).with_context(|| format!("set {name} up"))?;
+        }
     }
-    fault::point("set a device up");
-    host.netlink.set_up(ifindex).with_context(|| format!("endpoint {}: set its device up", record.id))
+    Ok(())
 }
 
 /// Takes an endpoint down, whatever is left of it, and forgets it.
@@ -169,7 +177,7 @@ pub(super) fn activate(host: &Host<'_>, record: &EndpointRecord) -> Result<()> {
 /// When something of it cannot be removed.
 pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &EndpointRecord) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what}", record.id);
-    commands::stop(host.run_dir(), record)?;
+    commands::stop(host.store, record)?;
     remove_device(host.netlink, record)?;
     if let Some(ifindex) = record.host_ifindex {
         for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {

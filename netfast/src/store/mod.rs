@@ -68,6 +68,11 @@ impl Store {
         self.definitions_file().exists() || self.instance_file().exists() || self.has_records()
     }
 
+    /// Whether a change of the instance was ever completed.
+    pub fn has_definitions(&self) -> bool {
+        self.definitions_file().exists()
+    }
+
     fn directories(&self) -> [std::path::PathBuf; 4] {
         // From the inside out, as they are removed.
         [self.endpoints_dir(), self.networks_dir(), self.paths.run_dir.clone(), self.paths.state_dir.clone()]
@@ -90,12 +95,12 @@ impl Deref for LockedStore {
 }
 
 impl LockedStore {
-    /// Removes every file and, where nothing else is in them, the directories. Ends the lock: those who wait for it
-    /// make a new one.
+    /// Removes every file and, where nothing else is in them, the directories; the lock's file last. Those who wait for
+    /// the lock make a new one, so nothing may be done with this one any more.
     ///
     /// # Errors
     /// When something cannot be removed. Everything that can be removed is removed nevertheless.
-    pub fn remove_all(self) -> Result<()> {
+    pub fn remove_all(&self) -> Result<()> {
         let mut result = self.remove_run_files();
         result = result.and(self.remove_definitions().map(drop));
         for directory in self.directories() {

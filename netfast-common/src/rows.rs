@@ -181,6 +181,8 @@ pub struct FragmentRow {
     pub sport: u16,
     /// Destination port.
     pub dport: u16,
+    /// Type of an ICMP or ICMPv6 echo; 255 for everything else.
+    pub echo: u16,
 }
 
 /// Key of the drops of one endpoint for one reason.

@@ -55,6 +55,8 @@ pub mod icmp {
     pub const NEIGHBOUR_SOLICITATION: u8 = 135;
     /// Neighbour advertisement (ICMPv6).
     pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    /// No type: reserved in ICMP and in ICMPv6.
+    pub const NONE: u8 = 255;
 }
 
 /// What is known of an IP packet after parsing.
@@ -69,7 +71,7 @@ pub struct Headers {
     pub ttl: u8,
     /// TCP flags; 0 for other protocols.
     pub tcp_flags: u8,
-    /// ICMP or ICMPv6 type; 0 for other protocols.
+    /// ICMP or ICMPv6 type, of later fragments an echo's only; else [`icmp::NONE`].
     pub icmp_type: u8,
     /// A fragment other than the first: there is no transport header in it.
     pub is_later_fragment: bool,
@@ -155,7 +157,7 @@ fn try_ip<P: Packet, W: World>(
     headers: &mut Headers,
 ) -> Result<(), DropReason> {
     headers.tcp_flags = 0;
-    headers.icmp_type = 0;
+    headers.icmp_type = icmp::NONE;
     headers.tuple.sport = 0;
     headers.tuple.dport = 0;
     headers.tuple.pad = [0; 3];
@@ -300,14 +302,17 @@ fn transport<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropRea
     Ok(())
 }
 
-/// Gives a later fragment the ports of the first one, or remembers those of a first fragment. `false`: the first one
-/// has not been seen. A function of its own in BPF, as few packets need it.
+/// Gives a later fragment the ports and the kind of echo of the first one, or remembers those of a first fragment.
+/// `false`: the first one has not been seen. A function of its own in BPF, as few packets need it.
 #[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "it came from a byte")]
 fn fragment_ports<W: World>(world: &W, headers: &mut Headers, id: u32) -> bool {
-    let Headers { tuple, is_later_fragment, .. } = headers;
+    let is_echo = headers.is_echo();
+    let Headers { tuple, icmp_type, is_later_fragment, .. } = headers;
     let key = FragmentKey { src: tuple.src, dst: tuple.dst, id, protocol: u32::from(tuple.protocol) };
     if !*is_later_fragment {
-        world.remember_fragment(&key, &FragmentRow { sport: tuple.sport, dport: tuple.dport });
+        let echo = u16::from(if is_echo { *icmp_type } else { icmp::NONE });
+        world.remember_fragment(&key, &FragmentRow { sport: tuple.sport, dport: tuple.dport, echo });
         return true;
     }
     let Some(row) = world.fragment(&key) else {
@@ -315,5 +320,6 @@ fn fragment_ports<W: World>(world: &W, headers: &mut Headers, id: u32) -> bool {
     };
     tuple.sport = row.sport;
     tuple.dport = row.dport;
+    *icmp_type = row.echo as u8;
     true
 }

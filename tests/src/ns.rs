@@ -157,6 +157,12 @@ impl Ns {
     pub fn join(&self, device: &str, other: &Self, other_device: &str) -> Result<()> {
         let path = other.path();
         self.ip(&format!("link add {device} type veth peer name {other_device} netns {}", path.display()))?;
+        // The link-local addresses are usable at once. While duplicate detection goes on, which takes a second or two,
+        // the kernel does not ask for neighbours on behalf of a packet that it forwards.
+        for (ns, device) in [(self, device), (other, other_device)] {
+            let path = format!("/proc/sys/net/ipv6/conf/{device}/accept_dad");
+            ns.run(|| fs::write(&path, "0").with_context(|| format!("write {path}")))?;
+        }
         self.ip(&format!("link set {device} up"))?;
         other.ip(&format!("link set {other_device} up"))?;
         // The kernel gives a device its queue some time after its carrier came, and drops all until then.

@@ -20,13 +20,16 @@ const TCX: [u32; 2] = [46, 47];
 impl Lab {
     /// Everything of netfast's that is still there, one line each: devices, mounts, files, programs, processes.
     pub fn leftovers(&self) -> Result<Vec<String>> {
-        let mut left: Vec<_> = self.host.links()?.into_iter().filter(|l| l != "lo" && l != "uplink0").collect();
+        let mut left: Vec<_> =
+            self.host.links()?.into_iter().filter(|l| l != "lo" && l != "uplink0").collect();
         let dir = self.dir().display().to_string();
         let root = fs::File::open(self.cgroup())?;
         left.extend(self.host.run(|| {
             let mut left = Vec::new();
             let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
-            left.extend(mounts.lines().filter(|line| line.contains(&dir)).map(|line| format!("mount {line}")));
+            left.extend(
+                mounts.lines().filter(|line| line.contains(&dir)).map(|line| format!("mount {line}")),
+            );
             for name in ["state", "run", "bpffs"] {
                 list(&self.dir().join(name), &mut left)?;
             }
@@ -102,8 +105,7 @@ struct Query {
 fn attached(target: i32, attach_type: u32) -> io::Result<u32> {
     let mut query = Query { target, attach_type, ..Query::default() };
     // SAFETY: the structure is a whole attribute of a query without room for ids, and lives through the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>()) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }

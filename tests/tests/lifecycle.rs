@@ -48,14 +48,18 @@ fn identity(lab: &Lab) -> Value {
     let status = lab.netfast_json(&["status"]).unwrap();
     let of = |key: &str| status[key].clone();
     let links = lab.host.ip("-o link show").unwrap();
-    let mut devices: Vec<_> =
-        links.lines().filter_map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ").into()).collect();
+    let mut devices: Vec<_> = links
+        .lines()
+        .filter_map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ").into())
+        .collect();
     devices.sort_unstable();
     let endpoints: Vec<_> = status["endpoints"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|e| ["name", "ip", "ip6", "mac", "host_ifindex", "pid", "netns", "ready"].map(|key| e[key].clone()))
+        .map(|e| {
+            ["name", "ip", "ip6", "mac", "host_ifindex", "pid", "netns", "ready"].map(|key| e[key].clone())
+        })
         .collect();
     json!({
         "devices": devices, "endpoints": endpoints, "networks": of("networks"), "ports": of("ports"),

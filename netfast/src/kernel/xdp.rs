@@ -26,7 +26,7 @@ pub enum XdpMode {
 impl XdpMode {
     const ALL: [Self; 2] = [Self::Driver, Self::Generic];
 
-    /// The name used in pins, tables and JSON.
+    /// The name used in pins.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Driver => "driver",

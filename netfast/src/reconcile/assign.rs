@@ -68,7 +68,10 @@ pub(super) fn assign(
 }
 
 fn suits_network(record: &NetworkRecord, network: &Network) -> bool {
-    record.subnet == network.subnet && record.subnet6 == network.subnet6 && record.mtu == network.mtu
+    record.subnet == network.subnet
+        && record.subnet6 == network.subnet6
+        && record.mtu == network.mtu
+        && record.internal == network.internal
 }
 
 fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Network, netns: &Path) -> bool {
@@ -93,6 +96,7 @@ fn network_record(network: &Network, id: u32) -> NetworkRecord {
         subnet: network.subnet,
         subnet6: network.subnet6,
         mtu: network.mtu,
+        internal: network.internal,
         bridge: device_name("nf-", network.name.as_str(), id),
         // Locally administered; the second byte keeps bridges and endpoints apart.
         mac: [0x02, 0x62, a, b, c, d],

@@ -17,7 +17,7 @@ use crate::store::{Definitions, EndpointRecord, Instance};
 /// Rows the policy map may hold of one world: half of it, as it holds the old world's and the new one's at a time.
 const MAX_RULE_ROWS: usize = netfast_common::maps::MAX_RULES as usize / 2;
 
-/// Brings everything to what `definitions` say.
+/// Brings everything to what `definitions` say. `known` is the world that was defined before.
 ///
 /// # Errors
 /// When something cannot be done. The kernel is somewhere between then; another call brings it to where that one says.
@@ -25,11 +25,13 @@ pub(super) fn converge(
     host: &mut Host<'_>,
     instance: &mut Instance,
     definitions: &Definitions,
+    known: &World,
 ) -> Result<()> {
     let world = &definitions.world;
     let old = records(host)?;
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()))?;
-    topology::check_namespaces(host, &new)?;
+    topology::check_namespaces(host, world, known, &mut new)?;
+    facts::look(host.netlink, &old, None)?.check_subnets(world)?;
     let tables = compile(host, world, &new)?;
     host.store.save_instance(instance)?;
 
@@ -60,6 +62,9 @@ pub(super) fn converge(
     }
 
     let facts = facts::look(host.netlink, &new, world.uplinks.as_ref())?;
+    for device in &facts.missing {
+        tracing::warn!(device, "this uplink is not there; the next command looks for it again");
+    }
     for (device, reason) in &facts.uncovered {
         tracing::warn!(device, reason, "published ports and masquerade do not cover this device");
     }

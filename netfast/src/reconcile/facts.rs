@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::assign::Records;
 use crate::compile::rows::Uplink;
+use crate::model::World;
 use crate::net::{Address, Link, Netlink, Scope};
 
 /// The host's side of the world.
@@ -16,6 +17,8 @@ pub(super) struct Facts {
     pub uplinks: Vec<Uplink>,
     /// The host's addresses, those of the instance's bridges not among them.
     pub addresses: BTreeSet<IpAddr>,
+    /// Uplinks that were asked for by name and are not there.
+    pub missing: Vec<String>,
     /// Devices that could not be covered, with the reason.
     pub uncovered: Vec<(String, &'static str)>,
 }
@@ -67,5 +70,29 @@ fn facts(
         });
     }
     facts.uplinks.sort();
+    let is_there = |name: &&String| links.iter().any(|link| link.name == **name);
+    facts.missing = named.into_iter().flatten().filter(|name| !is_there(name)).cloned().collect();
     facts
+}
+
+impl Facts {
+    /// Sees that no network takes an address the host has already.
+    ///
+    /// # Errors
+    /// When one does.
+    pub(super) fn check_subnets(&self, world: &World) -> Result<()> {
+        for network in world.networks.values() {
+            let holds = |ip: &&IpAddr| match ip {
+                IpAddr::V4(ip) => network.subnet.is_some_and(|net| net.contains(ip)),
+                IpAddr::V6(ip) => network.subnet6.is_some_and(|net| net.contains(ip)),
+            };
+            if let Some(ip) = self.addresses.iter().find(holds) {
+                bail!(
+                    "network {}: its subnet holds {ip}, which is an address of this host (choose another subnet)",
+                    network.name
+                );
+            }
+        }
+        Ok(())
+    }
 }

@@ -192,7 +192,7 @@ impl Instance {
             datapath: Datapath::open_or_load(&bpffs, &Sizes::default())?,
             mode: self.mode,
         };
-        converge::converge(&mut host, &mut instance, definitions)
+        converge::converge(&mut host, &mut instance, definitions, &self.definitions.world)
     }
 
     /// Removes everything but the definitions: goes on after a failure, and returns the first one.

@@ -1,6 +1,7 @@
 //! Numbers for the published ports that were given none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 
@@ -8,8 +9,9 @@ use super::assign::Records;
 use crate::model::{EndpointId, PortRange, Protocol, Publish, World};
 use crate::store::EndpointRecord;
 
-/// Where ports are chosen from: `ip_local_port_range`'s default, as Docker does.
-const EPHEMERAL: PortRange = PortRange { first: 32768, last: 60999 };
+/// Where ports are chosen from: above `ip_local_port_range`'s default, so that the answers to the host's own connections
+/// are never taken for requests to a published port.
+const AUTOMATIC: PortRange = PortRange { first: 61000, last: 65000 };
 
 /// Fills in the published ports of `new`. A port chosen earlier is kept.
 ///
@@ -40,6 +42,17 @@ pub(super) fn assign(
                     endpoint.id
                 );
             }
+            let lacks = match publish.host_ip {
+                Some(IpAddr::V4(_)) if record.ip.is_none() => Some("IPv4"),
+                Some(IpAddr::V6(_)) if record.ip6.is_none() => Some("IPv6"),
+                _ => None,
+            };
+            if let (Some(family), Some(host_ip)) = (lacks, publish.host_ip) {
+                bail!(
+                    "endpoint {}: publish: it has no {family} address to be reached at from {host_ip} (give its network a subnet of that family)",
+                    endpoint.id
+                );
+            }
             let host = match publish.host {
                 Some(host) => host,
                 None => choose(publish, &mut earlier, &mut taken).with_context(|| {
@@ -62,8 +75,8 @@ fn choose(
         return earlier.swap_remove(position).host;
     }
     let count = u16::try_from(publish.container.count()).ok()?;
-    let mut first = EPHEMERAL.first;
-    while first.checked_add(count - 1)? <= EPHEMERAL.last {
+    let mut first = AUTOMATIC.first;
+    while first.checked_add(count - 1)? <= AUTOMATIC.last {
         let last = first + (count - 1);
         let clash = (first..=last).rev().find(|port| taken.contains(&(publish.protocol, *port)));
         if let Some(port) = clash {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use netfast_common::counter::{self, Count, Path as CounterPath};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::ENDPOINT_READY;
@@ -24,10 +24,20 @@ use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
 /// # Errors
 /// When a state file or the kernel cannot be read.
 pub(super) fn view(store: &Store) -> Result<InstanceView> {
+    let netns = Netns::current()?;
+    if let Some(instance) = store.instance()?
+        && instance.netns.cookie != netns.cookie()?
+    {
+        bail!(
+            "the instance in {} belongs to another network namespace, net:[{}] (run netfast there)",
+            store.paths().state_dir.display(),
+            instance.netns.ino
+        );
+    }
     let definitions = store.definitions()?;
     let records = Records { networks: store.networks()?, endpoints: store.endpoints()? };
     let datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;
-    let links = Netlink::open(&Netns::current()?)?.links()?;
+    let links = Netlink::open(&netns)?.links()?;
     let numbers = store.numbers()?.unwrap_or_default();
     let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
     let shown = Shown { definitions: &definitions, records: &records, tables: &tables, links: &links };

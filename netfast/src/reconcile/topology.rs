@@ -45,15 +45,33 @@ pub(super) fn intact(host: &Host<'_>, records: &Records) -> Result<Intact> {
     })
 }
 
-/// Sees that the namespaces endpoints are to live in exist, before anything is changed.
+/// Sees that the namespaces endpoints are to live in exist, before anything is changed. An endpoint that was defined
+/// before and whose namespace has gone is left out of `new`: that must not keep others from being changed.
 ///
 /// # Errors
-/// When one does not, or is the host's own.
-pub(super) fn check_namespaces(host: &Host<'_>, records: &Records) -> Result<()> {
+/// When one that is new does not exist, or is the host's own.
+pub(super) fn check_namespaces(
+    host: &Host<'_>,
+    world: &World,
+    known: &World,
+    new: &mut Records,
+) -> Result<()> {
     let own = host.netns.inode()?;
-    for record in records.endpoints.values().filter(|record| !record.owns_netns) {
-        let netns = Netns::open(&record.netns)
-            .with_context(|| format!("endpoint {}: open its network namespace", record.id))?;
+    let mut gone = Vec::new();
+    for record in new.endpoints.values().filter(|record| !record.owns_netns) {
+        let netns = match Netns::open(&record.netns) {
+            Ok(netns) => netns,
+            Err(e)
+                if e.is_not_found() && known.endpoints.get(&record.id) == world.endpoints.get(&record.id) =>
+            {
+                tracing::warn!("endpoint {} is left out: its network namespace is gone", record.id);
+                gone.push(record.id.clone());
+                continue;
+            }
+            Err(e) => {
+                return Err(e).with_context(|| format!("endpoint {}: open its network namespace", record.id));
+            }
+        };
         if netns.inode()? == own {
             bail!(
                 "endpoint {}: {} is the network namespace netfast runs in (an endpoint needs one of its own)",
@@ -62,6 +80,7 @@ pub(super) fn check_namespaces(host: &Host<'_>, records: &Records) -> Result<()>
             );
         }
     }
+    new.endpoints.retain(|id, _| !gone.contains(id));
     Ok(())
 }
 

@@ -77,6 +77,8 @@ pub struct NetworkRecord {
     pub subnet6: Option<Ipv6Net>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
+    /// It has no outside, so its endpoints have no default route.
+    pub internal: bool,
     /// Name of its bridge.
     pub bridge: String,
     /// MAC address of its bridge.

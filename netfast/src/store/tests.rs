@@ -99,6 +99,7 @@ fn everything_is_read_as_written_and_removed() {
         subnet: None,
         subnet6: None,
         mtu: 1500,
+        internal: false,
         bridge: "nfb1".to_owned(),
         mac: [2; 6],
         ifindex: Some(3),

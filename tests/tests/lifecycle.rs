@@ -5,7 +5,7 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netfast_tests::{HOST_V4, Lab, require_root};
 use nix::sys::signal::Signal;
@@ -121,11 +121,14 @@ fn the_foreground_ends_by_signals() {
     let first = identity(&lab);
     assert_eq!(lab.netfast_json(&["status"]).unwrap()["up"], true);
 
+    let start = Instant::now();
     let mut up = lab.start(&["up", "-f", &file]).unwrap();
     up.wait_for("Ctrl-C takes it down", 10 * SECOND).unwrap();
     assert_eq!(identity(&lab), first);
     up.signal(Signal::SIGINT).unwrap();
     let done = up.finish(10 * SECOND).unwrap();
+    // Seconds would tell of a command that had to be killed, since it inherited signals held back.
+    assert!(start.elapsed() < 4 * SECOND, "{:?}", start.elapsed());
     assert!(done.success() && done.stdout.contains("removed network lab"), "{done:?}");
     assert_eq!(lab.leftovers().unwrap(), NONE);
 }

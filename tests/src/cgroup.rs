@@ -47,10 +47,16 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// Ends whatever is in there: it was started by this lab, or by what it started.
+    pub(crate) fn kill(&self) {
+        drop(fs::write(self.path.join("cgroup.kill"), "1"));
+    }
+}
+
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Whatever is still in there was started by this lab, or by what it started.
-        drop(fs::write(self.path.join("cgroup.kill"), "1"));
+        self.kill();
         for _ in 0..100 {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {

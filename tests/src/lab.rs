@@ -56,18 +56,7 @@ impl Lab {
             fs::create_dir(dir.path().join(name))?;
         }
         let cgroup = Cgroup::new()?;
-        let host = Ns::new_host("host", cgroup.path())?;
-        let outside = Ns::new("outside")?;
-        host.join("uplink0", &outside, "eth0")?;
-        for (ns, device, v4, v6, peer_v4, peer_v6) in [
-            (&host, "uplink0", HOST_V4, HOST_V6, OUTSIDE_V4, OUTSIDE_V6),
-            (&outside, "eth0", OUTSIDE_V4, OUTSIDE_V6, HOST_V4, HOST_V6),
-        ] {
-            ns.address(device, &format!("{v4}/24"))?;
-            ns.address(device, &format!("{v6}/64"))?;
-            ns.ip(&format!("route add default via {peer_v4}"))?;
-            ns.ip(&format!("-6 route add default via {peer_v6}"))?;
-        }
+        let (host, outside) = machines(&cgroup)?;
         Ok(Self { host, outside, binary: binary.to_owned(), used: AtomicBool::new(false), cgroup, dir })
     }
 
@@ -153,6 +142,18 @@ impl Lab {
         Ok(drops.iter().filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?))).collect())
     }
 
+    /// What a reboot does: every process of the lab ends, and all namespaces, devices and mounts are others. The
+    /// directories stay as they are, also the one for what should be gone with a reboot. Handles of the old
+    /// namespaces must be dropped before.
+    pub fn reboot(&mut self) -> Result<()> {
+        self.cgroup.kill();
+        (self.host, self.outside) = machines(&self.cgroup)?;
+        let file = self.dir().join("run/instance.json");
+        let mut instance: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
+        instance["boot_id"] = "the boot before".into();
+        Ok(fs::write(&file, instance.to_string())?)
+    }
+
     /// Runs `netfast down`, and tells what went wrong with it. Dropping the lab does so silently.
     pub fn down(&self) -> Result<()> {
         self.netfast_ok(&["down"])?;
@@ -169,6 +170,23 @@ impl Drop for Lab {
         // A mount would keep the directory from being removed only in the host's mount namespace, which is gone
         // with its last file; what is still there is unlinked by `TempDir`.
     }
+}
+
+/// The host and the world outside.
+fn machines(cgroup: &Cgroup) -> Result<(Ns, Ns)> {
+    let host = Ns::new_host("host", cgroup.path())?;
+    let outside = Ns::new("outside")?;
+    host.join("uplink0", &outside, "eth0")?;
+    for (ns, device, v4, v6, peer_v4, peer_v6) in [
+        (&host, "uplink0", HOST_V4, HOST_V6, OUTSIDE_V4, OUTSIDE_V6),
+        (&outside, "eth0", OUTSIDE_V4, OUTSIDE_V6, HOST_V4, HOST_V6),
+    ] {
+        ns.address(device, &format!("{v4}/24"))?;
+        ns.address(device, &format!("{v6}/64"))?;
+        ns.ip(&format!("route add default via {peer_v4}"))?;
+        ns.ip(&format!("-6 route add default via {peer_v6}"))?;
+    }
+    Ok((host, outside))
 }
 
 fn binary() -> Result<PathBuf> {

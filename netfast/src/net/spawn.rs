@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::libc;
+use nix::sys::signal::SigSet;
 use nix::unistd::{setsid, write};
 
 use super::Error;
@@ -56,9 +57,10 @@ pub fn spawn_inside(
             // 0 is the writer itself.
             write(procs, b"0")?;
         }
-        // What netfast ignores would stay ignored in the command. (std has unblocked all signals by now, and handlers
-        // do not survive exec.)
+        // What netfast ignores or, in the foreground, holds back would stay so in the command. (Handlers do not survive
+        // exec.)
         (1..=libc::SIGSYS).for_each(default_action);
+        SigSet::empty().thread_set_mask()?;
         entrance.enter()?;
         Ok(())
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::host::{Host, netns_dir};
 use super::{commands, converge, files, show, topology};
@@ -85,7 +85,7 @@ impl Instance {
             return Err(match undone {
                 Ok(()) => error,
                 Err(second) => {
-                    error.context(format!("and going back to what was before failed too: {second:#}"))
+                    anyhow!("{error:#} (and going back to what was before failed too: {second:#})")
                 }
             });
         }
@@ -160,8 +160,7 @@ impl Instance {
             return Ok(());
         };
         if !instance.is_of_this_boot()? {
-            self.store.remove_run_files()?;
-            return Ok(());
+            return self.void();
         }
         if instance.netns.cookie == self.netns_id.cookie {
             return Ok(());
@@ -175,6 +174,18 @@ impl Instance {
         }
         tracing::warn!("the network namespace of this instance is gone: removing what it left");
         self.clear()
+    }
+
+    /// Removes the files that a reboot was to remove, for a run directory that outlived it. No process is stopped: their
+    /// numbers are others' now.
+    fn void(&self) -> Result<()> {
+        let run_dir = &self.store.paths().run_dir;
+        for record in self.store.endpoints().unwrap_or_default().values() {
+            topology::remove_namespace(record)?;
+        }
+        topology::remove_directory(&netns_dir(run_dir))?;
+        files::remove_all(run_dir)?;
+        Ok(self.store.remove_run_files()?)
     }
 
     fn converge(&mut self, definitions: &Definitions) -> Result<()> {

@@ -20,22 +20,23 @@ const TCX: [u32; 2] = [46, 47];
 impl Lab {
     /// Everything of netfast's that is still there, one line each: devices, mounts, files, programs, processes.
     pub fn leftovers(&self) -> Result<Vec<String>> {
-        let mut left: Vec<_> = self.host.links()?.into_iter().filter(|l| l != "lo" && l != "uplink0").collect();
+        let mut left: Vec<_> =
+            self.host.links()?.into_iter().filter(|l| l != "lo" && l != "uplink0").collect();
         let dir = self.dir().display().to_string();
         let root = fs::File::open(self.cgroup())?;
         left.extend(self.host.run(|| {
             let mut left = Vec::new();
             let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
-            left.extend(mounts.lines().filter(|line| line.contains(&dir)).map(|line| format!("mount {line}")));
+            left.extend(
+                mounts.lines().filter(|line| line.contains(&dir)).map(|line| format!("mount {line}")),
+            );
             for name in ["state", "run", "bpffs"] {
                 list(&self.dir().join(name), &mut left)?;
             }
-            for uplink in ["uplink0"] {
-                let index = nix::net::if_::if_nametoindex(uplink)?;
-                for kind in TCX {
-                    if attached(index.cast_signed(), kind).is_ok_and(|count| count > 0) {
-                        left.push(format!("a program at {uplink} (attach type {kind})"));
-                    }
+            let uplink = nix::net::if_::if_nametoindex("uplink0")?;
+            for kind in TCX {
+                if attached(uplink.cast_signed(), kind).is_ok_and(|count| count > 0) {
+                    left.push(format!("a program at uplink0 (attach type {kind})"));
                 }
             }
             Ok(left)
@@ -89,8 +90,8 @@ fn list(directory: &Path, found: &mut Vec<String>) -> Result<()> {
 struct Query {
     target: RawFd,
     attach_type: u32,
-    query_flags: u32,
-    attach_flags: u32,
+    flags: u32,
+    flags_of_attachment: u32,
     program_ids: u64,
     count: u32,
     padding: u32,
@@ -102,8 +103,7 @@ struct Query {
 fn attached(target: i32, attach_type: u32) -> io::Result<u32> {
     let mut query = Query { target, attach_type, ..Query::default() };
     // SAFETY: the structure is a whole attribute of a query without room for ids, and lives through the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>()) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }

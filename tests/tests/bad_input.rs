@@ -12,8 +12,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 const PATIENCE: Duration = Duration::from_secs(10);
 const NONE: [String; 0] = [];
 
-const GOOD: &str =
-    "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints: {web: {labels: {app: web}, publish: [\"8080:80\"]}}\n";
+const GOOD: &str = "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints: {web: {labels: {app: web}, publish: [\"8080:80\"]}}\n";
 
 /// Topologies, and what is said of them after the directory's name.
 const TOPOLOGIES: &[(&str, &str)] = &[
@@ -26,10 +25,7 @@ const TOPOLOGIES: &[(&str, &str)] = &[
         "networks:\n  a: {subnet: 10.77.0.0/16}\n  b: {subnet: 10.77.5.0/24}\n",
         "bad.yaml:3:15: network b: subnet: 10.77.5.0/24 overlaps with 10.77.0.0/16 of network a",
     ),
-    (
-        "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints:\n  web: {}\n  web: {}\n",
-        "bad.yaml:4:3: ",
-    ),
+    ("networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints:\n  web: {}\n  web: {}\n", "bad.yaml:4:3: "),
     (
         "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints:\n- name: web\n- name: default/web\n",
         "bad.yaml:4:",
@@ -104,15 +100,35 @@ fn bad_arguments() {
     lab.netfast_ok(&["up", "-d", "-f", &good]).unwrap();
     let before = status(&lab);
     for (args, code, said) in [
-        (&["up", "-d", "-f", "/nowhere.yaml"][..], 1, "/nowhere.yaml: cannot read: No such file or directory"),
+        (
+            &["up", "-d", "-f", "/nowhere.yaml"][..],
+            1,
+            "/nowhere.yaml: cannot read: No such file or directory",
+        ),
         (&["up", "-d"], 1, "netfast: up: there is no netfast.yaml in this directory"),
-        (&["up", "-d", "-f", &good, "--policy", "/p.yaml"], 1, "/p.yaml: cannot read: No such file or directory"),
+        (
+            &["up", "-d", "-f", &good, "--policy", "/p.yaml"],
+            1,
+            "/p.yaml: cannot read: No such file or directory",
+        ),
         (&["up", "-d", "-f", "/"], 1, "/: cannot read: "),
         (&["endpoint", "add", "web"], 1, "netfast: endpoint add web: endpoint web exists already"),
-        (&["endpoint", "add", "b", "--network", "x"], 1, "netfast: endpoint add b: there is no network x (known: lab)"),
-        (&["endpoint", "add", "b", "--ip", "10.78.0.2"], 1, "netfast: endpoint add b: endpoint b: ip: 10.78.0.2 is not"),
+        (
+            &["endpoint", "add", "b", "--network", "x"],
+            1,
+            "netfast: endpoint add b: there is no network x (known: lab)",
+        ),
+        (
+            &["endpoint", "add", "b", "--ip", "10.78.0.2"],
+            1,
+            "netfast: endpoint add b: endpoint b: ip: 10.78.0.2 is not",
+        ),
         (&["endpoint", "add", "b", "-p", "8080:80"], 1, "netfast: endpoint add b: endpoint web: publish"),
-        (&["endpoint", "add", "b", "--pid", "4194305"], 1, "netfast: endpoint add b: endpoint b: open its network"),
+        (
+            &["endpoint", "add", "b", "--pid", "4194305"],
+            1,
+            "netfast: endpoint add b: endpoint b: open its network",
+        ),
         (&["endpoint", "rm", "b"], 1, "netfast: endpoint rm: "),
         (&["endpoint", "inspect", "b"], 1, "netfast: endpoint inspect b: "),
         (&["exec", "b", "--", "true"], 1, "netfast: exec b: "),

@@ -54,10 +54,12 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn exec_runs_the_command_itself_inside() {
     require_root!();
     let lab = lab();
-    let ns = lab.netfast_json(&["endpoint", "inspect", "client"]).unwrap()["netns"].as_str().unwrap().to_owned();
+    let ns =
+        lab.netfast_json(&["endpoint", "inspect", "client"]).unwrap()["netns"].as_str().unwrap().to_owned();
     let wanted = lab.netfast_ok(&["exec", "client", "--", "stat", "-Lc", "%i", &ns]).unwrap();
-    let mut shell =
-        lab.start(&["exec", "client", "--", "sh", "-c", "echo $$ $(stat -Lc %i /proc/self/ns/net); read line"]).unwrap();
+    let mut shell = lab
+        .start(&["exec", "client", "--", "sh", "-c", "echo $$ $(stat -Lc %i /proc/self/ns/net); read line"])
+        .unwrap();
     shell.wait_for("\n", 5 * SECOND).unwrap();
     assert_eq!(shell.stdout(), format!("{} {wanted}", shell.pid()));
     assert_eq!(fs::read_to_string(format!("/proc/{}/comm", shell.pid())).unwrap(), "sh\n");
@@ -99,7 +101,8 @@ fn exec_knows_endpoints_by_name() {
     assert!(resolv.lines().all(|line| !line.starts_with("nameserver 127.")), "{resolv}");
 
     // A process that runs already learns (asked without DNS, which takes seconds to say no) of those that come, and forgets those that go.
-    let script = "while read name; do grep -qw $name /etc/hosts && echo $name is known || echo $name is not; done";
+    let script =
+        "while read name; do grep -qw $name /etc/hosts && echo $name is known || echo $name is not; done";
     let mut shell = lab.start(&["exec", "client", "--", "sh", "-c", script]).unwrap();
     shell.write("late\n").unwrap();
     shell.wait_for("late is not", 5 * SECOND).unwrap();
@@ -125,7 +128,8 @@ fn endpoints_are_added_and_removed() {
     lab.endpoint_ns("client").unwrap().tcp_ask("10.77.0.2:80", SHORT).unwrap_err();
 
     // A label lets it in.
-    let told = lab.netfast_ok(&["endpoint", "add", "friend", "-l", "role=client", "--ip", "10.77.0.50"]).unwrap();
+    let told =
+        lab.netfast_ok(&["endpoint", "add", "friend", "-l", "role=client", "--ip", "10.77.0.50"]).unwrap();
     assert!(told.starts_with("endpoint friend: 10.77.0.50, fd77::"), "{told}");
     lab.endpoint_ns("friend").unwrap().tcp_ask("10.77.0.2:80", SECOND).unwrap();
 
@@ -147,7 +151,10 @@ fn endpoints_are_added_and_removed() {
 
     let list = lab.netfast_ok(&["endpoint", "ls"]).unwrap();
     assert_eq!(list.lines().count(), 5, "{list}");
-    assert!(list.contains("shop/api") && list.contains("role=client") && list.contains("default/web"), "{list}");
+    assert!(
+        list.contains("shop/api") && list.contains("role=client") && list.contains("default/web"),
+        "{list}"
+    );
     // The file does not know of them, and leaves them alone.
     let file = lab.dir().join("netfast.yaml").display().to_string();
     lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
@@ -247,13 +254,21 @@ fn policies_are_checked_without_an_instance() {
     require_root!();
     let lab = Lab::new().unwrap();
     let good = lab.file("good.yaml", POLICY).unwrap();
-    let bad = lab.file("bad.yaml", &POLICY.replace("podSelector: {matchLabels: {app", "podSelecter: {matchLabels: {app")).unwrap();
+    let bad = lab
+        .file(
+            "bad.yaml",
+            &POLICY.replace("podSelector: {matchLabels: {app", "podSelecter: {matchLabels: {app"),
+        )
+        .unwrap();
     let check = |files: &[&str]| lab.netfast(&[&["policy", "check"], files].concat()).unwrap();
     let done = check(&[&good]);
     assert_eq!((done.status.code(), done.stdout.as_str()), (Some(0), "1 policy, no errors\n"), "{done:?}");
     let done = check(&[&good, &bad]);
     assert_eq!(done.status.code(), Some(1), "{done:?}");
-    assert!(done.stdout.contains("bad.yaml:5:3: ") && done.stdout.contains("did you mean podSelector"), "{done:?}");
+    assert!(
+        done.stdout.contains("bad.yaml:5:3: ") && done.stdout.contains("did you mean podSelector"),
+        "{done:?}"
+    );
     let done = check(&[&good, "/nowhere.yaml"]);
     assert_eq!(done.status.code(), Some(2), "{done:?}");
     let done = check(&[&bad, "-o", "json"]);

@@ -21,7 +21,12 @@ fn up_in_another(lab: &Lab, file: &str) -> Running {
     // Sees to it that the lab takes it down.
     lab.netfast_ok(&["status"]).unwrap();
     let mut command = lab.host.command("unshare");
-    command.args(["--net", "sh", "-c", "ip link set lo up && \"$0\" up -d -f \"$1\" && echo ready && read line"]);
+    command.args([
+        "--net",
+        "sh",
+        "-c",
+        "ip link set lo up && \"$0\" up -d -f \"$1\" && echo ready && read line",
+    ]);
     command.arg(lab.binary()).arg(file).envs(lab.environment());
     let mut running = Running::start(&mut command).unwrap();
     running.wait_for("ready", 10 * SECOND).unwrap();
@@ -35,7 +40,9 @@ fn what_belongs_to_a_living_namespace_is_refused() {
     let file = lab.file("netfast.yaml", TOPOLOGY).unwrap();
     let running = up_in_another(&lab, &file);
     let left = lab.leftovers().unwrap();
-    for args in [&["up", "-d", "-f", &file][..], &["down"], &["endpoint", "add", "x"], &["deny", "add", "10.0.0.1"]] {
+    for args in
+        [&["up", "-d", "-f", &file][..], &["down"], &["endpoint", "add", "x"], &["deny", "add", "10.0.0.1"]]
+    {
         let done = lab.netfast(args).unwrap();
         assert_eq!(done.status.code(), Some(1), "{args:?}: {done:?}");
         assert!(done.stderr.contains("belongs to another network namespace, net:["), "{args:?}: {done:?}");

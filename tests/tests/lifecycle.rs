@@ -48,14 +48,18 @@ fn identity(lab: &Lab) -> Value {
     let status = lab.netfast_json(&["status"]).unwrap();
     let of = |key: &str| status[key].clone();
     let links = lab.host.ip("-o link show").unwrap();
-    let mut devices: Vec<_> =
-        links.lines().filter_map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ").into()).collect();
+    let mut devices: Vec<_> = links
+        .lines()
+        .filter_map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ").into())
+        .collect();
     devices.sort_unstable();
     let endpoints: Vec<_> = status["endpoints"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|e| ["name", "ip", "ip6", "mac", "host_ifindex", "pid", "netns", "ready"].map(|key| e[key].clone()))
+        .map(|e| {
+            ["name", "ip", "ip6", "mac", "host_ifindex", "pid", "netns", "ready"].map(|key| e[key].clone())
+        })
         .collect();
     json!({
         "devices": devices, "endpoints": endpoints, "networks": of("networks"), "ports": of("ports"),
@@ -94,6 +98,12 @@ fn up_twice_and_down_twice() {
     lab.outside.tcp_ask(&format!("{HOST_V4}:8080"), SECOND).unwrap();
     lab.host.tcp_ask("127.0.0.1:8080", SECOND).unwrap();
     lab.endpoint_ns("stranger").unwrap().tcp_ask("10.77.0.2:80", SHORT).unwrap_err();
+
+    // What would be left is seen.
+    let there = lab.leftovers().unwrap();
+    for what in ["nf-lab", "mount ", "/bpffs/", "/run/netns/web", "at uplink0", "at the cgroup", "process "] {
+        assert!(there.iter().any(|there| there.contains(what)), "no {what} in {there:#?}");
+    }
 
     let first = identity(&lab);
     assert_eq!(lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap(), summary);

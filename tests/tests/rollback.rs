@@ -104,7 +104,12 @@ fn the_namespace_of_netfast_itself() {
     require_root!();
     let lab = Lab::new().unwrap();
     let third = format!(", netns: {}", lab.host.path().display());
-    refused_in_both_cases(&lab, &with_third(&third), &["endpoint z: ", "an endpoint needs one of its own"], &nothing);
+    refused_in_both_cases(
+        &lab,
+        &with_third(&third),
+        &["endpoint z: ", "an endpoint needs one of its own"],
+        &nothing,
+    );
 }
 
 #[test]

@@ -45,9 +45,7 @@ impl Cgroup {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
-}
 
-impl Cgroup {
     /// Ends whatever is in there: it was started by this lab, or by what it started.
     pub(crate) fn kill(&self) {
         drop(fs::write(self.path.join("cgroup.kill"), "1"));

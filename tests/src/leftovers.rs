@@ -33,12 +33,10 @@ impl Lab {
             for name in ["state", "run", "bpffs"] {
                 list(&self.dir().join(name), &mut left)?;
             }
-            for uplink in ["uplink0"] {
-                let index = nix::net::if_::if_nametoindex(uplink)?;
-                for kind in TCX {
-                    if attached(index.cast_signed(), kind).is_ok_and(|count| count > 0) {
-                        left.push(format!("a program at {uplink} (attach type {kind})"));
-                    }
+            let uplink = nix::net::if_::if_nametoindex("uplink0")?;
+            for kind in TCX {
+                if attached(uplink.cast_signed(), kind).is_ok_and(|count| count > 0) {
+                    left.push(format!("a program at uplink0 (attach type {kind})"));
                 }
             }
             Ok(left)
@@ -92,8 +90,8 @@ fn list(directory: &Path, found: &mut Vec<String>) -> Result<()> {
 struct Query {
     target: RawFd,
     attach_type: u32,
-    query_flags: u32,
-    attach_flags: u32,
+    flags: u32,
+    flags_of_attachment: u32,
     program_ids: u64,
     count: u32,
     padding: u32,

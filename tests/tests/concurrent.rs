@@ -1,6 +1,10 @@
 //! Many commands at once: each succeeds or fails cleanly, and what is there in the end fits together.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test panics where it fails, in its helpers too"
+)]
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -13,8 +17,11 @@ const NONE: [String; 0] = [];
 const COUNT: usize = 8;
 
 fn topology(count: usize) -> String {
-    let endpoints: String = (0..count).map(|n| format!("  old{n}: {{}}\n")).collect();
-    format!("networks: {{lab: {{subnet: 10.77.0.0/24, subnet6: \"fd77::/64\"}}}}\nendpoints:\n{endpoints}")
+    let endpoints: Vec<_> = (0..count).map(|n| format!("old{n}: {{}}")).collect();
+    let endpoints = endpoints.join(", ");
+    format!(
+        "networks: {{lab: {{subnet: 10.77.0.0/24, subnet6: \"fd77::/64\"}}}}\nendpoints: {{{endpoints}}}\n"
+    )
 }
 
 /// Runs commands at the same time.
@@ -55,7 +62,7 @@ fn check(lab: &Lab, wanted: &BTreeSet<String>) {
         let ns = lab.endpoint_ns(name).unwrap();
         ns.ping("10.77.0.1", SECOND).unwrap();
         for address in addresses.iter().chain(&addresses6) {
-            ns.ping(address, SECOND).unwrap_or_else(|error| panic!("{name} to {address}: {error}"));
+            ns.ping(address, SECOND).expect(name);
         }
     }
 }

@@ -99,6 +99,12 @@ fn up_twice_and_down_twice() {
     lab.host.tcp_ask("127.0.0.1:8080", SECOND).unwrap();
     lab.endpoint_ns("stranger").unwrap().tcp_ask("10.77.0.2:80", SHORT).unwrap_err();
 
+    // What would be left is seen.
+    let there = lab.leftovers().unwrap();
+    for what in ["nf-lab", "mount ", "/bpffs/", "/run/netns/web", "at uplink0", "at the cgroup", "process "] {
+        assert!(there.iter().any(|there| there.contains(what)), "no {what} in {there:#?}");
+    }
+
     let first = identity(&lab);
     assert_eq!(lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap(), summary);
     assert_eq!(identity(&lab), first);

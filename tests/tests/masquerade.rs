@@ -26,7 +26,8 @@ endpoints:
 fn lab() -> Lab {
     let lab = Lab::new().unwrap();
     lab.up(MANIFEST).unwrap();
-    for (v4, v6) in [("10.77.0.0/24", "fd77::/64"), ("10.78.0.0/24", "fd78::/64"), ("10.79.0.0/24", "fd79::/64")]
+    for (v4, v6) in
+        [("10.77.0.0/24", "fd77::/64"), ("10.78.0.0/24", "fd78::/64"), ("10.79.0.0/24", "fd79::/64")]
     {
         lab.outside.ip(&format!("route add {v4} via {HOST_V4}")).unwrap();
         lab.outside.ip(&format!("-6 route add {v6} via {HOST_V6}")).unwrap();

@@ -1,6 +1,6 @@
 //! Published ports: reached from everywhere, with the asker's own address as source.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -189,7 +189,8 @@ fn a_port_that_is_no_longer_published() {
     let mut open = outside.tcp_connect("192.0.2.1:8080", SECOND).unwrap();
     open.ask().unwrap();
     world.lab.up(&MANIFEST.replace("    - '8080:80'\n", "")).unwrap();
-    for (ns, address) in [(outside, HOST_V4), (outside, "[2001:db8:99::1]"), (host, "127.0.0.1"), (host, "[::1]")]
+    for (ns, address) in
+        [(outside, HOST_V4), (outside, "[2001:db8:99::1]"), (host, "127.0.0.1"), (host, "[::1]")]
     {
         refused(ns.tcp_ask(&format!("{address}:8080"), SHORT));
         assert_eq!(ns.udp_ask(&format!("{address}:5353"), SECOND).unwrap().by, "web");

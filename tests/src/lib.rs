@@ -19,6 +19,7 @@ mod process;
 mod tcp;
 mod udp;
 mod up;
+mod xdp;
 
 pub use counters::Counters;
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};

@@ -1,6 +1,6 @@
 //! Published ports: reached from everywhere, with the asker's own address as source.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@ use netfast_common::reason::DropReason;
 
 use super::cast::{CLIENT, Family, HOST, OUTSIDE, WEB};
 use super::lab::{Lab, Program, Way, anyone};
-use super::message::{Message, udp, verify_checksums};
+use super::message::{Message, ping, udp, verify_checksums};
 use crate::verdict::Verdict;
 
 /// Splits a message behind 16 bytes of its IP payload.
@@ -67,6 +67,29 @@ fn later_fragments_follow_the_first() {
             assert_eq!((verdict, bytes), (Ok(Verdict::ToEndpoint(WEB.ifindex)), part));
         }
         assert_eq!(lab.flows(), 1);
+    }
+}
+
+#[test]
+fn pings_in_fragments_are_asked_and_answered() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let request = Message { payload: (0..99).collect(), ..Message::new(&CLIENT, &WEB, family, ping(7)) };
+        let both = [(&CLIENT, &WEB, request.clone(), 77), (&WEB, &CLIENT, request.reply(), 78)];
+        for (from, to, message, id) in &both {
+            for part in split(message, *id) {
+                let (verdict, _) = lab.frame(Program::FromEndpoint, from.ifindex, part);
+                assert_eq!(verdict, Ok(Verdict::ToEndpoint(to.ifindex)));
+            }
+        }
+        assert_eq!(lab.flows(), 1);
+        // No part of an answer that nobody asked for opens a flow.
+        let mut lab = Lab::new();
+        for part in split(&request.reply(), 79) {
+            let (verdict, _) = lab.frame(Program::FromEndpoint, WEB.ifindex, part);
+            assert_eq!(verdict, Err(DropReason::InvalidState));
+        }
+        assert_eq!(lab.flows(), 0);
     }
 }
 

@@ -52,6 +52,13 @@ fn facts(
         if link.loopback || own.is_empty() || named.is_some_and(|named| !named.contains(&link.name)) {
             continue;
         }
+        if is_port(link, links) {
+            // It may have an address by accident: the kernel gives every device a link-local one that comes up.
+            if named.is_some() {
+                facts.uncovered.push((link.name.clone(), "it is a port of a device that has the addresses"));
+            }
+            continue;
+        }
         if !link.is_ethernet() {
             facts.uncovered.push((link.name.clone(), "it has no Ethernet header"));
             continue;
@@ -95,4 +102,10 @@ impl Facts {
         }
         Ok(())
     }
+}
+
+/// Whether a device only carries the frames of a bridge, a bond or the like. A VRF leaves its devices their addresses.
+fn is_port(link: &Link, links: &[Link]) -> bool {
+    let controller = links.iter().find(|other| Some(other.index) == link.controller);
+    controller.is_some_and(|controller| controller.kind.as_deref() != Some("vrf"))
 }

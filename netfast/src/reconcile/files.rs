@@ -94,6 +94,19 @@ pub(super) fn remove_all(run_dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes the directory of namespaces, if nothing is left in it.
+///
+/// # Errors
+/// When it cannot be removed for another reason.
+pub(super) fn remove_directory(directory: &Path) -> Result<()> {
+    match fs::remove_dir(directory) {
+        Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(e).with_context(|| format!("remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn make_directory(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))
 }

@@ -183,7 +183,7 @@ impl Instance {
         for record in self.store.endpoints().unwrap_or_default().values() {
             topology::remove_namespace(record)?;
         }
-        topology::remove_directory(&netns_dir(run_dir))?;
+        files::remove_directory(&netns_dir(run_dir))?;
         files::remove_all(run_dir)?;
         Ok(self.store.remove_run_files()?)
     }
@@ -228,7 +228,7 @@ impl Instance {
         let bpffs = Bpffs::at(&self.store.paths().bpffs);
         result = result.and(Datapath::remove(&bpffs).map_err(Into::into));
         result = result.and(bpffs.release().map_err(Into::into));
-        result = result.and(topology::remove_directory(&netns_dir(&run_dir)));
+        result = result.and(files::remove_directory(&netns_dir(&run_dir)));
         result = result.and(files::remove_all(&run_dir));
         // Last, and only if all is gone: the records are what a second try goes by.
         result.and_then(|()| Ok(self.store.remove_run_files()?))

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
@@ -304,19 +303,4 @@ fn prefixes(network: &Network, ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> R
     let v4 = network.subnet.zip(ip).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
     let v6 = network.subnet6.zip(ip6).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
     Ok([v4, v6].into_iter().flatten().collect::<Result<_, _>>()?)
-}
-
-/// Removes the directory of namespaces, if nothing is left in it.
-///
-/// # Errors
-/// When it cannot be removed for another reason.
-pub(super) fn remove_directory(directory: &Path) -> Result<()> {
-    match std::fs::remove_dir(directory) {
-        Err(e)
-            if !matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty) =>
-        {
-            Err(e).with_context(|| format!("remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
 }

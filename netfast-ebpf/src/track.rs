@@ -226,7 +226,7 @@ impl<W: World> Attempt for Probe<'_, W> {
     }
 }
 
-/// Chooses [`Opening::source_port`] and reserves the tuple the responder is to see; `false`: none is left. A function
+/// Chooses [`Opening::source_port`](crate::work::Opening::source_port) and reserves the tuple the responder is to see; `false`: none is left. A function
 /// of its own in BPF.
 #[inline(never)]
 fn reserve<W: World>(world: &W, work: &mut Work) -> bool {
@@ -250,7 +250,7 @@ fn reserve<W: World>(world: &W, work: &mut Work) -> bool {
     probe.found
 }
 
-/// Writes the alias entry for [`Opening::source_port`], unless a living flow has that tuple. A function of its own in
+/// Writes the alias entry for [`Opening::source_port`](crate::work::Opening::source_port), unless a living flow has that tuple. A function of its own in
 /// BPF.
 #[inline(never)]
 fn try_reserve<W: World>(world: &W, work: &mut Work) -> bool {

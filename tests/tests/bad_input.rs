@@ -36,7 +36,7 @@ const TOPOLOGIES: &[(&str, &str)] = &[
     ),
     (
         "networks: {lab: {subnet: 10.77.0.0/30}}\nendpoints: {a: {}, b: {}}\n",
-        "bad.yaml:1:26: network lab: subnet: 10.77.0.0/30 has addresses for 1 endpoints, not for 2 (use a shorter prefix)",
+        "bad.yaml:1:26: network lab: subnet: 10.77.0.0/30 has addresses for 1 endpoint, not for 2 (use a shorter prefix)",
     ),
     (
         "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints:\n  a: {publish: [\"80:80\"]}\n  b: {publish: [\"80:81\"]}\n",

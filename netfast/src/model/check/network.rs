@@ -51,7 +51,8 @@ fn alone(network: &Network, members: usize, problems: &mut Vec<Problem>) {
             let message = format!("{net} leaves no address for an endpoint");
             problems.push(Problem::new(&subject, field, message).help("use a shorter prefix"));
         } else if usize::try_from(usable).is_ok_and(|usable| usable < members) {
-            let message = format!("{net} has addresses for {usable} endpoints, not for {members}");
+            let plural = if usable == 1 { "" } else { "s" };
+            let message = format!("{net} has addresses for {usable} endpoint{plural}, not for {members}");
             problems.push(Problem::new(&subject, field, message).help("use a shorter prefix"));
         }
     }

@@ -16,12 +16,24 @@ pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
             packages.join(" ")
         );
     }
+    let mut is_fresh = false;
     if !known(packages) {
-        update()?;
+        update("apt does not know the packages yet")?;
+        is_fresh = true;
     }
-    let mut command = apt_get();
-    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-    step::run(&format!("install {}", packages.join(" ")), why, &mut command)
+    let install = || {
+        let mut command = apt_get();
+        command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+        step::run(&format!("install {}", packages.join(" ")), why, &mut command)
+    };
+    match install() {
+        // Old lists name versions that the archive no longer has.
+        Err(_) if !is_fresh => {
+            update("the lists may be too old")?;
+            install()
+        }
+        result => result,
+    }
 }
 
 /// Whether `packages` can be had, after fetching the package lists if need be.
@@ -30,7 +42,7 @@ pub(crate) fn offers(packages: &[&str]) -> Result<bool> {
         return Ok(false);
     }
     if !known(packages) {
-        update()?;
+        update("apt does not know the packages yet")?;
     }
     Ok(known(packages))
 }
@@ -51,8 +63,8 @@ fn known(packages: &[&str]) -> bool {
     })
 }
 
-fn update() -> Result<()> {
-    step::run("fetch the package lists", "apt does not know the packages yet", apt_get().arg("update"))
+fn update(why: &str) -> Result<()> {
+    step::run("fetch the package lists", why, apt_get().arg("update"))
 }
 
 /// `apt-get` that asks nothing; sudo clears the environment, hence `env`.

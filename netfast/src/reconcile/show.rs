@@ -25,7 +25,12 @@ use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
 /// When a state file or the kernel cannot be read.
 pub(super) fn view(store: &Store) -> Result<InstanceView> {
     let netns = Netns::current()?;
-    if let Some(instance) = store.instance()?
+    // What an earlier boot recorded is void.
+    let instance = match store.instance()? {
+        Some(instance) if instance.is_of_this_boot()? => Some(instance),
+        _ => None,
+    };
+    if let Some(instance) = &instance
         && instance.netns.cookie != netns.cookie()?
     {
         bail!(
@@ -35,14 +40,17 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         );
     }
     let definitions = store.definitions()?;
-    let records = Records { networks: store.networks()?, endpoints: store.endpoints()? };
+    let records = match &instance {
+        Some(_) => Records { networks: store.networks()?, endpoints: store.endpoints()? },
+        None => Records::default(),
+    };
     let datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;
     let links = Netlink::open(&netns)?.links()?;
     let numbers = store.numbers()?.unwrap_or_default();
     let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
     let shown = Shown { definitions: &definitions, records: &records, tables: &tables, links: &links };
     let mut view = InstanceView {
-        up: store.instance()?.is_some() && datapath.is_some(),
+        up: instance.is_some() && datapath.is_some(),
         state_dir: store.paths().state_dir.clone(),
         run_dir: store.paths().run_dir.clone(),
         bpffs: store.paths().bpffs.clone(),

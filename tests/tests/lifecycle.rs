@@ -224,3 +224,22 @@ fn what_somebody_removed_is_made_again() {
     lab.down().unwrap();
     assert_eq!(lab.leftovers().unwrap(), NONE);
 }
+
+#[test]
+fn later_commands_remember_the_cgroup() {
+    require_root!();
+    let (lab, file) = lab();
+    lab.netfast_ok(&["up", "-f", &file, "-d"]).unwrap();
+    let added = lab.command(&["endpoint", "add", "late"]).env_remove("NETFAST_CGROUP").status().unwrap();
+    assert!(added.success());
+    let status = lab.netfast_json(&["status"]).unwrap();
+    let links = status["links"].as_array().unwrap();
+    let cgroups: Vec<_> = links.iter().filter(|link| link["hook"] == "cgroup").collect();
+    assert_eq!(cgroups.len(), 8);
+    let own = lab.cgroup().display().to_string();
+    assert!(cgroups.iter().all(|link| link["target"] == own.as_str()), "{cgroups:?}");
+    // It is not only said: a process of the lab's cgroup reaches the published port.
+    let _web = lab.endpoint_ns("web").unwrap().tcp_serve("[::]:80").unwrap();
+    let reply = lab.host.tcp_ask("127.0.0.1:8080", 5 * SECOND).unwrap();
+    assert_eq!(reply.by, "web");
+}

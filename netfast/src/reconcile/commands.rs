@@ -20,7 +20,12 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When one cannot be started or stopped.
-pub(super) fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Result<()> {
+pub(super) fn run(
+    host: &Host<'_>,
+    world: &World,
+    cgroup: Option<&Path>,
+    records: &mut Records,
+) -> Result<()> {
     let run_dir = host.run_dir();
     for (id, record) in &mut records.endpoints {
         let wanted = world.endpoints.get(id).and_then(|endpoint| endpoint.command.as_ref());
@@ -41,7 +46,7 @@ pub(super) fn run(host: &Host<'_>, world: &World, records: &mut Records) -> Resu
             &files::resolv_file(run_dir),
             argv,
             &files::log_file(run_dir, id),
-            host.store.paths().cgroup.as_deref(),
+            cgroup,
             &mark(run_dir, record),
         )
         .with_context(|| format!("endpoint {id}: start its command"))?;

@@ -79,8 +79,8 @@ pub(super) fn converge(
         topology::remove_endpoint(host, &old, record)?;
     }
     uplinks::attach(host, &facts, &definitions.deny)?;
-    attach_sockets(host)?;
-    commands::run(host, world, &mut new)
+    attach_sockets(host, instance)?;
+    commands::run(host, world, instance.cgroup.as_deref(), &mut new)
 }
 
 /// The records there are.
@@ -147,8 +147,8 @@ fn repair_links(host: &Host<'_>, records: &Records) -> Result<()> {
 }
 
 /// Published ports for the host's own processes need a cgroup2 mount; without one, everything else works.
-fn attach_sockets(host: &Host<'_>) -> Result<()> {
-    let cgroup = match &host.store.paths().cgroup {
+fn attach_sockets(host: &Host<'_>, instance: &Instance) -> Result<()> {
+    let cgroup = match &instance.cgroup {
         Some(cgroup) => cgroup.clone(),
         None => match default_cgroup() {
             Ok(cgroup) => cgroup,

@@ -193,6 +193,10 @@ impl Instance {
             Some(instance) => instance,
             None => store::Instance::new(self.netns_id)?,
         };
+        // Later commands need not name it again.
+        if let Some(cgroup) = &self.store.paths().cgroup {
+            instance.cgroup = Some(cgroup.clone());
+        }
         // First of all: from here on, `down` knows that there is something.
         self.store.save_instance(&instance)?;
         let bpffs = Bpffs::ensure(&self.store.paths().bpffs)?;

@@ -1,6 +1,7 @@
 //! Reads an instance for those who look at it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use netfast_common::counter::{self, Count, Path as CounterPath};
@@ -69,7 +70,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         view.generation = datapath.maps.config.get(0)?.generation;
         view.uplinks = uplinks(datapath, &links, !definitions.deny.is_empty())?;
         view.programs = programs(datapath)?;
-        view.links = attached(datapath, &links, store)?;
+        view.links = attached(datapath, &links, instance.and_then(|instance| instance.cgroup))?;
         view.counters = counters(&datapath.maps.counters.all()?);
         mark_endpoints(datapath, &records, &mut view.endpoints)?;
     }
@@ -262,7 +263,7 @@ fn programs(datapath: &Datapath) -> Result<Vec<ProgramView>> {
         .collect())
 }
 
-fn attached(datapath: &Datapath, links: &[Link], store: &Store) -> Result<Vec<LinkView>> {
+fn attached(datapath: &Datapath, links: &[Link], cgroup: Option<PathBuf>) -> Result<Vec<LinkView>> {
     let mut views: Vec<_> = datapath
         .attached()?
         .into_iter()
@@ -282,7 +283,7 @@ fn attached(datapath: &Datapath, links: &[Link], store: &Store) -> Result<Vec<Li
         alive: attached.alive,
     }));
     if datapath.sockets_attached()?.is_some() {
-        let cgroup = store.paths().cgroup.clone().or_else(|| default_cgroup().ok()).unwrap_or_default();
+        let cgroup = cgroup.or_else(|| default_cgroup().ok()).unwrap_or_default();
         let sockets = datapath.programs()?.into_iter().filter(|program| program.kind == "cgroup_sock_addr");
         views.extend(sockets.map(|program| LinkView {
             program: program.name.to_owned(),

@@ -32,6 +32,9 @@ pub struct Instance {
     pub boot_id: String,
     /// When it was set up, in seconds since 1970.
     pub created: u64,
+    /// The control group the instance was last told to serve; `None`: the root of all.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
     next_incarnation: u32,
     next_network: u32,
 }
@@ -43,7 +46,7 @@ impl Instance {
     /// When the kernel does not tell the boot.
     pub fn new(netns: NetnsId) -> Result<Self> {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Ok(Self { netns, boot_id: boot_id()?, created, next_incarnation: 1, next_network: 1 })
+        Ok(Self { netns, boot_id: boot_id()?, created, cgroup: None, next_incarnation: 1, next_network: 1 })
     }
 
     /// Whether it was set up since the last boot.

@@ -43,7 +43,7 @@ impl Policy {
         if format.format == Format::Table {
             output::line(&summary)?;
         }
-        Ok(ExitCode::from(code(&diagnostics, files)))
+        Ok(ExitCode::from(code(&diagnostics)))
     }
 
     pub(super) fn what(&self) -> String {
@@ -52,13 +52,14 @@ impl Policy {
     }
 }
 
-/// A file that is not there or not text is another matter than one with mistakes.
-fn code(diagnostics: &[Diagnostic], files: &[PathBuf]) -> u8 {
-    let has_errors = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
-    match has_errors {
-        false => 0,
-        true if files.iter().any(|file| std::fs::read_to_string(file).is_err()) => 2,
-        true => 1,
+/// A file that cannot be read, which is complained of as a whole, is another matter than one with mistakes.
+fn code(diagnostics: &[Diagnostic]) -> u8 {
+    let is_unreadable = |d: &&Diagnostic| d.line == 0 && d.message.starts_with("cannot read");
+    let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+    match errors.as_slice() {
+        [] => 0,
+        errors if errors.iter().copied().any(|d| is_unreadable(&d)) => 2,
+        _ => 1,
     }
 }
 
@@ -73,4 +74,28 @@ fn text(diagnostics: &[Diagnostic]) -> String {
         let _ = writeln!(text, "{severity}: {diagnostic:#}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_unreadable_files_from_mistakes() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = |name: &str, content: Option<&str>| {
+            let file = directory.path().join(name);
+            if let Some(content) = content {
+                std::fs::write(&file, content).unwrap();
+            }
+            match manifest::load_policies(&[file]) {
+                Ok((_, _, warnings)) => code(&warnings),
+                Err(diagnostics) => code(&diagnostics.0),
+            }
+        };
+        let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n";
+        assert_eq!(check("good.yaml", Some(policy)), 0);
+        assert_eq!(check("bad.yaml", Some("kind: NetworkPolicy\n")), 1);
+        assert_eq!(check("absent.yaml", None), 2);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod add;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +11,7 @@ use clap::Subcommand;
 use super::options::{Format, FormatArgs};
 use super::table::Table;
 use super::{cells, output, root};
+use crate::model::FindError;
 use crate::reconcile::instance::{Instance, Options};
 use crate::reconcile::view::EndpointView;
 
@@ -67,15 +69,20 @@ impl Endpoint {
 
 fn remove(options: &Options, names: &[String], ignore_missing: bool) -> Result<()> {
     Instance::open(options)?.change(|definitions| {
+        // All names are understood before any endpoint goes: one may be named twice.
+        let mut ids = BTreeSet::new();
         for name in names {
-            match definitions.world.find_endpoint(name).map(|endpoint| endpoint.id.clone()) {
-                Ok(id) => {
-                    definitions.world.endpoints.remove(&id);
-                    definitions.origins.remove(&id);
+            match definitions.world.find_endpoint(name) {
+                Ok(endpoint) => {
+                    ids.insert(endpoint.id.clone());
                 }
-                Err(crate::model::FindError::None { .. }) if ignore_missing => {}
+                Err(FindError::None { .. }) if ignore_missing => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+        for id in ids {
+            definitions.world.endpoints.remove(&id);
+            definitions.origins.remove(&id);
         }
         Ok(())
     })

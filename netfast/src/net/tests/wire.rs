@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::fdb::FdbKind;
-use super::super::sysctl::read;
+use super::super::sysctl::{DeviceSetting, read, set_device};
 use super::super::{
     BridgeSpec, FdbEntry, Neighbour, Netlink, Netns, PortFlags, Scope, VethPair, VethSpec,
     configure_container,
@@ -211,7 +211,7 @@ fn a_gateway_may_be_outside_the_prefix() {
     };
     let pair = netlink.create_veth(&spec).unwrap();
     // As Docker leaves a network without IPv6.
-    output(&netns, "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1");
+    set_device(&netns, "eth0", &[DeviceSetting::v6("disable_ipv6", "1")]).unwrap();
     let addresses = ["10.99.0.7/32", "fd99::7/128"].map(|a| a.parse().unwrap());
     let gateways = ["169.254.1.1", "fe80::1"].map(|ip| Some(ip.parse().unwrap()));
     configure_container(&netns, pair.container, &addresses, gateways, true).unwrap();

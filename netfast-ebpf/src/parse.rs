@@ -85,6 +85,13 @@ impl Headers {
         self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
     }
 
+    /// Whether the packet accepts a TCP connection.
+    #[inline(always)]
+    pub const fn is_syn_ack(&self) -> bool {
+        use netfast_common::conntrack::tcp;
+        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK
+    }
+
     /// Whether this is an ICMP echo request or reply, whose identifier stands in for a port.
     #[inline(always)]
     pub const fn is_echo(&self) -> bool {

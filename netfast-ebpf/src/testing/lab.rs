@@ -263,6 +263,11 @@ impl Lab {
 
     /// How many entries there are.
     pub(super) fn flows(&self) -> usize {
+        self.maps.flows.borrow().len() + self.maps.nursery.borrow().len()
+    }
+
+    /// How many entries settled flows have.
+    pub(super) fn settled(&self) -> usize {
         self.maps.flows.borrow().len()
     }
 

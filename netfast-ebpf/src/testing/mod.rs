@@ -15,6 +15,7 @@ mod lifetime;
 mod malformed;
 mod masquerade;
 mod neighbours;
+mod nursery;
 mod policies;
 mod properties;
 mod published;

@@ -136,7 +136,8 @@ pub const fn step(protocol: u8, flags: u64, direction: Direction, tcp_flags: u8)
     match direction {
         Direction::Original => {
             // A second SYN, or a RST by the true owner of the address, shows nobody who wants the connection.
-            let answers = protocol != protocol::TCP || tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK;
+            let answers =
+                protocol != protocol::TCP || tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK;
             if flags & FLOW_REPLIED != 0 && answers {
                 flags |= FLOW_ASSURED;
             }

@@ -43,6 +43,10 @@ pub mod icmp {
     pub const PARAMETER_PROBLEM: u8 = 12;
     /// Destination unreachable, the first of the four errors (ICMPv6).
     pub const UNREACHABLE_V6: u8 = 1;
+    /// Packet too big (ICMPv6).
+    pub const TOO_BIG_V6: u8 = 2;
+    /// Time exceeded (ICMPv6).
+    pub const TIME_EXCEEDED_V6: u8 = 3;
     /// Parameter problem, the last of the four errors (ICMPv6).
     pub const PARAMETER_PROBLEM_V6: u8 = 4;
     /// Echo request (ICMPv6).

@@ -1,7 +1,8 @@
 //! Flows: finding the one a packet is of, opening a new one, closing what is over.
 
 use netfast_common::conntrack::{
-    self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A, FLOW_SOURCE_NAT, Flow, Hop,
+    self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A, FLOW_SOURCE_NAT,
+    Flow, Hop,
 };
 use netfast_common::flow::{FlowKey, Side, Tuple};
 use netfast_common::protocol;

@@ -19,4 +19,5 @@ mod nursery;
 mod policies;
 mod properties;
 mod published;
+mod reports;
 mod spoofing;

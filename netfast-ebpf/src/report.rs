@@ -113,19 +113,13 @@ const fn message(is_v4: bool, is_too_big: bool, mtu: u32) -> Message {
 /// The address that speaks: the gateway to an endpoint, the uplink's own to the world outside.
 #[inline(always)]
 fn hop<P: Packet, W: World>(packet: &P, world: &W, is_v4: bool) -> Option<Addr> {
-    let addr = match world.endpoint(packet.ifindex()) {
-        Some(endpoint) => {
-            if is_v4 {
-                endpoint.gateway4
-            } else {
-                endpoint.gateway6
-            }
-        }
-        None => {
-            let uplink = world.uplink(packet.ifindex())?;
-            if is_v4 { uplink.ip4 } else { uplink.ip6 }
-        }
+    let (ip4, ip6) = if let Some(endpoint) = world.endpoint(packet.ifindex()) {
+        (endpoint.gateway4, endpoint.gateway6)
+    } else {
+        let uplink = world.uplink(packet.ifindex())?;
+        (uplink.ip4, uplink.ip6)
     };
+    let addr = if is_v4 { ip4 } else { ip6 };
     if addr.is_unspecified() { None } else { Some(addr) }
 }
 

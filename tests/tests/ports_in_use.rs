@@ -113,10 +113,14 @@ fn a_port_that_a_process_holds_cannot_be_published() {
             }
             for ports in ports {
                 let complaint = complaint(&lab, &format!("'{ports}/{protocol}'"));
-                let wanted = format!("endpoint default/web: publish: port 8080/{protocol}: Address already in use");
+                let wanted =
+                    format!("endpoint default/web: publish: port 8080/{protocol}: Address already in use");
                 let wanted = wanted.replace("default/", "");
                 assert!(complaint.contains(&wanted), "{complaint}");
-                assert!(complaint.contains(&own) && complaint.contains(&format!("has it on {addr} (")), "{complaint}");
+                assert!(
+                    complaint.contains(&own) && complaint.contains(&format!("has it on {addr} (")),
+                    "{complaint}"
+                );
             }
         }
         // What does not stand in the way.

@@ -64,7 +64,10 @@ fn judge(context: &SockContext, addr: &Addr) -> i32 {
     let sock: *mut bpf_sock = context.sock;
     // SAFETY: fields of the program's context; the port is in host byte order.
     let (port, protocol) = unsafe {
-        ((&raw const (*sock).src_port).read_volatile() as u16, (&raw const (*sock).protocol).read_volatile() as u8)
+        (
+            (&raw const (*sock).src_port).read_volatile() as u16,
+            (&raw const (*sock).protocol).read_volatile() as u8,
+        )
     };
     let is_taken = is_taken(&kernel, config.generation, addr, port, protocol)
         // What is bound to `::` gets packets of both families. That it may have been told not to

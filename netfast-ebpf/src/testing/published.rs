@@ -4,8 +4,8 @@ use netfast_common::counter::Path;
 use netfast_common::protocol::{TCP, UDP};
 use netfast_common::reason::DropReason;
 
-use super::cast::{CLIENT, ELSEWHERE, Family, HERMIT, HOST, OUTSIDE, STRANGER, WEB};
 use super::bytes::Bytes;
+use super::cast::{CLIENT, ELSEWHERE, Family, HERMIT, HOST, OUTSIDE, STRANGER, WEB};
 use super::lab::{Allow, Fate, Lab, Program, Way};
 use super::message::{ACK, Message, What, tcp, udp};
 
@@ -175,7 +175,10 @@ fn from_listed_sources_only() {
             let ask = Message::new(&OUTSIDE, &HOST, family, what);
             let got = lab.comes_in(&ask).at(&WEB);
             assert_eq!(lab.comes_in(&Message::new(&ELSEWHERE, &HOST, family, what)), denied);
-            assert_eq!(lab.sends(&CLIENT, &Message::new(&CLIENT, &HOST, family, what)).at(&WEB).ports().1, 80);
+            assert_eq!(
+                lab.sends(&CLIENT, &Message::new(&CLIENT, &HOST, family, what)).at(&WEB).ports().1,
+                80
+            );
             assert_eq!(lab.sends(&STRANGER, &Message::new(&STRANGER, &HOST, family, what)), denied);
             // The endpoint itself is nobody to be kept out.
             assert_eq!(lab.sends(&WEB, &Message::new(&WEB, &HOST, family, what)).at(&WEB).ports().1, 80);

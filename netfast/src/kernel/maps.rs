@@ -72,10 +72,7 @@ impl Maps {
             rules: open!(Trie, directory, name::RULE),
             flows: open!(Table, directory, name::FLOW),
             fragments: open!(Table, directory, name::FRAGMENT),
-            published: [
-                open!(Table, directory, name::PUBLISH[0]),
-                open!(Table, directory, name::PUBLISH[1]),
-            ],
+            published: [open!(Table, directory, name::PUBLISH[0]), open!(Table, directory, name::PUBLISH[1])],
             sources: open!(Trie, directory, name::SOURCE),
             uplinks: open!(Table, directory, name::UPLINK),
             denied: open!(Trie, directory, name::DENY),

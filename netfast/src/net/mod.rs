@@ -40,6 +40,6 @@ pub use self::neighbour::Neighbour;
 pub use self::netlink::Netlink;
 pub use self::netns::Netns;
 pub use self::process::{alive, marked, stop};
-pub use self::sockets::{BoundSocket, holder};
+pub use self::sockets::{BoundSocket, Connection, holder};
 pub use self::spawn::{Process, spawn_inside};
 pub use self::veth::{VethPair, VethSpec};

@@ -1,6 +1,7 @@
 //! The sockets of a network namespace, as `sock_diag(7)` tells them.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::libc;
@@ -34,40 +35,83 @@ impl BoundSocket {
     }
 }
 
+/// A connected socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Its cookie, which no other socket gets until a reboot.
+    pub cookie: u64,
+    family: u8,
+    /// Its `struct inet_diag_sockid`.
+    id: [u8; ID],
+}
+
+impl Connection {
+    /// Whether its peer is there.
+    pub fn is_to(&self, addr: IpAddr, port: u16) -> bool {
+        peer(self.family, &self.id) == Some((addr, port))
+    }
+}
+
 /// Message types (`linux/sock_diag.h`, `linux/netlink.h`).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
-/// `NLM_F_REQUEST | NLM_F_DUMP`.
+/// `NLM_F_REQUEST` with `NLM_F_DUMP` and `NLM_F_ACK`.
 const DUMP: u16 = 0x301;
+const CHANGE: u16 = 0x5;
 /// States (`net/tcp_states.h`) as bits. A UDP socket without a peer is "closed"; a TCP socket that is bound and does
 /// not listen yet is told since Linux 6.8.
+const ESTABLISHED: u32 = 1 << 1;
+const SYN_SENT: u32 = 1 << 2;
 const CLOSE: u32 = 1 << 7;
+const CLOSE_WAIT: u32 = 1 << 8;
 const LISTEN: u32 = 1 << 10;
 const BOUND_INACTIVE: u32 = 1 << 13;
 /// `INET_DIAG_SKV6ONLY`: whether an IPv6 socket takes no IPv4 packets.
 const ONLY_V6: u16 = 11;
-/// Bytes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
+/// Bytes of `struct nlmsghdr`, `struct inet_diag_sockid` and `struct inet_diag_msg`.
 const HEADER: usize = 16;
-const REQUEST: usize = 56;
+const ID: usize = 48;
 const MESSAGE: usize = 72;
-
-const WHAT: (&str, &str) = ("list", "sockets");
+/// Bytes of a request: header, `struct inet_diag_req_v2`.
+const REQUEST: usize = HEADER + 8 + ID;
 
 impl Netns {
     /// The ports that processes hold in the namespace. Connections are not among them.
     pub fn bound_sockets(&self) -> Result<Vec<BoundSocket>, Error> {
-        let failed = |e| Error::system(WHAT.0, WHAT.1, e);
-        // A socket belongs to the namespace of the thread that opens it.
-        let socket = self.run(|| Socket::new(NETLINK_SOCK_DIAG))?.map_err(failed)?;
-        let mut found = Vec::new();
-        for (protocol, states) in [(libc::IPPROTO_TCP, LISTEN | BOUND_INACTIVE), (libc::IPPROTO_UDP, CLOSE)] {
-            for family in [libc::AF_INET, libc::AF_INET6] {
-                let (family, protocol) = (family.to_ne_bytes()[0], protocol.to_ne_bytes()[0]);
-                dump(&socket, family, protocol, states, &mut found)?;
-            }
+        let socket = self.diagnosis()?;
+        let entries = dump(&socket, LISTEN | BOUND_INACTIVE, CLOSE).map_err(failed)?;
+        Ok(entries.iter().filter_map(bound_socket).collect())
+    }
+
+    /// The connected sockets of the namespace.
+    pub fn connections(&self) -> Result<Vec<Connection>, Error> {
+        let socket = self.diagnosis()?;
+        let entries = dump(&socket, ESTABLISHED | SYN_SENT | CLOSE_WAIT, ESTABLISHED).map_err(failed)?;
+        Ok(entries.iter().filter_map(connection).collect())
+    }
+
+    /// Ends a connected socket: its process is told `ECONNABORTED`. Says whether it was still there.
+    pub fn end_connection(&self, connection: &Connection) -> Result<bool, Error> {
+        let failed = |e| Error::system("end", "socket", e);
+        let Connection { protocol, family, id, .. } = connection;
+        let socket = self.diagnosis()?;
+        let request = request(SOCK_DESTROY, CHANGE, *family, *protocol, u32::MAX, id);
+        socket.send(&request, 0).map_err(failed)?;
+        match answers(&socket, |_| ()) {
+            Ok(()) => Ok(true),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(e) => Err(failed(e)),
         }
-        Ok(found)
+    }
+
+    /// A socket for questions about sockets.
+    fn diagnosis(&self) -> Result<Socket, Error> {
+        // A socket belongs to the namespace of the thread that opens it.
+        self.run(|| Socket::new(NETLINK_SOCK_DIAG))?.map_err(failed)
     }
 }
 
@@ -84,28 +128,43 @@ pub fn holder(inode: u32) -> Option<(u32, String)> {
     Some((pid, name.trim().to_owned()))
 }
 
-fn dump(
-    socket: &Socket,
-    family: u8,
+fn failed(error: io::Error) -> Error {
+    Error::system("list", "sockets", error)
+}
+
+/// What the kernel tells of a socket: the protocol asked for, and a `struct inet_diag_msg` with its attributes.
+struct Entry {
     protocol: u8,
-    states: u32,
-    found: &mut Vec<BoundSocket>,
-) -> Result<(), Error> {
-    let failed = |e| Error::system(WHAT.0, WHAT.1, e);
-    socket.send(&request(family, protocol, states), 0).map_err(failed)?;
+    body: Vec<u8>,
+}
+
+/// All TCP and UDP sockets in some states.
+fn dump(socket: &Socket, tcp_states: u32, udp_states: u32) -> io::Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    for (protocol, states) in [(libc::IPPROTO_TCP, tcp_states), (libc::IPPROTO_UDP, udp_states)] {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let [family, ..] = family.to_le_bytes();
+            let [protocol, ..] = protocol.to_le_bytes();
+            let request = request(SOCK_DIAG_BY_FAMILY, DUMP, family, protocol, states, &[0; ID]);
+            socket.send(&request, 0)?;
+            answers(socket, |body| found.push(Entry { protocol, body: body.to_vec() }))?;
+        }
+    }
+    Ok(found)
+}
+
+/// Hands on the sockets of an answer, up to its end.
+fn answers(socket: &Socket, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     loop {
-        let (datagram, _) = socket.recv_from_full().map_err(failed)?;
+        let (datagram, _) = socket.recv_from_full()?;
         let mut rest = datagram.as_slice();
         while let Some((kind, body, after)) = message(rest) {
             rest = after;
             match kind {
-                SOCK_DIAG_BY_FAMILY => found.extend(bound_socket(protocol, body)),
+                SOCK_DIAG_BY_FAMILY => each(body),
                 ERROR | DONE => {
                     let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                    return match code {
-                        0.. => Ok(()),
-                        code => Err(failed(std::io::Error::from_raw_os_error(-code))),
-                    };
+                    return if code < 0 { Err(io::Error::from_raw_os_error(-code)) } else { Ok(()) };
                 }
                 _ => {}
             }
@@ -113,15 +172,16 @@ fn dump(
     }
 }
 
-/// A request for all sockets of a kind: header, family, protocol, states; the rest, which would name one socket, is zero.
-fn request(family: u8, protocol: u8, states: u32) -> [u8; HEADER + REQUEST] {
-    let mut bytes = [0; HEADER + REQUEST];
-    let parts: [(usize, &[u8]); 5] = [
-        (0, &[HEADER.to_ne_bytes()[0].wrapping_add(REQUEST.to_ne_bytes()[0]), 0, 0, 0]),
-        (4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes()),
-        (6, &DUMP.to_ne_bytes()),
-        (16, &[family, protocol]),
-        (20, &states.to_ne_bytes()),
+/// A request: header, family, protocol, states, and the socket it is about, if it is about one.
+fn request(kind: u16, flags: u16, family: u8, protocol: u8, states: u32, id: &[u8; ID]) -> [u8; REQUEST] {
+    let mut bytes = [0; REQUEST];
+    let parts: [(usize, &[u8]); 6] = [
+        (0, &(REQUEST as u32).to_ne_bytes()),
+        (4, &kind.to_ne_bytes()),
+        (6, &flags.to_ne_bytes()),
+        (HEADER, &[family, protocol]),
+        (HEADER + 4, &states.to_ne_bytes()),
+        (HEADER + 8, id),
     ];
     for (at, part) in parts {
         bytes[at..at + part.len()].copy_from_slice(part);
@@ -137,27 +197,47 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// Reads a `struct inet_diag_msg`: family, state, two more bytes; ports and addresses in network order; the inode last;
-/// then attributes.
-fn bound_socket(protocol: u8, body: &[u8]) -> Option<BoundSocket> {
-    let address: [u8; 16] = *body.get(8..)?.first_chunk()?;
-    let addr = if i32::from(*body.first()?) == libc::AF_INET {
-        IpAddr::V4(Ipv4Addr::from(*address.first_chunk::<4>()?))
-    } else {
-        IpAddr::V6(Ipv6Addr::from(address)).to_canonical()
-    };
-    let inode = u32::from_ne_bytes(*body.get(MESSAGE - 4..)?.first_chunk()?);
-    let mut attributes = body.get(MESSAGE..)?;
-    let mut only_v6 = false;
-    while let Some(length) = attributes.first_chunk().map(|length| usize::from(u16::from_ne_bytes(*length))) {
-        let kind = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?);
-        if kind == ONLY_V6 {
-            only_v6 = attributes.get(4..length)?.first() == Some(&1);
-        }
-        attributes = attributes.get(length.max(4).next_multiple_of(4)..).unwrap_or_default();
-    }
+/// Reads a `struct inet_diag_msg`: family, state, two more bytes, the socket's id (ports and addresses in network order,
+/// device, cookie); the inode last; then attributes.
+fn bound_socket(Entry { protocol, body }: &Entry) -> Option<BoundSocket> {
+    let addr = address(*body.first()?, body.get(8..)?)?;
     let port = u16::from_be_bytes(*body.get(4..)?.first_chunk()?);
-    Some(BoundSocket { protocol, addr, port, only_v6, inode })
+    let inode = u32::from_ne_bytes(*body.get(MESSAGE - 4..)?.first_chunk()?);
+    let only_v6 = attribute(body.get(MESSAGE..)?, ONLY_V6).is_some_and(|value| value.first() == Some(&1));
+    Some(BoundSocket { protocol: *protocol, addr, port, only_v6, inode })
+}
+
+fn connection(Entry { protocol, body }: &Entry) -> Option<Connection> {
+    let id: [u8; ID] = *body.get(4..)?.first_chunk()?;
+    // Two words, the lower one first.
+    let cookie = [40, 44].map(|at| id.get(at..).and_then(|word| word.first_chunk()).copied());
+    let [low, high] = [u32::from_ne_bytes(cookie[0]?), u32::from_ne_bytes(cookie[1]?)].map(u64::from);
+    Some(Connection { protocol: *protocol, cookie: low | high << 32, family: *body.first()?, id })
+}
+
+/// Address and port of the peer, which stand after those of the socket itself.
+fn peer(family: u8, id: &[u8; ID]) -> Option<(IpAddr, u16)> {
+    Some((address(family, id.get(20..)?)?, u16::from_be_bytes(*id.get(2..)?.first_chunk()?)))
+}
+
+/// An address in the form of the kernel's structures: IPv4 in the first four bytes.
+fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+    if i32::from(family) == libc::AF_INET {
+        return Some(IpAddr::V4(Ipv4Addr::from(*bytes.first_chunk::<4>()?)));
+    }
+    Some(IpAddr::V6(Ipv6Addr::from(*bytes.first_chunk::<16>()?)).to_canonical())
+}
+
+/// The value of an attribute.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?) == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
 }
 
 #[cfg(test)]

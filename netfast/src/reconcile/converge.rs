@@ -8,7 +8,7 @@ use super::assign::{self, Records};
 use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
 use super::ports::PortFacts;
-use super::{commands, files, plan, tables, topology, uplinks};
+use super::{commands, files, plan, stale, tables, topology, uplinks};
 use crate::compile::policy::{self, Assigned, Tables};
 use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
@@ -78,6 +78,8 @@ pub(super) fn converge(
     // Before the rows: a number that stands in a map is never given to something else.
     host.store.save_numbers(&tables.numbers)?;
     tables::commit(&mut host.datapath.maps, &rows, instance.netns.cookie)?;
+
+    stale::end_connections(host, &rows)?;
 
     repair_links(host, &new)?;
     topology::activate(host, &new)?;

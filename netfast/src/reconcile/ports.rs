@@ -47,7 +47,8 @@ pub(super) fn assign(
     for endpoint in world.endpoints.values() {
         let Some(record) = new.get_mut(&endpoint.id) else { continue };
         let (has_v4, has_v6) = (record.ip.is_some(), record.ip6.is_some());
-        let of_this_life = old.endpoints.get(&endpoint.id).filter(|old| old.incarnation == record.incarnation);
+        let of_this_life =
+            old.endpoints.get(&endpoint.id).filter(|old| old.incarnation == record.incarnation);
         let mut own = old.endpoints.get(&endpoint.id).map_or_else(Vec::new, |old| old.publish.clone());
         record.publish = Vec::new();
         for publish in &endpoint.publish {
@@ -81,7 +82,8 @@ pub(super) fn assign(
             };
             rows = rows.saturating_add(published_rows(publish, has_v4, has_v6));
             let publish = Publish { host: Some(host), ..publish.clone() };
-            let known = of_this_life.and_then(|old| old.publish.iter().find(|old| leads_alike(&old.publish, &publish)));
+            let known = of_this_life
+                .and_then(|old| old.publish.iter().find(|old| leads_alike(&old.publish, &publish)));
             record.publish.push(number(publish, known, instance)?);
         }
     }

@@ -9,9 +9,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
 use netfast_common::policy::RuleKey;
-use netfast_common::rows::{
-    CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
-};
+use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey};
 
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;

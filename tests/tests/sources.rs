@@ -135,8 +135,12 @@ fn connections_of_the_host_end_with_their_port() {
     let mut others = addresses.map(|a| host.tcp_connect(&format!("{a}:9090"), SECOND).unwrap());
     let mut direct = host.tcp_connect(&format!("{v4}:80"), SECOND).unwrap();
     let udp = addresses.map(|a| host.udp_connect(None, &format!("{a}:8080")).unwrap());
-    tcp.iter_mut().chain(&mut others).for_each(|open| drop(open.ask().unwrap()));
-    udp.iter().for_each(|socket| drop(udp_ask_on(socket, 0, SECOND).unwrap()));
+    for open in tcp.iter_mut().chain(&mut others) {
+        open.ask().unwrap();
+    }
+    for socket in &udp {
+        udp_ask_on(socket, 0, SECOND).unwrap();
+    }
 
     // TCP moves, UDP goes.
     let moved = manifest("").replace("{host: 8080, container: 80}", "{host: 8080, container: 81}");
@@ -149,7 +153,9 @@ fn connections_of_the_host_end_with_their_port() {
         let error = udp_ask_on(socket, 0, SECOND).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::EDESTADDRREQ as i32), "{error}");
     }
-    others.iter_mut().for_each(|open| drop(open.ask().unwrap()));
+    for open in &mut others {
+        open.ask().unwrap();
+    }
     direct.ask().unwrap();
 }
 

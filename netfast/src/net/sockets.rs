@@ -78,6 +78,8 @@ const ID: usize = 48;
 const MESSAGE: usize = 72;
 /// Bytes of a request: header, `struct inet_diag_req_v2`.
 const REQUEST: usize = HEADER + 8 + ID;
+const REQUEST_LENGTH: u32 = 72;
+const _: () = assert!(REQUEST == REQUEST_LENGTH as usize);
 
 impl Netns {
     /// The ports that processes hold in the namespace. Connections are not among them.
@@ -176,7 +178,7 @@ fn answers(socket: &Socket, mut each: impl FnMut(&[u8])) -> io::Result<()> {
 fn request(kind: u16, flags: u16, family: u8, protocol: u8, states: u32, id: &[u8; ID]) -> [u8; REQUEST] {
     let mut bytes = [0; REQUEST];
     let parts: [(usize, &[u8]); 6] = [
-        (0, &(REQUEST as u32).to_ne_bytes()),
+        (0, &REQUEST_LENGTH.to_ne_bytes()),
         (4, &kind.to_ne_bytes()),
         (6, &flags.to_ne_bytes()),
         (HEADER, &[family, protocol]),

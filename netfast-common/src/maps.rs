@@ -18,8 +18,11 @@ pub const FLOW: &str = "NF_FLOW";
 pub const NURSERY: &str = "NF_NURSERY";
 /// [`FragmentKey`](crate::rows::FragmentKey) to [`FragmentRow`](crate::rows::FragmentRow).
 pub const FRAGMENT: &str = "NF_FRAGMENT";
-/// [`PublishKey`](crate::rows::PublishKey) to [`PublishRow`](crate::rows::PublishRow).
-pub const PUBLISH: &str = "NF_PUBLISH";
+/// [`PublishKey`](crate::rows::PublishKey) to [`PublishRow`](crate::rows::PublishRow): the map for even generations, and
+/// the one for odd generations.
+pub const PUBLISH: [&str; 2] = ["NF_PUBLISH_0", "NF_PUBLISH_1"];
+/// Prefixes of [`SourceKey`](crate::rows::SourceKey): who may use a published port.
+pub const SOURCE: &str = "NF_SOURCE";
 /// Interface index of an uplink to [`UplinkRow`](crate::rows::UplinkRow).
 pub const UPLINK: &str = "NF_UPLINK";
 /// Prefixes whose packets are dropped at the uplinks.
@@ -49,6 +52,8 @@ pub const MAX_NEW_FLOWS: u32 = 32_768;
 pub const MAX_FRAGMENTS: u32 = 8192;
 /// Most published ports, counted per host address and protocol.
 pub const MAX_PUBLISHED: u32 = 65536;
+/// Most prefixes of sources that may use published ports.
+pub const MAX_SOURCES: u32 = 65536;
 /// Most uplinks.
 pub const MAX_UPLINKS: u32 = 256;
 /// Most denied prefixes.

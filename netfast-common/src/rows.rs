@@ -131,8 +131,24 @@ pub struct PublishKey {
     pub port: u16,
     /// IP protocol number.
     pub protocol: u8,
+    /// 1: the row leads nowhere, and says that some address of the family publishes the port. `addr` is unspecified.
+    pub somewhere: u8,
     /// Zero.
-    pub pad: [u8; 5],
+    pub pad: [u8; 4],
+}
+
+impl PublishKey {
+    /// The key of a port that is published on `addr`.
+    #[inline(always)]
+    pub const fn new(addr: Addr, port: u16, protocol: u8) -> Self {
+        Self { addr, port, protocol, somewhere: 0, pad: [0; 4] }
+    }
+
+    /// The key of the row that says that a port is published on some address of the family, but not on all of them.
+    #[inline(always)]
+    pub const fn somewhere(family: Addr, port: u16, protocol: u8) -> Self {
+        Self { addr: family.unspecified(), port, protocol, somewhere: 1, pad: [0; 4] }
+    }
 }
 
 /// What a published port leads to.
@@ -144,9 +160,37 @@ pub struct PublishRow {
     /// Port of the endpoint.
     pub port: u16,
     /// Zero.
-    pub pad: u16,
-    /// Number of this mapping's life: flows made by an earlier mapping of the port do not outlive it.
+    pub pad: [u16; 3],
+    /// Number of this mapping's life, never used again: flows made by an earlier mapping of the port do not outlive
+    /// it.
     pub incarnation: u32,
+    /// The set of sources that may use it, as in [`SourceKey`]; 0: everybody may.
+    pub sources: u32,
+}
+
+/// A source that may use a published port. The fields stand in the order in which the trie compares them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct SourceKey {
+    /// The set. Never used again for other contents.
+    pub set: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The source's address.
+    pub addr: Addr,
+}
+
+impl SourceKey {
+    /// Bits in front of the address.
+    pub const SET_BITS: u32 = 64;
+    /// Bits of a key that names a single address.
+    pub const FULL: u32 = Self::SET_BITS + Addr::BITS;
+
+    /// The key of one source in a set.
+    #[inline(always)]
+    pub const fn new(set: u32, addr: Addr) -> Self {
+        Self { set, pad: 0, addr }
+    }
 }
 
 /// An uplink: a device of the host that leads outside.
@@ -231,5 +275,6 @@ const _: () = assert!(
         && size_of::<AddressRow>() == 16
         && size_of::<SlotRow>() == 32
         && size_of::<PublishKey>() == 24
-        && size_of::<PublishRow>() == 24
+        && size_of::<PublishRow>() == 32
+        && size_of::<SourceKey>() == 24
 );

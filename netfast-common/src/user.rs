@@ -33,6 +33,7 @@ pod!(
     rows::PublishKey,
     rows::PublishRow,
     rows::SlotRow,
+    rows::SourceKey,
     rows::SocketKey,
     rows::SocketRow,
     rows::UplinkRow,

@@ -1,11 +1,11 @@
 //! A packet of a known flow on its way: both ends checked, translated, sent.
 
-use netfast_common::addr::Mac;
+use netfast_common::addr::{Addr, Mac};
 use netfast_common::conntrack::{Direction, FLOW_DESTINATION_NAT, FLOW_FROM_HOST, FLOW_SOURCE_NAT, Hop};
 use netfast_common::counter::Path;
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{ENDPOINT_READY, EndpointRow, PublishKey, PublishRow};
+use netfast_common::rows::{AddressRow, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey};
 
 use crate::flow_ref::FlowRef;
 use crate::nat;
@@ -45,33 +45,72 @@ pub(crate) fn ready<W: World>(world: &W, hop: Hop) -> Result<&EndpointRow, DropR
     }
 }
 
+/// The endpoint that has `addr`, as `row` says, and where it is.
+///
+/// # Errors
+/// [`DropReason::NotReady`] when packets to it may not pass, or the address is changing hands: while a row is replaced, a
+/// program may read another one in its place (see docs/decisions.md), so the endpoint's own row is what counts.
+#[inline(always)]
+pub(crate) fn owner<'a, W: World>(
+    world: &'a W,
+    row: &AddressRow,
+    addr: &Addr,
+) -> Result<(Hop, &'a EndpointRow), DropReason> {
+    let hop = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
+    let endpoint = ready(world, hop)?;
+    let own = if addr.is_v4() { &endpoint.ip4 } else { &endpoint.ip6 };
+    if own == addr { Ok((hop, endpoint)) } else { Err(DropReason::NotReady) }
+}
+
 /// Fills in the endpoint behind a published port as a new flow's responder.
 ///
 /// # Errors
-/// [`DropReason::NotReady`] when packets to it may not pass yet.
+/// [`DropReason::NotReady`] when packets to it may not pass yet, [`DropReason::SourceNotAllowed`] when it is not for
+/// this source.
 #[inline(always)]
 pub(crate) fn publish_target<'a, W: World>(
     world: &'a W,
     publish: &PublishRow,
     opening: &mut Opening,
-) -> Result<&'a EndpointRow, DropReason> {
+) -> Result<&'a EndpointRow, Dropped> {
     let row = world.address(&publish.addr).ok_or(DropReason::NotReady)?;
-    opening.responder = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
+    let (hop, target) = owner(world, row, &publish.addr)?;
+    opening.responder = hop;
     opening.destination = publish.addr;
     opening.port = publish.port;
     opening.published = publish.incarnation;
-    ready(world, opening.responder)
+    // What an endpoint sends to itself is not for a list of sources to stop.
+    if hop != opening.originator {
+        allow_source(world, publish, opening.source, hop)?;
+    }
+    Ok(target)
+}
+
+/// Sees that a source may use a published port.
+///
+/// # Errors
+/// [`DropReason::SourceNotAllowed`] when it may not, counted against the endpoint at `to`.
+#[inline(always)]
+fn allow_source<W: World>(world: &W, publish: &PublishRow, source: Addr, to: Hop) -> Result<(), Dropped> {
+    if publish.sources == 0 || world.is_source(&SourceKey::new(publish.sources, source)) {
+        return Ok(());
+    }
+    Err(Dropped { reason: DropReason::SourceNotAllowed, endpoint: to.incarnation })
 }
 
 /// What a port of the host leads to: published on that address, or on all of its family.
 #[inline(always)]
-pub(crate) fn published<'a, W: World>(world: &'a W, tuple: &Tuple) -> Option<&'a PublishRow> {
-    let mut key = PublishKey { addr: tuple.dst, port: tuple.dport, protocol: tuple.protocol, pad: [0; 5] };
-    if let Some(row) = world.published(&key) {
+pub(crate) fn published<'a, W: World>(
+    world: &'a W,
+    generation: u32,
+    tuple: &Tuple,
+) -> Option<&'a PublishRow> {
+    let mut key = PublishKey::new(tuple.dst, tuple.dport, tuple.protocol);
+    if let Some(row) = world.published(generation, &key) {
         return Some(row);
     }
     key.addr = tuple.dst.unspecified();
-    world.published(&key)
+    world.published(generation, &key)
 }
 
 /// Whether the world that is in force still allows a flow that an earlier one allowed. `false`: what made the flow
@@ -97,9 +136,16 @@ fn judge_again<W: World>(world: &W, entry: FlowRef, work: &Work) -> Outcome {
 fn try_judge_again<W: World>(world: &W, known: Known, work: &Work) -> Result<bool, Dropped> {
     let flow = known.entry.get();
     let original = known.original(&work.key);
-    if flow.published != 0 && published(world, &original).is_none_or(|row| row.incarnation != flow.published)
-    {
-        return Ok(false);
+    if flow.published != 0 {
+        match published(world, work.config.generation, &original) {
+            Some(row) if row.incarnation == flow.published => {
+                // A process of the host may always.
+                if flow.originator.ifindex != 0 && flow.originator != flow.responder {
+                    allow_source(world, row, original.src, flow.responder)?;
+                }
+            }
+            _ => return Ok(false),
+        }
     }
     let (Ok(from), Ok(to)) = (endpoint_at(world, flow.originator), endpoint_at(world, flow.responder)) else {
         return Ok(false);

@@ -126,7 +126,7 @@ fn try_open<P: Packet, W: World>(
     work: &mut Work,
     endpoint: &EndpointRow,
 ) -> Result<(), Dropped> {
-    let Work { headers, opening, .. } = work;
+    let Work { headers, opening, config, .. } = work;
     // Answers that nobody asked for. Taken for questions they would be masqueraded, and hold the tuple of the flow they
     // are late for.
     if parse::is_echo_reply(headers.tuple.protocol, headers.icmp_type) || headers.is_syn_ack() {
@@ -139,7 +139,7 @@ fn try_open<P: Packet, W: World>(
     opening.responder = Hop::default();
     opening.published = 0;
     opening.flags = 0;
-    let target = destination(packet, world, &headers.tuple, opening, endpoint)?;
+    let target = destination(packet, world, config.generation, &headers.tuple, opening, endpoint)?;
     // What an endpoint sends to itself through a published port is not for policies to stop.
     if opening.responder != opening.originator {
         policy::judge(
@@ -158,29 +158,31 @@ fn try_open<P: Packet, W: World>(
 fn destination<'a, P: Packet, W: World>(
     packet: &P,
     world: &'a W,
+    generation: u32,
     tuple: &Tuple,
     opening: &mut Opening,
     endpoint: &EndpointRow,
-) -> Result<Option<&'a EndpointRow>, DropReason> {
+) -> Result<Option<&'a EndpointRow>, Dropped> {
     let Some(row) = world.address(&tuple.dst) else {
         outside(packet, world, tuple, opening, endpoint)?;
         return Ok(None);
     };
     if row.kind == ADDRESS_ENDPOINT {
         if row.network != endpoint.network {
-            return Err(DropReason::OtherNetwork);
+            return Err(DropReason::OtherNetwork.into());
         }
-        opening.responder = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
-        return Ok(Some(forward::ready(world, opening.responder)?));
+        let (hop, target) = forward::owner(world, row, &tuple.dst)?;
+        opening.responder = hop;
+        return Ok(Some(target));
     }
     let is_internal = endpoint.flags & ENDPOINT_INTERNAL != 0;
     if is_internal && !(row.kind == ADDRESS_GATEWAY && row.network == endpoint.network) {
-        return Err(DropReason::Internal);
+        return Err(DropReason::Internal.into());
     }
     if is_internal {
         return Ok(None);
     }
-    let Some(publish) = forward::published(world, tuple) else {
+    let Some(publish) = forward::published(world, generation, tuple) else {
         return Ok(None);
     };
     let target = forward::publish_target(world, publish, opening)?;

@@ -91,7 +91,7 @@ fn open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Outcome 
 
 #[inline(always)]
 fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Result<bool, Dropped> {
-    let Work { headers, opening, .. } = work;
+    let Work { headers, opening, config, .. } = work;
     let tuple = &headers.tuple;
     if world.address(&tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
         return Err(DropReason::SpoofedAddress.into());
@@ -106,14 +106,14 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
     opening.published = 0;
     opening.flags = 0;
     let target = if row.kind == ADDRESS_ENDPOINT {
-        opening.responder = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
-        let target = forward::ready(world, opening.responder)?;
+        let (hop, target) = forward::owner(world, row, &tuple.dst)?;
+        opening.responder = hop;
         if target.flags & ENDPOINT_ROUTED == 0 {
             return Err(Dropped { reason: DropReason::Unpublished, endpoint: target.incarnation });
         }
         target
     } else {
-        let Some(publish) = forward::published(world, tuple) else {
+        let Some(publish) = forward::published(world, config.generation, tuple) else {
             return Ok(false);
         };
         forward::publish_target(world, publish, opening)?

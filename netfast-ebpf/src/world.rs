@@ -8,7 +8,7 @@ use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
     AddressRow, CidrRow, Config, EndpointRow, FragmentKey, FragmentRow, PublishKey, PublishRow, SlotRow,
-    UplinkRow,
+    SourceKey, UplinkRow,
 };
 
 use crate::flow_ref::FlowRef;
@@ -36,8 +36,10 @@ pub trait World {
     fn cidr(&self, addr: &Addr) -> Option<&CidrRow>;
     /// The most specific rule row for a port.
     fn rule(&self, key: &RuleKey) -> Option<RuleRow>;
-    /// What a port of the host leads to.
-    fn published(&self, key: &PublishKey) -> Option<&PublishRow>;
+    /// What a port of the host leads to in the world of a generation.
+    fn published(&self, generation: u32, key: &PublishKey) -> Option<&PublishRow>;
+    /// Whether a source is in a set of those that may use a published port.
+    fn is_source(&self, key: &SourceKey) -> bool;
     /// The uplink with this index.
     fn uplink(&self, ifindex: u32) -> Option<&UplinkRow>;
     /// Whether the address is on the deny list.

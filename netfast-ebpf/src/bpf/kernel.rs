@@ -15,7 +15,7 @@ use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
     AddressRow, CidrRow, Config, EndpointDropKey, EndpointRow, FragmentKey, FragmentRow, PublishKey,
-    PublishRow, SlotRow, UplinkRow,
+    PublishRow, SlotRow, SourceKey, UplinkRow,
 };
 use netfast_ebpf::flow_ref::FlowRef;
 use netfast_ebpf::world::{Taken, World};
@@ -111,9 +111,14 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn published(&self, key: &PublishKey) -> Option<&PublishRow> {
-        // SAFETY: as in `endpoint`.
-        unsafe { maps::PUBLISH.get(key) }
+    fn published(&self, generation: u32, key: &PublishKey) -> Option<&PublishRow> {
+        // SAFETY: the map of the generation in force is not written.
+        unsafe { if generation & 1 == 0 { maps::PUBLISH_0.get(key) } else { maps::PUBLISH_1.get(key) } }
+    }
+
+    #[inline(always)]
+    fn is_source(&self, key: &SourceKey) -> bool {
+        maps::SOURCE.get(&Key::new(SourceKey::FULL, *key)).is_some()
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use netfast_common::maps as sizes;
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     AddressRow, CidrRow, Config, EndpointDropKey, EndpointRow, FragmentKey, FragmentRow, PublishKey,
-    PublishRow, SlotRow, SocketKey, SocketRow, UplinkRow,
+    PublishRow, SlotRow, SocketKey, SocketRow, SourceKey, UplinkRow,
 };
 use netfast_ebpf::work::Work;
 
@@ -34,9 +34,14 @@ pub(super) static NURSERY: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(sizes:
 #[map(name = "NF_FRAGMENT")]
 pub(super) static FRAGMENT: LruHashMap<FragmentKey, FragmentRow> =
     LruHashMap::pinned(sizes::MAX_FRAGMENTS, 0);
-#[map(name = "NF_PUBLISH")]
-pub(super) static PUBLISH: HashMap<PublishKey, PublishRow> =
+#[map(name = "NF_PUBLISH_0")]
+pub(super) static PUBLISH_0: HashMap<PublishKey, PublishRow> =
     HashMap::pinned(sizes::MAX_PUBLISHED, BPF_F_NO_PREALLOC);
+#[map(name = "NF_PUBLISH_1")]
+pub(super) static PUBLISH_1: HashMap<PublishKey, PublishRow> =
+    HashMap::pinned(sizes::MAX_PUBLISHED, BPF_F_NO_PREALLOC);
+#[map(name = "NF_SOURCE")]
+pub(super) static SOURCE: LpmTrie<SourceKey, u32> = LpmTrie::pinned(sizes::MAX_SOURCES, 0);
 #[map(name = "NF_UPLINK")]
 pub(super) static UPLINK: HashMap<u32, UplinkRow> = HashMap::pinned(sizes::MAX_UPLINKS, 0);
 #[map(name = "NF_DENY")]

@@ -1,5 +1,6 @@
 //! The entry points: what the kernel calls, and what it is told in return.
 
+mod bind;
 mod deny;
 mod kernel;
 mod maps;

@@ -144,16 +144,17 @@ fn translate<F: Family>(context: &SockAddrContext) {
 /// What a host process reaches at an address of the host.
 #[inline(always)]
 fn published<'a>(kernel: &'a Kernel, addr: &Addr, port: u16, protocol: u8) -> Option<&'a PublishRow> {
-    let key = |addr| PublishKey { addr, port, protocol, pad: [0; 5] };
+    let generation = kernel.config().generation;
+    let key = |addr| PublishKey::new(addr, port, protocol);
     let is_host = addr.is_loopback()
         || addr.is_unspecified()
         || kernel.address(addr).is_some_and(|row| matches!(row.kind, ADDRESS_GATEWAY | ADDRESS_HOST));
     if !is_host {
         return None;
     }
-    match kernel.published(&key(*addr)) {
+    match kernel.published(generation, &key(*addr)) {
         Some(row) => Some(row),
-        None => kernel.published(&key(addr.unspecified())),
+        None => kernel.published(generation, &key(addr.unspecified())),
     }
 }
 

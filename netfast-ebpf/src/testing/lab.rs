@@ -1,5 +1,7 @@
 //! The cast on one host, and what becomes of their messages.
 
+use std::collections::BTreeMap;
+
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::SECOND;
 use netfast_common::counter::Path;
@@ -7,7 +9,7 @@ use netfast_common::policy::{ANY_IDENTITY, RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, CidrRow, Config, PublishKey, PublishRow,
-    SlotRow, Subject, UplinkRow,
+    SlotRow, SourceKey, Subject, UplinkRow,
 };
 
 use super::bytes::Bytes;
@@ -145,9 +147,30 @@ impl Lab {
     pub(super) fn publish(&mut self, protocol: u8, port: u16, member: &Member, target: u16) {
         for family in Family::BOTH {
             let addr = member.addr(family);
-            let key = PublishKey { addr: addr.unspecified(), port, protocol, pad: [0; 5] };
-            let row = PublishRow { addr, port: target, pad: 0, incarnation: 500 + u32::from(port) };
-            self.maps.published.insert(key, row);
+            let key = PublishKey::new(addr.unspecified(), port, protocol);
+            let row = PublishRow {
+                addr,
+                port: target,
+                incarnation: 500 + u32::from(port),
+                ..PublishRow::default()
+            };
+            for published in &mut self.maps.published {
+                published.insert(key, row);
+            }
+        }
+    }
+
+    /// The published ports of the world that comes into force with the next [`Self::flip`].
+    pub(super) fn next_published(&mut self) -> &mut BTreeMap<PublishKey, PublishRow> {
+        let next = (self.maps.config.generation as usize + 1) & 1;
+        &mut self.maps.published[next]
+    }
+
+    /// Lets only `sources` use published ports from the next [`Self::flip`] on; `set` is the list's number.
+    pub(super) fn limit_sources(&mut self, set: u32, sources: &[Addr]) {
+        self.maps.sources.extend(sources.iter().map(|addr| SourceKey::new(set, *addr)));
+        for row in self.next_published().values_mut() {
+            row.sources = set;
         }
     }
 
@@ -196,6 +219,7 @@ impl Lab {
         for slot in self.maps.slots.values_mut() {
             slot.versions[now ^ 1] = slot.versions[now];
         }
+        self.maps.published[now ^ 1] = self.maps.published[now].clone();
     }
 
     /// Lets time go by.

@@ -1,7 +1,7 @@
 //! A world that is maps in memory.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ptr::NonNull;
 
 use netfast_common::addr::Addr;
@@ -12,7 +12,7 @@ use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
     AddressRow, CidrRow, Config, EndpointRow, FragmentKey, FragmentRow, PublishKey, PublishRow, SlotRow,
-    UplinkRow,
+    SourceKey, UplinkRow,
 };
 
 use crate::flow_ref::FlowRef;
@@ -29,7 +29,9 @@ pub(super) struct Maps {
     pub(super) cidrs: BTreeMap<Addr, CidrRow>,
     /// With the number of bits that count.
     pub(super) rules: BTreeMap<(u32, RuleKey), RuleRow>,
-    pub(super) published: BTreeMap<PublishKey, PublishRow>,
+    /// By generation.
+    pub(super) published: [BTreeMap<PublishKey, PublishRow>; 2],
+    pub(super) sources: BTreeSet<SourceKey>,
     pub(super) uplinks: BTreeMap<u32, UplinkRow>,
     pub(super) denied: Vec<Addr>,
     /// Destinations without a route, and those whose route leads elsewhere than to the uplink.
@@ -100,8 +102,12 @@ impl World for Maps {
         self.longest(key)
     }
 
-    fn published(&self, key: &PublishKey) -> Option<&PublishRow> {
-        self.published.get(key)
+    fn published(&self, generation: u32, key: &PublishKey) -> Option<&PublishRow> {
+        self.published[generation as usize & 1].get(key)
+    }
+
+    fn is_source(&self, key: &SourceKey) -> bool {
+        self.sources.contains(key)
     }
 
     fn uplink(&self, ifindex: u32) -> Option<&UplinkRow> {

@@ -4,8 +4,9 @@ use netfast_common::counter::Path;
 use netfast_common::protocol::{TCP, UDP};
 use netfast_common::reason::DropReason;
 
+use super::bytes::Bytes;
 use super::cast::{CLIENT, ELSEWHERE, Family, HERMIT, HOST, OUTSIDE, STRANGER, WEB};
-use super::lab::{Allow, Fate, Lab, Way};
+use super::lab::{Allow, Fate, Lab, Program, Way};
 use super::message::{ACK, Message, What, tcp, udp};
 
 fn lab() -> Lab {
@@ -53,10 +54,11 @@ fn from_outside_and_back() {
 #[test]
 fn a_port_published_on_one_address_only() {
     let mut lab = lab();
-    let (key, row) = lab.maps.published.pop_first().unwrap();
-    lab.maps.published.clear();
+    let (key, row) = lab.next_published().pop_first().unwrap();
+    lab.next_published().clear();
     let (family, host) = if row.addr.is_v4() { (Family::V4, HOST.ip4) } else { (Family::V6, HOST.ip6) };
-    lab.maps.published.insert(netfast_common::rows::PublishKey { addr: host, ..key }, row);
+    lab.next_published().insert(netfast_common::rows::PublishKey { addr: host, ..key }, row);
+    lab.flip();
     let what = if key.protocol == TCP { tcp(50000, 8080) } else { udp(50000, 8080) };
     let ask = Message::new(&OUTSIDE, &HOST, family, what);
     assert_eq!(lab.comes_in(&ask).at(&WEB).dst, WEB.addr(family));
@@ -140,17 +142,83 @@ fn a_port_given_to_another_endpoint_takes_no_flow_along() {
     let mut lab = lab();
     let ask = Message::new(&OUTSIDE, &HOST, Family::V4, udp(50000, 8080));
     let first = lab.comes_in(&ask).at(&WEB);
-    lab.maps.published.clear();
+    lab.next_published().clear();
     lab.publish(UDP, 8080, &CLIENT, 80);
-    for row in lab.maps.published.values_mut() {
+    for row in lab.next_published().values_mut() {
         row.incarnation += 1;
     }
+    assert_eq!(lab.comes_in(&ask).at(&WEB), first, "not before the generation says so");
     lab.flip();
     assert_eq!(lab.comes_in(&ask).at(&CLIENT).dst, CLIENT.ip4);
     assert_ne!(lab.sends(&WEB, &first.reply()).out().ports().0, 8080, "what is left is a flow of its own");
-    lab.maps.published.clear();
+    lab.next_published().clear();
     lab.flip();
     assert_eq!(lab.comes_in(&ask), Fate::On(ask.clone()), "the host says that the port is closed");
+}
+
+/// The message in the midst of its flow.
+fn later(message: &Message) -> Message {
+    match message.what {
+        What::Tcp { .. } => message.flags(ACK),
+        _ => message.clone(),
+    }
+}
+
+#[test]
+fn from_listed_sources_only() {
+    for family in Family::BOTH {
+        let mut lab = lab();
+        lab.limit_sources(7, &[OUTSIDE.addr(family), CLIENT.addr(family)]);
+        lab.flip();
+        let denied = Fate::Dropped(DropReason::SourceNotAllowed);
+        for what in [tcp(50000, 8080), udp(50000, 8080)] {
+            let ask = Message::new(&OUTSIDE, &HOST, family, what);
+            let got = lab.comes_in(&ask).at(&WEB);
+            assert_eq!(lab.comes_in(&Message::new(&ELSEWHERE, &HOST, family, what)), denied);
+            assert_eq!(
+                lab.sends(&CLIENT, &Message::new(&CLIENT, &HOST, family, what)).at(&WEB).ports().1,
+                80
+            );
+            assert_eq!(lab.sends(&STRANGER, &Message::new(&STRANGER, &HOST, family, what)), denied);
+            // The endpoint itself is nobody to be kept out.
+            assert_eq!(lab.sends(&WEB, &Message::new(&WEB, &HOST, family, what)).at(&WEB).ports().1, 80);
+
+            // A list that changes cuts what it no longer holds, in both directions, and nothing else.
+            lab.limit_sources(8, &[ELSEWHERE.addr(family)]);
+            assert_eq!(lab.comes_in(&later(&ask)).at(&WEB), later(&got));
+            lab.flip();
+            assert_eq!(lab.comes_in(&later(&ask)), denied);
+            assert_eq!(lab.sends(&WEB, &later(&got).reply()), denied);
+            assert_eq!(lab.sends(&WEB, &Message::new(&WEB, &HOST, family, what)).at(&WEB).ports().1, 80);
+            lab.limit_sources(7, &[OUTSIDE.addr(family), CLIENT.addr(family)]);
+            lab.flip();
+            assert_eq!(lab.comes_in(&later(&ask)).at(&WEB), later(&got));
+        }
+    }
+}
+
+#[test]
+fn a_drop_at_a_published_port_is_its_endpoints() {
+    let mut lab = lab();
+    lab.limit_sources(7, &[]);
+    lab.flip();
+    let ask = Message::new(&CLIENT, &HOST, Family::V4, tcp(50000, 8080));
+    let dropped = lab.run(Program::FromEndpoint, &mut Bytes::new(ask.bytes(), CLIENT.ifindex)).unwrap_err();
+    assert_eq!((dropped.reason, dropped.endpoint), (DropReason::SourceNotAllowed, WEB.incarnation));
+}
+
+#[test]
+fn a_row_that_names_another_endpoint_leads_nowhere() {
+    // What a program may read while the row of an address is replaced.
+    for family in Family::BOTH {
+        let mut lab = lab();
+        let other = lab.maps.addresses[&CLIENT.addr(family)];
+        lab.maps.addresses.insert(WEB.addr(family), other);
+        let direct = Message::new(&CLIENT, &WEB, family, tcp(50000, 80));
+        assert_eq!(lab.sends(&CLIENT, &direct), Fate::Dropped(DropReason::NotReady));
+        let ask = Message::new(&OUTSIDE, &HOST, family, tcp(50000, 8080));
+        assert_eq!(lab.comes_in(&ask), Fate::Dropped(DropReason::NotReady));
+    }
 }
 
 #[test]

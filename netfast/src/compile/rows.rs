@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_INTERNAL, ENDPOINT_READY,
-    ENDPOINT_ROUTED, EndpointRow, PublishKey, PublishRow, Subject, UplinkRow,
+    ENDPOINT_ROUTED, EndpointRow, PublishKey, PublishRow, SourceKey, Subject, UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};
@@ -44,7 +45,18 @@ pub struct PlacedEndpoint<'a> {
     /// MAC address of its container veth.
     pub mac: [u8; 6],
     /// Ports of the host that lead to it.
-    pub publish: &'a [Publish],
+    pub publish: Vec<PlacedPublish<'a>>,
+}
+
+/// Published ports with the numbers they were given.
+#[derive(Clone, Copy, Debug)]
+pub struct PlacedPublish<'a> {
+    /// What was asked for, with a host port.
+    pub publish: &'a Publish,
+    /// Number of the mapping's life.
+    pub incarnation: u32,
+    /// Number of the list of sources; 0 without one.
+    pub sources: u32,
 }
 
 /// A device that leads outside.
@@ -71,6 +83,8 @@ pub struct Rows {
     pub addresses: BTreeMap<Addr, AddressRow>,
     /// Which port leads where.
     pub published: BTreeMap<PublishKey, PublishRow>,
+    /// Who may use published ports: keys and prefix lengths.
+    pub sources: BTreeSet<(SourceKey, u32)>,
     /// By index.
     pub uplinks: BTreeMap<u32, UplinkRow>,
     /// By slot.
@@ -109,8 +123,10 @@ pub fn rows<'a>(
         }
         rows.endpoints.insert(endpoint.ifindex, row);
         rows.subjects.insert(endpoint.slot, tables.subjects.get(endpoint.id).copied().unwrap_or_default());
-        for publish in endpoint.publish {
+        for publish in &endpoint.publish {
             add_published(&mut rows.published, publish, &row);
+            let sources = publish.publish.from.iter();
+            rows.sources.extend(sources.map(|block| source(publish.sources, *block)));
         }
     }
     rows.uplinks = uplinks.iter().map(|uplink| (uplink.ifindex, uplink_row(uplink))).collect();
@@ -161,27 +177,47 @@ fn uplink_row(uplink: &Uplink) -> UplinkRow {
     UplinkRow { ip4: v4(uplink.ip), ip6: v6(uplink.ip6), mtu: uplink.mtu, pad: 0 }
 }
 
-/// One row for each port and family. A published port serves the families the endpoint has.
-fn add_published(published: &mut BTreeMap<PublishKey, PublishRow>, publish: &Publish, row: &EndpointRow) {
-    let Publish { host_ip, host: Some(host), container, protocol, .. } = publish else {
+/// Where a port is published, of the families its endpoint has.
+pub fn fronts(publish: &Publish, has_v4: bool, has_v6: bool) -> impl Iterator<Item = IpAddr> {
+    let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let fronts = publish.host_ip.map_or(every.to_vec(), |ip| vec![ip]);
+    fronts.into_iter().filter(move |front| if front.is_ipv4() { has_v4 } else { has_v6 })
+}
+
+/// How many rows a published port or range takes.
+pub fn published_rows(publish: &Publish, has_v4: bool, has_v6: bool) -> usize {
+    let each: usize = fronts(publish, has_v4, has_v6).map(|f| if f.is_unspecified() { 1 } else { 2 }).sum();
+    each * publish.container.count() as usize
+}
+
+/// One row for each port and family; and one that tells that a port is not free on all addresses.
+fn add_published(
+    published: &mut BTreeMap<PublishKey, PublishRow>,
+    placed: &PlacedPublish<'_>,
+    row: &EndpointRow,
+) {
+    let PlacedPublish { publish, incarnation, sources } = *placed;
+    let Publish { host: Some(host), container, protocol, .. } = publish else {
         return;
     };
-    let fronts = match host_ip {
-        None => vec![Addr::UNSPECIFIED_V4, Addr::UNSPECIFIED_V6],
-        Some(addr) => vec![Addr::from(*addr)],
-    };
-    for front in fronts {
+    for front in fronts(publish, !row.ip4.is_unspecified(), !row.ip6.is_unspecified()).map(Addr::from) {
         let addr = if front.is_v4() { row.ip4 } else { row.ip6 };
-        if addr.is_unspecified() {
-            continue;
-        }
         for (port, target) in ports(*host).zip(ports(*container)) {
-            let key = PublishKey { addr: front, port, protocol: protocol.number(), pad: [0; 5] };
-            // A mapping that leads elsewhere is another mapping: flows of the old one end.
-            let incarnation = (row.incarnation << 16) | u32::from(target);
-            published.insert(key, PublishRow { addr, port: target, pad: 0, incarnation });
+            let key = PublishKey::new(front, port, protocol.number());
+            let row = PublishRow { addr, port: target, pad: [0; 3], incarnation, sources };
+            published.insert(key, row);
+            if !front.is_unspecified() {
+                let key = PublishKey::somewhere(front, port, protocol.number());
+                published.insert(key, PublishRow::default());
+            }
         }
     }
+}
+
+fn source(set: u32, block: IpNet) -> (SourceKey, u32) {
+    let family = if block.addr().is_ipv4() { Addr::V4_PREFIX } else { 0 };
+    let bits = SourceKey::SET_BITS + family + u32::from(block.prefix_len());
+    (SourceKey::new(set, Addr::from(block.network())), bits)
 }
 
 fn ports(range: PortRange) -> impl Iterator<Item = u16> {

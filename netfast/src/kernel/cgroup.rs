@@ -5,7 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::FdLink;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, CgroupSockAddrAttachType, ProgramError};
+use aya::programs::{
+    CgroupAttachMode, CgroupSock, CgroupSockAddr, CgroupSockAddrAttachType, CgroupSockAttachType,
+    ProgramError, ProgramInfo,
+};
 use nix::libc;
 
 use super::error::errno;
@@ -33,17 +36,15 @@ impl Datapath {
         let directory = File::open(cgroup).map_err(|e| KernelError::file("open the cgroup", cgroup, e))?;
         let number = fs::metadata(cgroup).map_err(|e| KernelError::file("look at", cgroup, e))?.ino();
         for name in SOCKET_PROGRAMS {
-            let failed = |e| KernelError::program("open", name, e);
             let pin = self.pins.links().join(pin_name(name));
-            let mut program =
-                CgroupSockAddr::from_pin(self.pins.program(name), attach_type(name)).map_err(failed)?;
-            let id = program.info().map_err(failed)?.id();
+            let program = self.pins.program(name);
+            let id = ProgramInfo::from_pin(&program).map_err(|e| KernelError::program("open", name, e))?.id();
             // A cgroup's number is its inode's on 64-bit kernels since 5.5.
             let old = link::pinned(&pin)?;
             if old.is_some_and(|state| state.cgroup() == number && state.program_id == id) {
                 continue;
             }
-            let made = attach(&mut program, &directory).map_err(|e| match errno(&e) {
+            let made = attach(name, &program, &directory).map_err(|e| match errno(&e) {
                 Some(libc::E2BIG) => KernelError::CgroupFull { cgroup: cgroup.to_owned(), program: name },
                 _ => KernelError::attach("attach", name, cgroup.display().to_string(), e),
             })?;
@@ -83,10 +84,22 @@ impl Datapath {
     }
 }
 
-fn attach(program: &mut CgroupSockAddr, cgroup: &File) -> Result<FdLink, ProgramError> {
+fn attach(name: &str, program: &Path, cgroup: &File) -> Result<FdLink, ProgramError> {
     // A link lets others in whatever is said here; "multiple" is EINVAL (6.18).
-    let id = program.attach(cgroup, CgroupAttachMode::Single)?;
-    FdLink::try_from(program.take_link(id)?).map_err(link::program_error)
+    let mode = CgroupAttachMode::Single;
+    let link = match attach_type(name) {
+        AttachType::Bind(kind) => {
+            let mut program = CgroupSock::from_pin(program, kind)?;
+            let id = program.attach(cgroup, mode)?;
+            FdLink::try_from(program.take_link(id)?)
+        }
+        AttachType::Address(kind) => {
+            let mut program = CgroupSockAddr::from_pin(program, kind)?;
+            let id = program.attach(cgroup, mode)?;
+            FdLink::try_from(program.take_link(id)?)
+        }
+    };
+    link.map_err(link::program_error)
 }
 
 /// Pins a link in the place of another one, which is detached by that.
@@ -104,8 +117,18 @@ fn pin_name(program: &str) -> String {
     format!("cgroup-{program}")
 }
 
-fn attach_type(program: &str) -> CgroupSockAddrAttachType {
-    match program {
+/// Where in a socket's life a program runs.
+enum AttachType {
+    /// After the kernel has bound it.
+    Bind(CgroupSockAttachType),
+    /// Where an address comes from or goes to the process.
+    Address(CgroupSockAddrAttachType),
+}
+
+fn attach_type(program: &str) -> AttachType {
+    AttachType::Address(match program {
+        "post_bind4" => return AttachType::Bind(CgroupSockAttachType::PostBind4),
+        "post_bind6" => return AttachType::Bind(CgroupSockAttachType::PostBind6),
         "connect4" => CgroupSockAddrAttachType::Connect4,
         "connect6" => CgroupSockAddrAttachType::Connect6,
         "sendmsg4" => CgroupSockAddrAttachType::UDPSendMsg4,
@@ -114,7 +137,7 @@ fn attach_type(program: &str) -> CgroupSockAddrAttachType {
         "recvmsg6" => CgroupSockAddrAttachType::UDPRecvMsg6,
         "getpeername4" => CgroupSockAddrAttachType::GetPeerName4,
         _ => CgroupSockAddrAttachType::GetPeerName6,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use aya::maps::{MapData, MapError};
-use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
+use aya::programs::{Program, ProgramError, ProgramInfo, ProgramType, SchedClassifier, TcAttachType};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::libc;
 
@@ -197,6 +198,9 @@ fn load_into(pins: &Pins, sizes: &Sizes) -> Result<()> {
     for (name, size) in sizes.by_map() {
         loader.map_max_entries(name, size);
     }
+    let chooses_errno = is_helper_supported(ProgramType::CgroupSock, BpfHelper::BPF_FUNC_set_retval);
+    let bind_errno = u8::from(chooses_errno.unwrap_or(false));
+    loader.override_global(object::BIND_ERRNO, &bind_errno, true);
     let mut ebpf = loader.load(object::bytes()?).map_err(explain)?;
     for name in object::programs() {
         load_program(&mut ebpf, name, &pins.program(name))?;
@@ -212,6 +216,7 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str, pin: &Path) -> Result<()> {
         Program::SchedClassifier(p) => p.load(),
         Program::Xdp(p) => p.load(),
         Program::CgroupSockAddr(p) => p.load(),
+        Program::CgroupSock(p) => p.load(),
         _ => return Err(wrong()),
     };
     loaded.map_err(|e| refused(name, e))?;

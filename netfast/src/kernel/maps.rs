@@ -10,7 +10,7 @@ use netfast_common::maps as name;
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     AddressRow, CidrRow, Config, EndpointDropKey, EndpointRow, FragmentKey, FragmentRow, PublishKey,
-    PublishRow, SlotRow, SocketKey, SocketRow, UplinkRow,
+    PublishRow, SlotRow, SocketKey, SocketRow, SourceKey, UplinkRow,
 };
 
 use super::table::{About, Array, CounterArray, CounterTable, Table, Trie};
@@ -37,8 +37,10 @@ pub struct Maps {
     pub nursery: Table<FlowKey, Flow>,
     /// Packets that came in fragments.
     pub fragments: Table<FragmentKey, FragmentRow>,
-    /// Published ports.
-    pub published: Table<PublishKey, PublishRow>,
+    /// Published ports: those of even generations, and those of odd ones.
+    pub published: [Table<PublishKey, PublishRow>; 2],
+    /// Who may use published ports.
+    pub sources: Trie<SourceKey, u32>,
     /// Uplinks by index.
     pub uplinks: Table<u32, UplinkRow>,
     /// Denied prefixes.
@@ -73,7 +75,8 @@ impl Maps {
             flows: open!(Table, directory, name::FLOW),
             nursery: open!(Table, directory, name::NURSERY),
             fragments: open!(Table, directory, name::FRAGMENT),
-            published: open!(Table, directory, name::PUBLISH),
+            published: [open!(Table, directory, name::PUBLISH[0]), open!(Table, directory, name::PUBLISH[1])],
+            sources: open!(Trie, directory, name::SOURCE),
             uplinks: open!(Table, directory, name::UPLINK),
             denied: open!(Trie, directory, name::DENY),
             counters: open!(CounterArray, directory, name::COUNTER),

@@ -11,7 +11,7 @@ use super::{KernelError, Result};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netfast-ebpf.o"));
 
 /// Every map that is pinned.
-pub(super) const MAPS: [&str; 16] = [
+pub(super) const MAPS: [&str; 18] = [
     maps::CONFIG,
     maps::ENDPOINT,
     maps::ADDRESS,
@@ -21,7 +21,9 @@ pub(super) const MAPS: [&str; 16] = [
     maps::FLOW,
     maps::NURSERY,
     maps::FRAGMENT,
-    maps::PUBLISH,
+    maps::PUBLISH[0],
+    maps::PUBLISH[1],
+    maps::SOURCE,
     maps::UPLINK,
     maps::DENY,
     maps::COUNTER,
@@ -35,8 +37,22 @@ pub(super) const TC_PROGRAMS: [&str; 3] = ["from_endpoint", "to_endpoint", "from
 /// The program of the uplinks' XDP slot.
 pub(super) const XDP_PROGRAM: &str = "deny_xdp";
 /// The programs of the host's sockets.
-pub(super) const SOCKET_PROGRAMS: [&str; 8] =
-    ["connect4", "connect6", "sendmsg4", "sendmsg6", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6"];
+pub(super) const SOCKET_PROGRAMS: [&str; 10] = [
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+    "post_bind4",
+    "post_bind6",
+];
+/// Those of them that look at what has been bound.
+pub(super) const BIND_PROGRAMS: [&str; 2] = ["post_bind4", "post_bind6"];
+/// The global by which the loader tells the latter that they may choose the errno.
+pub(super) const BIND_ERRNO: &str = "NF_BIND_ERRNO";
 
 /// Every program that is pinned.
 pub(super) fn programs() -> impl Iterator<Item = &'static str> {
@@ -47,6 +63,7 @@ pub(super) fn programs() -> impl Iterator<Item = &'static str> {
 pub(super) fn kind(name: &str) -> &'static str {
     match name {
         XDP_PROGRAM => "xdp",
+        name if BIND_PROGRAMS.contains(&name) => "cgroup_sock",
         name if SOCKET_PROGRAMS.contains(&name) => "cgroup_sock_addr",
         _ => "sched_cls",
     }

@@ -23,6 +23,8 @@ pub struct Sizes {
     pub fragments: u32,
     /// Published ports.
     pub published: u32,
+    /// Prefixes of sources that may use published ports.
+    pub sources: u32,
     /// Uplinks.
     pub uplinks: u32,
     /// Denied prefixes.
@@ -42,6 +44,7 @@ impl Default for Sizes {
             new_flows: maps::MAX_NEW_FLOWS,
             fragments: maps::MAX_FRAGMENTS,
             published: maps::MAX_PUBLISHED,
+            sources: maps::MAX_SOURCES,
             uplinks: maps::MAX_UPLINKS,
             denied: maps::MAX_DENIED,
             sockets: maps::MAX_SOCKETS,
@@ -51,7 +54,7 @@ impl Default for Sizes {
 
 impl Sizes {
     /// The size of each map that has a settable one. The others have the size the object gives them.
-    pub(super) fn by_map(&self) -> [(&'static str, u32); 12] {
+    pub(super) fn by_map(&self) -> [(&'static str, u32); 14] {
         [
             (maps::ENDPOINT, self.endpoints),
             (maps::SLOT, self.endpoints),
@@ -61,7 +64,9 @@ impl Sizes {
             (maps::FLOW, self.flows),
             (maps::NURSERY, self.new_flows),
             (maps::FRAGMENT, self.fragments),
-            (maps::PUBLISH, self.published),
+            (maps::PUBLISH[0], self.published),
+            (maps::PUBLISH[1], self.published),
+            (maps::SOURCE, self.sources),
             (maps::UPLINK, self.uplinks),
             (maps::DENY, self.denied),
             (maps::SOCKET, self.sockets),

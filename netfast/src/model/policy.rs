@@ -112,6 +112,11 @@ impl PortRange {
         u32::from(self.last) - u32::from(self.first) + 1
     }
 
+    /// Whether a port is in it.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
     /// Whether the two ranges share a port.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last

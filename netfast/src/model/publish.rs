@@ -12,7 +12,8 @@ use super::{PortRange, Protocol};
 pub struct Publish {
     /// The host's address; `None`: all of them, of both families.
     pub host_ip: Option<IpAddr>,
-    /// The host's ports, as many as the endpoint's; `None`: free ones are chosen.
+    /// The host's ports, as many as the endpoint's, or several to choose a free one of for a single port; `None`: free
+    /// ones are chosen of a range of netfast's.
     pub host: Option<PortRange>,
     /// The endpoint's ports.
     pub container: PortRange,
@@ -21,4 +22,11 @@ pub struct Publish {
     /// Who may use it; empty: everyone.
     #[serde(default)]
     pub from: Vec<IpNet>,
+}
+
+impl Publish {
+    /// The host's ports, if it is them and no others; `None`: they are to be chosen.
+    pub fn fixed_host(&self) -> Option<PortRange> {
+        self.host.filter(|host| host.count() == self.container.count())
+    }
 }

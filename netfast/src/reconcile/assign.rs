@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::ports;
+use super::ports::{self, PortFacts};
 use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
 use crate::store::{EndpointRecord, Instance, NetworkRecord};
 
@@ -31,6 +31,7 @@ pub(super) fn assign(
     old: &Records,
     instance: &mut Instance,
     netns_dir: &Path,
+    ports: &PortFacts,
 ) -> Result<Records> {
     let mut new = Records::default();
     for network in world.networks.values() {
@@ -63,7 +64,7 @@ pub(super) fn assign(
         };
         new.endpoints.insert(endpoint.id.clone(), record);
     }
-    ports::assign(world, old, &mut new.endpoints)?;
+    ports::assign(world, old, instance, ports, &mut new.endpoints)?;
     Ok(new)
 }
 

@@ -7,12 +7,14 @@ use anyhow::{Context, Result};
 use super::assign::{self, Records};
 use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
-use super::{commands, files, plan, tables, topology, uplinks};
+use super::ports::PortFacts;
+use super::{commands, files, plan, stale, tables, topology, uplinks};
 use crate::compile::policy::{self, Assigned, Tables};
-use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, Rows};
+use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
 use crate::model::{EndpointId, World};
-use crate::store::{Definitions, EndpointRecord, Instance};
+use crate::net::BoundSocket;
+use crate::store::{Definitions, EndpointRecord, Instance, PublishRecord};
 
 /// Rows the policy map may hold of one world: half of it, as it holds the old world's and the new one's at a time.
 const MAX_RULE_ROWS: usize = netfast_common::maps::MAX_RULES as usize / 2;
@@ -29,7 +31,11 @@ pub(super) fn converge(
 ) -> Result<()> {
     let world = &definitions.world;
     let old = records(host)?;
-    let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()))?;
+    let ports = PortFacts {
+        bound: bound_sockets(host, world),
+        most_rows: host.datapath.maps.published[0].max_entries() as usize,
+    };
+    let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
     topology::check_namespaces(host, world, known, &mut new)?;
     facts::look(host.netlink, &old, None)?.check_subnets(world)?;
     let tables = compile(host, world, &new)?;
@@ -73,6 +79,8 @@ pub(super) fn converge(
     host.store.save_numbers(&tables.numbers)?;
     tables::commit(&mut host.datapath.maps, &rows, instance.netns.cookie)?;
 
+    stale::end_connections(host, &rows)?;
+
     repair_links(host, &new)?;
     topology::activate(host, &new)?;
     for record in &plan.remove_last {
@@ -81,6 +89,17 @@ pub(super) fn converge(
     uplinks::attach(host, &facts, &definitions.deny)?;
     attach_sockets(host, instance)?;
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)
+}
+
+/// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.
+fn bound_sockets(host: &Host<'_>, world: &World) -> Vec<BoundSocket> {
+    if world.endpoints.values().all(|endpoint| endpoint.publish.is_empty()) {
+        return Vec::new();
+    }
+    host.netns.bound_sockets().unwrap_or_else(|error| {
+        tracing::warn!(%error, "whether published ports are in use already is not known");
+        Vec::new()
+    })
 }
 
 /// The records there are.
@@ -124,11 +143,16 @@ fn make_rows(world: &World, records: &Records, facts: &Facts, tables: &Tables) -
                 ip: record.ip,
                 ip6: record.ip6,
                 mac: record.mac,
-                publish: &record.publish,
+                publish: record.publish.iter().map(placed).collect(),
             })
         })
         .collect();
     rows::rows(networks.values(), &endpoints, &facts.uplinks, &facts.addresses, tables)
+}
+
+fn placed(record: &PublishRecord) -> PlacedPublish<'_> {
+    let PublishRecord { publish, incarnation, sources } = record;
+    PlacedPublish { publish, incarnation: *incarnation, sources: *sources }
 }
 
 /// Attaches again what somebody has detached.

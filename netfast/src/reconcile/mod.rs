@@ -10,6 +10,7 @@ pub mod instance;
 mod plan;
 mod ports;
 mod show;
+mod stale;
 mod tables;
 mod topology;
 mod uplinks;

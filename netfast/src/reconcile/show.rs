@@ -141,7 +141,7 @@ impl Shown<'_> {
                     protocol: port.protocol.name(),
                 })
                 .collect(),
-            publish: record.publish.iter().map(publish_text).collect(),
+            publish: record.publish.iter().map(|record| publish_text(&record.publish)).collect(),
             pid: record
                 .command
                 .as_ref()
@@ -156,7 +156,7 @@ impl Shown<'_> {
     fn ports(&self) -> Vec<PortView> {
         let records = self.records.endpoints.values();
         let mut ports: Vec<_> = records
-            .flat_map(|record| record.publish.iter().map(move |publish| (record, publish)))
+            .flat_map(|record| record.publish.iter().map(move |own| (record, &own.publish)))
             .filter_map(|(record, publish)| Some((publish.host?, record, publish)))
             .collect();
         ports.sort_by_key(|(host, _, publish)| (*host, publish.protocol));
@@ -168,6 +168,7 @@ impl Shown<'_> {
                 protocol: publish.protocol.name(),
                 endpoint: record.id.to_string(),
                 container: publish.container.to_string(),
+                from: publish.from.clone(),
             })
             .collect()
     }
@@ -175,7 +176,7 @@ impl Shown<'_> {
 
 /// As `docker run -p` writes it.
 fn publish_text(publish: &Publish) -> String {
-    let Publish { host_ip, host, container, protocol, .. } = publish;
+    let Publish { host_ip, host, container, protocol, from: _ } = publish;
     let host = host.map(|host| format!("{host}:")).unwrap_or_default();
     let ip = match host_ip {
         None => String::new(),

@@ -1,7 +1,7 @@
 //! Brings the maps to the wanted rows, so that a packet sees the old world or the new one, never a mix.
 //!
-//! What policy says of an endpoint and of a prefix stands in rows of two versions, of which the generation's lowest bit
-//! selects one. The version that is not in force is written, then the generation is raised, and only when no program
+//! What policy says of an endpoint and of a prefix stands in rows of two versions, published ports stand in two maps; the
+//! generation's lowest bit selects one. The version that is not in force is written, then the generation is raised, and only when no program
 //! can still be running that read the old one is anything removed.
 
 use std::collections::BTreeSet;
@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
 use netfast_common::policy::RuleKey;
-use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow};
+use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey};
 
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
-use crate::kernel::{Maps, Prefix, Row, Table, grace_period};
+use crate::kernel::{Maps, Prefix, Row, Table, Trie, grace_period};
 use crate::store::fault;
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
@@ -56,7 +56,8 @@ fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
         }
     }
     put(&mut maps.addresses, rows.addresses.iter(), "write an address")?;
-    put(&mut maps.published, rows.published.iter(), "write a published port")?;
+    write_published(&mut maps.published[next], rows)?;
+    let old_sources = write_sources(&mut maps.sources, rows)?;
     put(&mut maps.uplinks, rows.uplinks.iter(), "write an uplink")?;
 
     fault::point("raise the generation");
@@ -77,9 +78,9 @@ fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
         maps.endpoints.remove(ifindex)?;
     }
     sweep(&mut maps.addresses, |key| rows.addresses.contains_key(key), "remove an address")?;
-    sweep(&mut maps.published, |key| rows.published.contains_key(key), "remove a published port")?;
     sweep(&mut maps.uplinks, |key| rows.uplinks.contains_key(key), "remove an uplink")?;
-    sweep_policy(maps, rows, old_rules.keys().copied().collect(), &old_blocks)?;
+    let old = Tries { rules: old_rules.into_keys().collect(), blocks: old_blocks, sources: old_sources };
+    sweep_tries(maps, rows, &old)?;
     Ok(generation)
 }
 
@@ -96,10 +97,12 @@ fn is_in_force(maps: &Maps, rows: &Rows, generation: u32) -> Result<bool> {
         .into_iter()
         .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
     let rules = maps.rules.to_map()?.into_iter().map(|(prefix, row)| ((prefix.key, prefix.bits), row));
+    let sources = maps.sources.to_map()?.into_keys();
     Ok(maps.endpoints.to_map()? == rows.endpoints
         && maps.addresses.to_map()? == rows.addresses
-        && maps.published.to_map()? == rows.published
+        && maps.published[current].to_map()? == rows.published
         && maps.uplinks.to_map()? == rows.uplinks
+        && sources.eq(rows.sources.iter().map(source_prefix))
         && blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))
         && rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row))))
 }
@@ -160,30 +163,75 @@ fn holds(outer: &Prefix<Addr>, inner: &Prefix<Addr>) -> bool {
     outer.bits <= inner.bits && (bits(outer.key) ^ bits(inner.key)) & mask == 0
 }
 
-/// Removes the policy rows of worlds that are over, once no packet is judged by them any more.
-fn sweep_policy(
-    maps: &mut Maps,
-    rows: &Rows,
-    old_rules: BTreeSet<Prefix<RuleKey>>,
-    old_blocks: &BTreeSet<Prefix<Addr>>,
-) -> Result<()> {
+/// Makes the map of published ports that is not in force hold those of the new world. A world is written whole and not row
+/// by row into the one in force, since a hash hands the memory of a replaced row on at once, under whoever reads it.
+fn write_published(published: &mut Table<PublishKey, PublishRow>, rows: &Rows) -> Result<()> {
+    let old = published.to_map()?;
+    if old == rows.published {
+        return Ok(());
+    }
+    // It was in force until the last change, and a program may be running that read the generation before that.
+    grace_period();
+    // What goes makes room for what comes.
+    for key in old.keys().filter(|key| !rows.published.contains_key(key)) {
+        fault::point("remove a published port");
+        published.remove(key)?;
+    }
+    for (key, row) in rows.published.iter().filter(|(key, row)| old.get(key) != Some(row)) {
+        fault::point("write a published port");
+        published.insert(key, row)?;
+    }
+    Ok(())
+}
+
+/// Writes the lists of sources there are to be; returns the rows there were. A list that changes gets a new number, so
+/// nobody is disturbed.
+fn write_sources(sources: &mut Trie<SourceKey, u32>, rows: &Rows) -> Result<BTreeSet<Prefix<SourceKey>>> {
+    let old = sources.to_map()?;
+    for source in rows.sources.iter().map(source_prefix).filter(|source| !old.contains_key(source)) {
+        fault::point("write a source");
+        sources.insert(&source, 1)?;
+    }
+    Ok(old.into_keys().collect())
+}
+
+fn source_prefix((key, bits): &(SourceKey, u32)) -> Prefix<SourceKey> {
+    Prefix { key: *key, bits: *bits }
+}
+
+/// Rows of tries that were there before a change.
+struct Tries {
+    rules: BTreeSet<Prefix<RuleKey>>,
+    blocks: BTreeSet<Prefix<Addr>>,
+    sources: BTreeSet<Prefix<SourceKey>>,
+}
+
+/// Removes the rows of worlds that are over, once no packet is judged by them any more.
+fn sweep_tries(maps: &mut Maps, rows: &Rows, old: &Tries) -> Result<()> {
     let rules: Vec<_> =
-        old_rules.into_iter().filter(|rule| !rows.rules.contains_key(&(rule.key, rule.bits))).collect();
-    let blocks: Vec<_> = old_blocks
+        old.rules.iter().filter(|rule| !rows.rules.contains_key(&(rule.key, rule.bits))).collect();
+    let blocks: Vec<_> = old
+        .blocks
         .iter()
         .filter(|prefix| !rows.cidrs.contains_key(&Block { addr: prefix.key, len: prefix.bits }))
         .collect();
-    if rules.is_empty() && blocks.is_empty() {
+    let sources: Vec<_> =
+        old.sources.iter().filter(|source| !rows.sources.contains(&(source.key, source.bits))).collect();
+    if rules.is_empty() && blocks.is_empty() && sources.is_empty() {
         return Ok(());
     }
     grace_period();
     for rule in rules {
         fault::point("remove a rule");
-        maps.rules.remove(&rule)?;
+        maps.rules.remove(rule)?;
     }
     for block in blocks {
         fault::point("remove a prefix");
         maps.cidrs.remove(block)?;
+    }
+    for source in sources {
+        fault::point("remove a source");
+        maps.sources.remove(source)?;
     }
     Ok(())
 }

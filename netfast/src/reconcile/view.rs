@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::model::Labels;
@@ -149,6 +150,8 @@ pub struct PortView {
     pub endpoint: String,
     /// The endpoint's port or range.
     pub container: String,
+    /// Blocks of sources that may use it; empty: everybody may.
+    pub from: Vec<IpNet>,
 }
 
 /// An uplink.

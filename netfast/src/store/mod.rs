@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use self::definitions::{Definitions, Origin, SCHEMA};
 pub use self::error::StoreError;
 pub use self::paths::{Paths, PathsOptions};
-pub use self::records::{CommandRecord, EndpointRecord, NetworkRecord};
+pub use self::records::{CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
 pub use self::run::{Instance, NetnsId};
 
 use self::lock::Lock;

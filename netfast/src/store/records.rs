@@ -48,9 +48,21 @@ pub struct EndpointRecord {
     /// Device and inode number of the namespace, once it is known: a path may come to mean another one.
     pub netns_inode: Option<(u64, u64)>,
     /// Ports of the host that lead to it, all of them with a number.
-    pub publish: Vec<Publish>,
+    pub publish: Vec<PublishRecord>,
     /// The process that runs inside.
     pub command: Option<CommandRecord>,
+}
+
+/// Ports of the host that lead to an endpoint, with the numbers they were given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishRecord {
+    /// What was asked for, with a host port in any case.
+    #[serde(flatten)]
+    pub publish: Publish,
+    /// Number of the mapping's life: another one as soon as it leads elsewhere.
+    pub incarnation: u32,
+    /// Number of the list of sources that may use it: another one as soon as the list changes; 0 without a list.
+    pub sources: u32,
 }
 
 /// A process, told from a later one of the same number by its start.

@@ -54,6 +54,11 @@ pub(super) fn endpoint_port(port: &PortView) -> String {
     format!("{}:{}", port.endpoint, port.container)
 }
 
+/// Who may use a published port; nothing: everybody.
+pub(super) fn sources(port: &PortView) -> String {
+    port.from.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Whether packets pass.
 pub(super) fn readiness(ready: bool) -> String {
     if ready { "ready" } else { "not ready" }.to_owned()
@@ -71,6 +76,7 @@ mod tests {
             protocol: "tcp",
             endpoint: "shop/web".to_owned(),
             container: "80".to_owned(),
+            from: Vec::new(),
         };
         assert_eq!((host_port(&port), endpoint_port(&port)), ("8080/tcp".into(), "shop/web:80".into()));
         port.host_ip = "::1".parse().ok();

@@ -37,10 +37,10 @@ impl Port {
 }
 
 /// The ports, by host port.
-pub(super) fn table(ports: &[PortView]) -> Table<2> {
-    let mut table = Table::new(["HOST", "ENDPOINT"]);
+pub(super) fn table(ports: &[PortView]) -> Table<3> {
+    let mut table = Table::new(["HOST", "ENDPOINT", "FROM"]);
     for port in ports {
-        table.row([cells::host_port(port), cells::endpoint_port(port)]);
+        table.row([cells::host_port(port), cells::endpoint_port(port), cells::sources(port)]);
     }
     table
 }
@@ -51,7 +51,12 @@ mod tests {
 
     #[test]
     fn a_port_is_a_line() {
-        let table = super::table(&testing::instance().ports);
-        assert_eq!(table.render(""), "HOST      ENDPOINT\n8080/tcp  web:80\n");
+        let mut ports = testing::instance().ports;
+        assert_eq!(super::table(&ports).render(""), "HOST      ENDPOINT\n8080/tcp  web:80\n");
+        ports[0].from = vec!["192.0.2.0/24".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        assert_eq!(
+            super::table(&ports).render(""),
+            "HOST      ENDPOINT  FROM\n8080/tcp  web:80    192.0.2.0/24, fd00::/8\n"
+        );
     }
 }

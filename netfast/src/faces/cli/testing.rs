@@ -41,6 +41,7 @@ pub(super) fn instance() -> InstanceView {
             protocol: "tcp",
             endpoint: "web".to_owned(),
             container: "80".to_owned(),
+            from: Vec::new(),
         }],
         uplinks: vec![UplinkView {
             device: "eth0".to_owned(),

@@ -7,7 +7,7 @@ use super::{TextError, cidr};
 use crate::model::{PortRange, Protocol, Publish};
 
 /// Reads `[[IP:][HOST]:]CONTAINER[/PROTOCOL]`, where both ports may be ranges of equal length, and an IPv6 address
-/// stands in brackets. Without a host port a free one is chosen.
+/// stands in brackets. Without a host port a free one is chosen; of a range for one container port, a free one of it.
 pub fn parse(text: &str) -> Result<Publish, TextError> {
     let (ports, protocol) = split_protocol(text)?;
     let (host_ip, ports) = split_address(ports)?;
@@ -40,6 +40,7 @@ pub fn new(
     }
     if let Some(host) = host
         && host.count() != container.count()
+        && container.count() != 1
     {
         let message =
             format!("{} host ports cannot lead to {} container ports", host.count(), container.count());
@@ -108,6 +109,9 @@ mod tests {
             ("[::1]:8080:80", "::1 8080 80 tcp"),
             ("[fd00::1]::80", "fd00::1 ? 80 tcp"),
             ("8000-8010:8000-8010", "* 8000-8010 8000-8010 tcp"),
+            ("127.0.0.1::8000-8010", "127.0.0.1 ? 8000-8010 tcp"),
+            ("8000-8010:80", "* 8000-8010 80 tcp"),
+            ("[::1]:8000-8010:80/udp", "::1 8000-8010 80 udp"),
             ("10.0.0.1:8000-8001:80-81/udp", "10.0.0.1 8000-8001 80-81 udp"),
         ] {
             assert_eq!(show(&parse(text).unwrap()), wanted, "{text}");
@@ -126,8 +130,8 @@ mod tests {
             ("8080:80/icmp", "\"icmp\" is not a protocol (use tcp, udp or sctp)"),
             ("8080:", "\"\" is not a port (write a number from 1 to 65535)"),
             (
-                "8000-8010:80",
-                "11 host ports cannot lead to 1 container ports (make both ranges equally long)",
+                "8000-8010:80-81",
+                "11 host ports cannot lead to 2 container ports (make both ranges equally long)",
             ),
             ("8010-8000:80-90", "the range 8010-8000 ends before it begins (write 8000-8010)"),
             ("localhost:80:80", "\"localhost\" is not an address"),

@@ -135,8 +135,8 @@ fn wrong_endpoints_are_explained() {
             "n:4:20: endpoints.web.ports[0].name: \"HTTP\" is not a port's name (write http)",
         ),
         (
-            "publish: [8000-8010:80]",
-            "n:4:15: endpoints.web.publish[0]: 11 host ports cannot lead to 1 container ports (make both ranges equally long)",
+            "publish: [8000-8010:80-81]",
+            "n:4:15: endpoints.web.publish[0]: 11 host ports cannot lead to 2 container ports (make both ranges equally long)",
         ),
         ("publish: [{host: 80}]", "n:4:15: endpoints.web.publish[0]: `container` is missing"),
         (

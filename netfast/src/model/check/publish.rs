@@ -24,7 +24,7 @@ pub(super) fn check(world: &World) -> Vec<Problem> {
             problems.push(Problem::new(&subject, "publish", message));
         }
         for (index, publish) in endpoint.publish.iter().enumerate() {
-            claims.extend(publish.host.map(|host| Claim { endpoint, index, publish, host }));
+            claims.extend(publish.fixed_host().map(|host| Claim { endpoint, index, publish, host }));
         }
     }
     problems.extend(clashes(&claims));

@@ -8,6 +8,7 @@ use netfast_tests::{HOST_V4, Lab, OUTSIDE_V4, require_root, udp_ask_on};
 use serde_json::Value;
 
 const SECOND: Duration = Duration::from_secs(1);
+const NONE: [String; 0] = [];
 const SHORT: Duration = Duration::from_millis(100);
 
 const MANIFEST: &str = "
@@ -131,7 +132,7 @@ fn rules_and_endpoints_beyond_the_limits_are_refused() {
     lab.down().unwrap();
     let told = refused(&lab, &format!("{MANIFEST}limits: {{endpoints: 1}}\n"));
     assert!(told.contains("raise limits.endpoints"), "{told}");
-    assert_eq!(lab.leftovers().unwrap(), [String::new(); 0]);
+    assert_eq!(lab.leftovers().unwrap(), NONE);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod payload;
 mod ping;
 mod process;
 mod tcp;
+mod traffic;
 mod udp;
 mod up;
 mod xdp;
@@ -26,6 +27,7 @@ pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};
 pub use ns::Ns;
 pub use process::{Finished, Running};
 pub use tcp::{Conversation, Reply, TcpServer};
+pub use traffic::{Report, Traffic};
 pub use udp::{UdpServer, udp_ask_on};
 
 /// Whether the caller may make namespaces.

@@ -52,6 +52,6 @@ pub(super) static COUNTER: PerCpuArray<Count> = PerCpuArray::pinned(COUNTERS, 0)
 pub(super) static ENDPOINT_DROP: LruPerCpuHashMap<EndpointDropKey, Count> =
     LruPerCpuHashMap::pinned(sizes::MAX_ENDPOINTS, 0);
 #[map(name = "NF_SCRATCH")]
-pub(super) static SCRATCH: PerCpuArray<Work> = PerCpuArray::pinned(1, 0);
+pub(super) static SCRATCH: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "NF_SOCKET")]
 pub(super) static SOCKET: LruHashMap<SocketKey, SocketRow> = LruHashMap::pinned(sizes::MAX_SOCKETS, 0);

@@ -1,10 +1,11 @@
 //! Attaches the programs of the devices: pinned tcx links, or clsact filters before Linux 6.6.
 //!
 //! A tcx link is pinned as `links/<ifindex>-<hook>`. A filter cannot be pinned; in its stead the program it runs is
-//! pinned as `links/<ifindex>-<hook>-clsact`, which is how others learn of the filter.
+//! pinned as `links/<ifindex>-<hook>-clsact`, which is how others learn of the filter. While a filter gets another
+//! program, that one is pinned as `links/<ifindex>-<hook>-clsact-new`.
 
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
@@ -16,6 +17,10 @@ use super::bpffs::{Pins, list};
 use super::error::{errno, tc_errno};
 use super::load::{Datapath, has_tcx};
 use super::{KernelError, Result, filter, link};
+use crate::store::fault;
+
+/// What ends the name of a pin that is to take another one's place.
+const NEW: &str = "-new";
 
 /// A place in a device's path at which a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,9 +114,10 @@ impl Datapath {
         if mode == Mode::Auto && has_tcx() {
             target.attach_tcx()?;
             // tcx runs first, so there is no gap in going over to it.
-            let filter = clsact_name(ifindex, hook);
-            detach_filter(&links, &filter);
-            link::remove(&links.join(filter))?;
+            for filter in clsact_names(ifindex, hook) {
+                detach_filter(&links, &filter);
+                link::remove(&links.join(filter))?;
+            }
             Ok(Kind::Tcx)
         } else {
             target.attach_clsact()?;
@@ -127,7 +133,8 @@ impl Datapath {
     pub fn detach(&self, hook: Hook, ifindex: u32) -> Result<bool> {
         let links = self.pins.links();
         let mut found = false;
-        for name in [tcx_name(ifindex, hook), clsact_name(ifindex, hook)] {
+        let [filter, new_filter] = clsact_names(ifindex, hook);
+        for name in [tcx_name(ifindex, hook), filter, new_filter] {
             let path = links.join(&name);
             if path.exists() {
                 found = true;
@@ -174,8 +181,9 @@ fn tcx_name(ifindex: u32, hook: Hook) -> String {
     format!("{ifindex}-{}", hook.program())
 }
 
-fn clsact_name(ifindex: u32, hook: Hook) -> String {
-    format!("{ifindex}-{}-clsact", hook.program())
+/// The pin that stands for a filter, and the one that is to take its place.
+fn clsact_names(ifindex: u32, hook: Hook) -> [String; 2] {
+    ["", NEW].map(|new| format!("{ifindex}-{}-clsact{new}", hook.program()))
 }
 
 fn parse_name(name: &str) -> Option<(u32, Hook, Kind)> {
@@ -188,7 +196,9 @@ fn parse_name(name: &str) -> Option<(u32, Hook, Kind)> {
 /// Removes the filter that the pin `name` stands for, if there is one and it runs the pinned program: in another
 /// network namespace than the device's, the index may be somebody else's.
 pub(super) fn detach_filter(links: &Path, name: &str) {
-    let Some((ifindex, hook, Kind::Clsact)) = parse_name(name) else { return };
+    let Some((ifindex, hook, Kind::Clsact)) = parse_name(name.strip_suffix(NEW).unwrap_or(name)) else {
+        return;
+    };
     let Ok(info) = ProgramInfo::from_pin(links.join(name)) else { return };
     if !matches!(filter::program_id(ifindex, hook.direction()), Ok(Some(id)) if id == info.id()) {
         return;
@@ -261,39 +271,42 @@ impl Target<'_> {
     }
 
     /// Puts another program into the link at `path`. Says `false` where the device has gone meanwhile.
-    fn replace_tcx(&self, program: &mut SchedClassifier, path: &PathBuf) -> Result<bool> {
-        let mut replace = || {
+    fn replace_tcx(&self, program: &mut SchedClassifier, path: &Path) -> Result<bool> {
+        fault::point("replace a link's program");
+        link::replaced(|| {
             let old = PinnedLink::from_pin(path).and_then(|old| FdLink::from(old).try_into());
             let id = program.attach_to_link(old.map_err(link::program_error)?)?;
             // Closes a file descriptor; the pin holds the link.
             drop(program.take_link(id)?);
             Ok(())
-        };
-        match replace() {
-            Ok(()) => Ok(true),
-            Err(e) if errno(&e) == Some(libc::ENOLINK) => Ok(false),
-            Err(e) => Err(self.failed("replace", e)),
-        }
+        })
+        .map_err(|e| self.failed("replace", e))
     }
 
     fn attach_clsact(&self) -> Result<()> {
-        let marker = self.pins.links().join(clsact_name(self.ifindex, self.hook));
+        let [marker, new] = clsact_names(self.ifindex, self.hook).map(|name| self.pins.links().join(name));
         let (mut program, id) = self.program()?;
         let running = filter::program_id(self.ifindex, self.hook.direction())?;
-        let pinned = ProgramInfo::from_pin(&marker).ok().map(|info| info.id());
-        if running == Some(id) && pinned == Some(id) {
-            return Ok(());
+        let pinned = |path: &Path| ProgramInfo::from_pin(path).ok().map(|info| info.id());
+        if running == Some(id) && pinned(&marker) == Some(id) {
+            return link::remove(&new);
         }
-        // The pin comes first: a filter nobody knows of would stay for ever.
-        link::remove(&marker)?;
-        program.pin(&marker).map_err(|e| match e {
-            aya::pin::PinError::SyscallError(e) => KernelError::file("pin a program at", &marker, e.io_error),
-            other => KernelError::file("pin a program at", &marker, std::io::Error::other(other)),
-        })?;
+        // The pin comes first, and the old one stays until the end: a filter nobody knows of would stay for ever.
+        if pinned(&new) != Some(id) {
+            link::remove(&new)?;
+            program.pin(&new).map_err(|e| match e {
+                aya::pin::PinError::SyscallError(e) => {
+                    KernelError::file("pin a program at", &new, e.io_error)
+                }
+                other => KernelError::file("pin a program at", &new, std::io::Error::other(other)),
+            })?;
+        }
         if running != Some(id) {
+            fault::point("set a filter");
             self.set_filter(&mut program, running.is_some()).map_err(|e| self.failed("attach", e))?;
         }
-        Ok(())
+        fault::point("note a filter");
+        std::fs::rename(&new, &marker).map_err(|e| KernelError::file("rename to", marker, e))
     }
 
     fn set_filter(&self, program: &mut SchedClassifier, replace: bool) -> Result<(), ProgramError> {

@@ -10,14 +10,16 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::sys::statfs;
 
 use super::mounts::mount_at;
-use super::{KernelError, Result};
+use super::{KernelError, Result, object};
 
 /// Where every tool expects the bpf file system.
 const SYSTEM: &str = "/sys/fs/bpf";
 /// What netfast's own mounts are called in the mount table, which tells them from foreign ones.
 const SOURCE: &str = "netfast";
-/// The set being loaded. It gets its real name once it is whole.
+/// What is being loaded. It gets its real name once it is whole.
 const LOADING: &str = "loading";
+/// What directories of programs are called, before the digest of the object they are from.
+const PROGRAMS: &str = "programs-";
 
 /// The directory on a bpf file system that belongs to one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,18 +102,26 @@ impl Bpffs {
     /// Every directory of pins that netfast made here, those of other layout versions among them.
     pub(super) fn all_pins(&self) -> Result<Vec<Pins>> {
         let entries = list(&self.directory)?;
-        let ours = |name: &str| {
-            name == LOADING
-                || name
-                    .strip_prefix('v')
-                    .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-        };
-        Ok(entries
-            .into_iter()
-            .filter(|name| ours(name))
-            .map(|name| Pins(self.directory.join(name)))
-            .collect())
+        let ours = |name: &String| name == LOADING || version_of(name).is_some();
+        Ok(entries.into_iter().filter(ours).map(|name| Pins(self.directory.join(name))).collect())
     }
+
+    /// Sees that there are no pins of another layout version: what they hold means something else.
+    pub(super) fn check_version(&self) -> Result<()> {
+        let is_other = |name: &String| version_of(name).is_some_and(|v| v != LAYOUT_VERSION.to_string());
+        match list(&self.directory)?.into_iter().find(is_other) {
+            None => Ok(()),
+            Some(name) => Err(KernelError::OtherVersion {
+                found: version_of(&name).unwrap_or_default().to_owned(),
+                directory: self.directory.join(name),
+            }),
+        }
+    }
+}
+
+/// The layout version a directory of pins is of, by its name.
+fn version_of(name: &str) -> Option<&str> {
+    name.strip_prefix('v').filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// A directory that holds one set of pins.
@@ -123,8 +133,25 @@ impl Pins {
         self.0.join("maps")
     }
 
+    /// The programs of this binary's object.
     pub(super) fn programs(&self) -> PathBuf {
-        self.0.join("programs")
+        self.0.join(format!("{PROGRAMS}{}", object::digest()))
+    }
+
+    /// The digests of the objects of which there are programs.
+    pub(super) fn digests(&self) -> Result<Vec<String>> {
+        let names = list(&self.0)?;
+        Ok(names.iter().filter_map(|name| name.strip_prefix(PROGRAMS)).map(str::to_owned).collect())
+    }
+
+    /// The programs of the object with this digest.
+    pub(super) fn programs_of(&self, digest: &str) -> PathBuf {
+        self.0.join(format!("{PROGRAMS}{digest}"))
+    }
+
+    /// Where programs are pinned that are to take the place of others.
+    pub(super) fn loading(&self) -> PathBuf {
+        self.0.join(LOADING)
     }
 
     pub(super) fn links(&self) -> PathBuf {
@@ -185,7 +212,7 @@ fn is_bpffs(path: &Path) -> io::Result<bool> {
     Ok(statfs::statfs(path)?.filesystem_type() == statfs::BPF_FS_MAGIC)
 }
 
-fn make_directory(path: &Path) -> Result<()> {
+pub(super) fn make_directory(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|e| KernelError::file("make the directory", parent, e))?;
     }

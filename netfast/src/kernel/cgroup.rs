@@ -15,6 +15,7 @@ use super::error::errno;
 use super::load::Datapath;
 use super::object::SOCKET_PROGRAMS;
 use super::{KernelError, Result, link, mounts};
+use crate::store::fault;
 
 /// The cgroup that holds every process: the first cgroup2 mount.
 ///
@@ -48,6 +49,7 @@ impl Datapath {
                 Some(libc::E2BIG) => KernelError::CgroupFull { cgroup: cgroup.to_owned(), program: name },
                 _ => KernelError::attach("attach", name, cgroup.display().to_string(), e),
             })?;
+            fault::point("replace a socket program");
             replace_pin(made, &pin)?;
         }
         Ok(())
@@ -110,6 +112,7 @@ fn replace_pin(new: FdLink, pin: &Path) -> Result<()> {
     // What a crash left.
     link::remove(&temporary)?;
     link::pin(new, &temporary)?;
+    fault::point("rename a link");
     fs::rename(&temporary, pin).map_err(|e| KernelError::file("rename to", pin, e))
 }
 

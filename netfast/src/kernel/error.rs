@@ -9,6 +9,9 @@ use aya::pin::PinError;
 use aya::programs::ProgramError;
 use aya::programs::tc::TcError;
 use aya::programs::xdp::XdpError;
+use netfast_common::LAYOUT_VERSION;
+
+use super::sizes;
 
 /// Why an operation on the kernel failed. The cause, where there is one, is the error's source and not repeated
 /// in its own text.
@@ -55,9 +58,31 @@ pub enum KernelError {
         /// What aya said.
         source: Box<EbpfError>,
     },
+    /// What is pinned is of another layout version.
+    #[error(
+        "{directory} was made by a netfast of layout version {found}, this one has version {LAYOUT_VERSION} (go on with the netfast that made it, or remove it with `netfast down` and run `netfast up` again)"
+    )]
+    OtherVersion {
+        /// Directory of the pins.
+        directory: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// A size was changed while the instance is up.
+    #[error(
+        "limits.{limit} cannot become {wanted} while the instance is up: it was made with {pinned} (run `netfast down` first)"
+    )]
+    LimitChanged {
+        /// Name of the limit.
+        limit: &'static str,
+        /// What the instance has.
+        pinned: u32,
+        /// The one asked for.
+        wanted: u32,
+    },
     /// A pinned map is not what this netfast would make.
     #[error(
-        "the pinned map {map} in {directory} has {field} {pinned}, not {wanted} (it was made with other sizes or by another netfast; `netfast down` removes it)"
+        "the pinned map {map} in {directory} has {field} {pinned}, this netfast's has {wanted}, though both say layout version {LAYOUT_VERSION} (go on with the netfast that made it, or remove it with `netfast down` and run `netfast up` again)"
     )]
     MapMismatch {
         /// Name of the map.
@@ -71,15 +96,13 @@ pub enum KernelError {
         /// The one asked for.
         wanted: u32,
     },
-    /// Pins are missing while links are there, so that traffic still depends on the remaining ones.
-    #[error(
-        "{directory} lacks {missing} while programs of it are attached (`netfast down` removes the rest)"
-    )]
+    /// Maps are not pinned any more.
+    #[error("{directory} lacks the map {missing} (the next change repairs that: try `netfast up`)")]
     Incomplete {
         /// Directory of the pins.
         directory: PathBuf,
-        /// The first pin that is missing.
-        missing: String,
+        /// The first map that is missing.
+        missing: &'static str,
     },
     /// A file operation failed.
     #[error("cannot {operation} {path}")]
@@ -102,9 +125,7 @@ pub enum KernelError {
         source: Box<MapError>,
     },
     /// A map has no room for another row.
-    #[error(
-        "the map {map} is full: it holds {max_entries} rows (its size can be set when the network is set up)"
-    )]
+    #[error("the map {map} is full: it holds {max_entries} rows{}", advice(.map))]
     MapFull {
         /// Name of the map.
         map: &'static str,
@@ -172,6 +193,13 @@ pub enum KernelError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+fn advice(map: &str) -> String {
+    let limit = sizes::limit_of(map);
+    limit.map_or_else(String::new, |limit| {
+        format!(" (raise limits.{limit} in netfast.yaml, which takes a `netfast down` first)")
+    })
 }
 
 impl KernelError {

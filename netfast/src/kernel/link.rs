@@ -14,6 +14,7 @@ use aya::programs::links::{FdLink, LinkError};
 use nix::libc;
 
 use super::bpffs::unlink;
+use super::error::errno;
 use super::{KernelError, Result};
 
 const BPF_OBJ_GET: libc::c_int = 7;
@@ -110,6 +111,15 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     unlink(path)
 }
 
+/// Whether a replacement of a link's program came to pass: not so where the device has gone, and severed the link.
+pub(super) fn replaced(replace: impl FnOnce() -> Result<(), ProgramError>) -> Result<bool, ProgramError> {
+    match replace() {
+        Ok(()) => Ok(true),
+        Err(e) if errno(&e) == Some(libc::ENOLINK) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// aya has no such conversion.
 pub(super) fn program_error(error: LinkError) -> ProgramError {
     match error {
@@ -138,7 +148,7 @@ fn info(fd: &OwnedFd) -> io::Result<Info> {
     Ok(info)
 }
 
-fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
+pub(super) fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is the command's part of `union bpf_attr`, of the size that is told; the pointers in it are
     // to memory that the callers keep until the call returns.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };

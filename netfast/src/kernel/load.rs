@@ -1,4 +1,7 @@
-//! Loads the object once and pins it; everybody else opens the pins.
+//! Loads the object and pins it; everybody else opens the pins.
+//!
+//! The directory of the programs is called after the object they are from: where a binary does not find its own, the
+//! programs in force are another netfast's, or gone.
 
 use std::fs;
 use std::io;
@@ -9,15 +12,17 @@ use aya::maps::{MapData, MapError};
 use aya::programs::{Program, ProgramError, ProgramInfo, ProgramType, SchedClassifier, TcAttachType};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use netfast_common::maps;
 use nix::libc;
 
-use super::bpffs::{Bpffs, Pins, list};
-use super::error::map_errno;
+use super::bpffs::{Bpffs, Pins, list, make_directory};
+use super::error::{errno, map_errno};
 use super::maps::Maps;
 use super::object::{self, MAPS, Shape};
-use super::remove::remove_pins;
-use super::sizes::Sizes;
-use super::{KernelError, Result};
+use super::remove::{remove_pins, remove_pins_in};
+use super::{KernelError, Result, recover, sizes};
+use crate::model::Limits;
+use crate::store::fault;
 
 /// Lines of the verifier's log that an error shows.
 const LOG_LINES: usize = 4;
@@ -33,72 +38,118 @@ pub struct Loaded {
     pub kind: &'static str,
 }
 
+/// Which object the programs in force are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectState {
+    /// Digests of the objects whose programs are pinned: one, but for a replacement that is not finished.
+    pub pinned: Vec<String>,
+    /// Digest of the object that this binary carries.
+    pub own: &'static str,
+}
+
 /// The loaded programs and maps of an instance.
 #[derive(Debug)]
 pub struct Datapath {
     /// The maps.
     pub maps: Maps,
     pub(super) pins: Pins,
+    is_new: bool,
 }
 
 impl Datapath {
-    /// Opens the pinned programs and maps; `None` where there are none. Sizes are taken as they are.
+    /// Opens the pinned maps, to look at them; `None` where there are none. Sizes are taken as they are, and the programs
+    /// may be another netfast's.
     ///
     /// # Errors
-    /// When pins are missing or of another shape than this netfast's.
+    /// When pins are missing or of another version or shape than this netfast's.
     pub fn open(bpffs: &Bpffs) -> Result<Option<Self>> {
+        bpffs.check_version()?;
         let pins = bpffs.version();
         if !pins.0.exists() {
             return Ok(None);
         }
-        if let Some(missing) = missing(&pins)? {
+        if let Some(missing) = recover::missing(&pins)?.first() {
             return Err(KernelError::Incomplete { directory: pins.0, missing });
         }
         check_shapes(&pins, None)?;
-        let maps = Maps::open(&pins.maps())?;
-        Ok(Some(Self { maps, pins }))
+        Ok(Some(Self { maps: Maps::open(&pins.maps())?, pins, is_new: false }))
     }
 
-    /// Opens the pinned programs and maps, or loads and pins them where there are none.
+    /// Opens the pinned maps, having seen to it that this binary's programs are pinned beside them: makes everything
+    /// where there is nothing, finds maps whose pins were removed, and loads the programs where they are missing or are
+    /// another netfast's. Those go on running until [`Self::attach`] and its like replace them, and
+    /// [`Self::retire`] removes their pins.
     ///
-    /// The new set is made beside its place and moved there whole, so that a crash leaves none or all of it. The
+    /// What is new is made beside its place and moved there whole, so that a crash leaves none or all of it. The
     /// caller holds the instance's lock.
     ///
     /// # Errors
     /// When the object was not built, the kernel refuses it, or the pins that are there do not fit.
-    pub fn open_or_load(bpffs: &Bpffs, sizes: &Sizes) -> Result<Self> {
+    pub fn open_or_load(bpffs: &Bpffs, limits: &Limits) -> Result<Self> {
+        // Before the kernel is asked for anything, so that a bad object is told apart from a refused one.
+        object::shapes()?;
+        bpffs.check_version()?;
         let pins = bpffs.version();
+        let mut is_new = true;
         if pins.0.exists() {
-            match missing(&pins)? {
-                None => {
-                    check_shapes(&pins, Some(sizes))?;
-                    return Ok(Self { maps: Maps::open(&pins.maps())?, pins });
-                }
-                Some(missing) if !list(&pins.links())?.is_empty() => {
-                    return Err(KernelError::Incomplete { directory: pins.0, missing });
-                }
-                Some(missing) => {
-                    tracing::warn!(directory = %pins.0.display(), missing, "pins are incomplete and unused: loading anew");
-                    remove_pins(&pins)?;
-                }
+            pins.create()?;
+            let lost = recover::maps(&pins)?;
+            check_shapes(&pins, Some(limits))?;
+            is_new = lost.contains(&maps::FLOW);
+            if !lost.is_empty() || !has_all_programs(&pins)? {
+                load_programs(&pins, limits)?;
             }
+        } else {
+            load(bpffs, limits)?;
         }
-        load(bpffs, sizes)?;
-        Ok(Self { maps: Maps::open(&pins.maps())?, pins })
+        Ok(Self { maps: Maps::open(&pins.maps())?, pins, is_new })
     }
 
-    /// The loaded programs.
+    /// Whether the flows' map was just made, so that nothing is known of earlier flows.
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Removes the pins of programs that are not this binary's. To be called when nothing is attached to them any more.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn retire(&self) -> Result<()> {
+        for digest in self.pins.digests()? {
+            if digest != object::digest() {
+                fault::point("remove replaced programs");
+                remove_pins_in(&self.pins.programs_of(&digest))?;
+                tracing::info!(by = object::digest(), replaced = digest, "replaced the programs");
+            }
+        }
+        Ok(())
+    }
+
+    /// Which object the programs in force are from.
+    ///
+    /// # Errors
+    /// When the directory of the pins cannot be read.
+    pub fn object(&self) -> Result<ObjectState> {
+        Ok(ObjectState { pinned: self.pins.digests()?, own: object::digest() })
+    }
+
+    /// The loaded programs: this binary's, or, where those are not loaded, another one's.
     ///
     /// # Errors
     /// When a pin cannot be read.
     pub fn programs(&self) -> Result<Vec<Loaded>> {
-        object::programs()
-            .map(|name| {
-                let info = ProgramInfo::from_pin(self.pins.program(name))
-                    .map_err(|e| KernelError::program("read the pin of", name, e))?;
-                Ok(Loaded { name, id: info.id(), kind: object::kind(name) })
-            })
-            .collect()
+        let own = self.pins.programs();
+        let other = self.pins.digests()?.into_iter().next().map(|digest| self.pins.programs_of(&digest));
+        let directory = if own.exists() { own } else { other.unwrap_or(own) };
+        let mut loaded = Vec::new();
+        for name in object::programs() {
+            match ProgramInfo::from_pin(directory.join(name)) {
+                Ok(info) => loaded.push(Loaded { name, id: info.id(), kind: object::kind(name) }),
+                Err(e) if errno(&e) == Some(libc::ENOENT) => {}
+                Err(e) => return Err(KernelError::program("read the pin of", name, e)),
+            }
+        }
+        Ok(loaded)
     }
 
     /// The directory of the pins.
@@ -113,27 +164,25 @@ pub fn has_tcx() -> bool {
     SchedClassifier::query_tcx("lo", TcAttachType::Ingress).is_ok()
 }
 
-/// The first pin that is not there.
-fn missing(pins: &Pins) -> Result<Option<String>> {
-    let maps = list(&pins.maps())?;
-    let programs = list(&pins.programs())?;
-    let map = MAPS.into_iter().find(|name| !maps.iter().any(|m| m == name));
-    let program = object::programs().find(|name| !programs.iter().any(|p| p == name));
-    Ok(map
-        .map(|name| format!("the map {name}"))
-        .or_else(|| program.map(|name| format!("the program {name}"))))
+fn has_all_programs(pins: &Pins) -> Result<bool> {
+    let there = list(&pins.programs())?;
+    Ok(object::programs().all(|name| there.iter().any(|other| other == name)))
 }
 
 /// Compares the pinned maps with those of the object: aya would take a pin of the right name whatever it is, and
 /// the verifier's complaint about it is a riddle.
-fn check_shapes(pins: &Pins, sizes: Option<&Sizes>) -> Result<()> {
-    let shapes = object::shapes()?;
-    for (name, mut wanted) in shapes {
+fn check_shapes(pins: &Pins, limits: Option<&Limits>) -> Result<()> {
+    let there = list(&pins.maps())?;
+    for (name, mut wanted) in object::shapes()? {
+        if !there.iter().any(|other| other == name) {
+            continue;
+        }
         let pinned = pinned_shape(&pins.maps(), name)?;
-        match sizes.and_then(|s| s.by_map().into_iter().find(|(map, _)| *map == name)) {
-            Some((_, size)) => wanted.max_entries = size,
-            None if sizes.is_none() => wanted.max_entries = pinned.max_entries,
-            None => {}
+        // Whether its size fits is said in the words of netfast.yaml, after everything else.
+        let limit =
+            sizes::by_map(&limits.copied().unwrap_or_default()).into_iter().find(|(map, ..)| *map == name);
+        if limit.is_some() {
+            wanted.max_entries = pinned.max_entries;
         }
         let fields = [
             ("type", pinned.kind, wanted.kind),
@@ -146,6 +195,11 @@ fn check_shapes(pins: &Pins, sizes: Option<&Sizes>) -> Result<()> {
         {
             let directory = pins.0.clone();
             return Err(KernelError::MapMismatch { map: name, directory, field, pinned, wanted });
+        }
+        if let (Some(_), Some((_, limit, wanted))) = (limits, limit)
+            && pinned.max_entries != wanted
+        {
+            return Err(KernelError::LimitChanged { limit, pinned: pinned.max_entries, wanted });
         }
     }
     Ok(())
@@ -169,15 +223,15 @@ fn pinned_shape(directory: &Path, name: &'static str) -> Result<Shape> {
     })
 }
 
-fn load(bpffs: &Bpffs, sizes: &Sizes) -> Result<()> {
+/// Makes the whole set of pins.
+fn load(bpffs: &Bpffs, limits: &Limits) -> Result<()> {
     let loading = bpffs.loading();
     // What a crash left: nothing can be attached from there.
     remove_pins(&loading)?;
-    // Before the kernel is asked for anything, so that a bad object is told apart from a refused one.
-    object::shapes()?;
     loading.create()?;
-    let made = load_into(&loading, sizes).and_then(|()| {
+    let made = load_into(&loading.maps(), &loading.programs(), limits).and_then(|()| {
         let place = bpffs.version().0;
+        fault::point("move what was loaded");
         // bpffs moves directories (tried on 6.18): the whole set appears at once.
         fs::rename(&loading.0, &place).map_err(|e| KernelError::file("rename to", place, e))
     });
@@ -189,21 +243,41 @@ fn load(bpffs: &Bpffs, sizes: &Sizes) -> Result<()> {
     made
 }
 
-fn load_into(pins: &Pins, sizes: &Sizes) -> Result<()> {
-    let maps = pins.maps();
+/// Loads this binary's programs beside the pinned maps, and makes those maps that are missing.
+fn load_programs(pins: &Pins, limits: &Limits) -> Result<()> {
+    let (loading, place) = (pins.loading(), pins.programs());
+    // What a crash left, and what somebody left of an earlier set: their maps may be others.
+    remove_pins_in(&loading)?;
+    remove_pins_in(&place)?;
+    make_directory(&loading)?;
+    let made = load_into(&pins.maps(), &loading, limits).and_then(|()| {
+        fault::point("move what was loaded");
+        fs::rename(&loading, &place).map_err(|e| KernelError::file("rename to", place, e))
+    });
+    if made.is_err()
+        && let Err(e) = remove_pins_in(&loading)
+    {
+        tracing::warn!(error = %e, "cannot remove what was loaded in part");
+    }
+    made
+}
+
+fn load_into(maps: &Path, programs: &Path, limits: &Limits) -> Result<()> {
     let mut loader = EbpfLoader::new();
     for name in MAPS {
         loader.map_pin_path(name, maps.join(name));
     }
-    for (name, size) in sizes.by_map() {
+    for (name, _, size) in sizes::by_map(limits) {
         loader.map_max_entries(name, size);
     }
     let chooses_errno = is_helper_supported(ProgramType::CgroupSock, BpfHelper::BPF_FUNC_set_retval);
     let bind_errno = u8::from(chooses_errno.unwrap_or(false));
     loader.override_global(object::BIND_ERRNO, &bind_errno, true);
+    fault::point("load the programs");
     let mut ebpf = loader.load(object::bytes()?).map_err(explain)?;
     for name in object::programs() {
-        load_program(&mut ebpf, name, &pins.program(name))?;
+        fault::point("load a program");
+        load_program(&mut ebpf, name, &programs.join(name))?;
     }
     Ok(())
 }
@@ -271,55 +345,5 @@ fn explain(error: EbpfError) -> KernelError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::loaded;
-    use super::*;
-
-    #[test]
-    fn a_second_opening_finds_the_first_ones_maps() {
-        loaded(|bpffs, mut datapath| {
-            let config = netfast_common::rows::Config { generation: 3, ..Default::default() };
-            datapath.maps.config.set(0, config).unwrap();
-            let again = Datapath::open_or_load(bpffs, &Sizes::default()).unwrap();
-            assert_eq!(again.maps.config.get(0).unwrap(), config);
-            assert!(Datapath::open(bpffs).unwrap().is_some());
-        });
-    }
-
-    #[test]
-    fn other_sizes_are_refused_and_opening_takes_any() {
-        loaded(|bpffs, _| {
-            let sizes = Sizes { flows: 1024, ..Sizes::default() };
-            let error = Datapath::open_or_load(bpffs, &sizes).unwrap_err();
-            assert!(matches!(error, KernelError::MapMismatch { field: "size", wanted: 1024, .. }), "{error}");
-            Datapath::open(bpffs).unwrap().unwrap();
-        });
-    }
-
-    #[test]
-    fn an_incomplete_unused_set_is_loaded_anew() {
-        loaded(|bpffs, datapath| {
-            let pin = datapath.pins.program("connect4");
-            fs::remove_file(&pin).unwrap();
-            assert!(matches!(Datapath::open(bpffs), Err(KernelError::Incomplete { .. })));
-            Datapath::open_or_load(bpffs, &Sizes::default()).unwrap();
-            assert!(pin.exists());
-        });
-    }
-
-    #[test]
-    fn what_a_crash_left_half_loaded_is_in_nobodys_way() {
-        loaded(|bpffs, _| {
-            Datapath::remove(bpffs).unwrap();
-            bpffs.loading().create().unwrap();
-            Datapath::open_or_load(bpffs, &Sizes::default()).unwrap();
-            assert!(!bpffs.loading().0.exists());
-        });
-    }
-
-    #[test]
-    fn only_the_end_of_a_log_is_shown() {
-        assert_eq!(last_lines("1\n2\n3\n\n4\n5\n"), "2; 3; 4; 5");
-        assert_eq!(last_lines("\n"), "the verifier said nothing");
-    }
-}
+#[path = "load_tests.rs"]
+mod tests;

@@ -102,7 +102,8 @@ mod tests {
     use netfast_common::rows::{AddressRow, Config};
 
     use super::super::testing::{isolated, loaded};
-    use super::super::{Bpffs, Datapath, KernelError, Prefix, Sizes};
+    use super::super::{Bpffs, Datapath, KernelError, Prefix};
+    use crate::model::Limits;
 
     #[test]
     fn rows_are_written_listed_and_removed() {
@@ -155,7 +156,7 @@ mod tests {
     fn a_full_map_says_so() {
         isolated(|dir| {
             let bpffs = Bpffs::ensure(dir.join("bpf")).unwrap();
-            let sizes = Sizes { denied: 2, uplinks: 2, ..Sizes::default() };
+            let sizes = Limits { denied: 2, uplinks: 2, ..Limits::default() };
             let mut datapath = match Datapath::open_or_load(&bpffs, &sizes) {
                 Err(KernelError::NotBuilt | KernelError::BadObject { .. }) => return,
                 other => other.unwrap(),

@@ -16,12 +16,14 @@ mod log;
 mod maps;
 mod mounts;
 mod object;
+mod recover;
 mod remove;
 mod sizes;
 mod table;
 mod test_run;
 #[cfg(test)]
 mod testing;
+mod usage;
 mod xdp;
 
 /// What may be a key or a row of a map: plain words without padding.
@@ -32,13 +34,13 @@ pub use self::bpffs::Bpffs;
 pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
 pub use self::grace::grace_period;
-pub use self::load::{Datapath, Loaded, has_tcx};
+pub use self::load::{Datapath, Loaded, ObjectState, has_tcx};
 #[cfg(feature = "log")]
 pub use self::log::follow;
 pub use self::maps::Maps;
-pub use self::sizes::Sizes;
 pub use self::table::{Array, CounterArray, CounterTable, Prefix, Table, Trie};
 pub use self::test_run::{Packet, TestOutput};
+pub use self::usage::MapUsage;
 pub use self::xdp::{XdpAttached, XdpMode, XdpOutcome};
 
 /// Result of an operation on the kernel.

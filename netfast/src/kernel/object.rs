@@ -1,6 +1,7 @@
 //! The embedded eBPF object: what it must hold, and what its maps look like.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use aya::include_bytes_aligned;
 use netfast_common::maps;
@@ -10,8 +11,8 @@ use super::{KernelError, Result};
 /// The object as the build script left it; empty where the eBPF toolchain was missing.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netfast-ebpf.o"));
 
-/// Every map that is pinned.
-pub(super) const MAPS: [&str; 18] = [
+/// Every map that is pinned. The programs' working memory is not: each set of programs has its own.
+pub(super) const MAPS: &[&str] = &[
     maps::CONFIG,
     maps::ENDPOINT,
     maps::ADDRESS,
@@ -28,7 +29,6 @@ pub(super) const MAPS: [&str; 18] = [
     maps::DENY,
     maps::COUNTER,
     maps::ENDPOINT_DROP,
-    maps::SCRATCH,
     maps::SOCKET,
 ];
 
@@ -79,6 +79,15 @@ pub(super) struct Shape {
     pub(super) flags: u32,
 }
 
+/// Tells one object from another: FNV-1a of its bytes, 16 hexadecimal digits.
+pub(super) fn digest() -> &'static str {
+    static DIGEST: LazyLock<String> = LazyLock::new(|| {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        format!("{:016x}", OBJECT.iter().fold(0xcbf2_9ce4_8422_2325, step))
+    });
+    &DIGEST
+}
+
 /// The object's bytes.
 pub(super) fn bytes() -> Result<&'static [u8]> {
     if OBJECT.is_empty() { Err(KernelError::NotBuilt) } else { Ok(OBJECT) }
@@ -102,5 +111,5 @@ pub(super) fn shapes() -> Result<HashMap<&'static str, Shape>> {
         };
         Ok((name, shape))
     };
-    MAPS.into_iter().map(shape).collect()
+    MAPS.iter().copied().map(shape).collect()
 }

@@ -38,10 +38,18 @@ pub(super) fn remove_pins(pins: &Pins) -> Result<()> {
     for name in list(&links)? {
         result = result.and(link::remove(&links.join(name)));
     }
-    for directory in [links, pins.programs(), pins.maps()] {
-        result = result.and(empty(&directory)).and(remove_directory(&directory));
+    for name in list(&pins.0)? {
+        result = result.and(remove_pins_in(&pins.0.join(name)));
     }
     result.and(remove_directory(&pins.0))
+}
+
+/// Removes a directory of pins, or what is in its place.
+pub(super) fn remove_pins_in(directory: &Path) -> Result<()> {
+    if directory.exists() && !directory.is_dir() {
+        return unlink(directory);
+    }
+    empty(directory).and(remove_directory(directory))
 }
 
 fn empty(directory: &Path) -> Result<()> {

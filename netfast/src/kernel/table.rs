@@ -24,6 +24,10 @@ impl About {
     fn failed(self, operation: &'static str, source: MapError) -> KernelError {
         // A full hash says E2BIG, a full trie ENOSPC; a hash whose per-CPU caches hold the last free elements
         // says ENOMEM on some kernels, which is left as it is.
+        if let MapError::OutOfBounds { .. } = source {
+            // An array is full when an index is asked for that it does not have.
+            return KernelError::MapFull { map: self.name, max_entries: self.max_entries };
+        }
         match map_errno(&source) {
             Some(libc::E2BIG | libc::ENOSPC) => {
                 KernelError::MapFull { map: self.name, max_entries: self.max_entries }

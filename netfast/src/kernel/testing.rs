@@ -8,7 +8,8 @@ use std::{panic, thread};
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 
-use super::{Bpffs, Datapath, KernelError, Sizes};
+use super::{Bpffs, Datapath, KernelError};
+use crate::model::Limits;
 
 /// Runs `test` with an empty directory, or says why it cannot.
 pub(super) fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
@@ -35,7 +36,7 @@ pub(super) fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
 pub(super) fn loaded(test: impl FnOnce(&Bpffs, Datapath) + Send + 'static) {
     isolated(|dir| {
         let bpffs = Bpffs::ensure(dir.join("bpf")).unwrap();
-        match Datapath::open_or_load(&bpffs, &Sizes::default()) {
+        match Datapath::open_or_load(&bpffs, &Limits::default()) {
             Err(KernelError::NotBuilt | KernelError::BadObject { .. }) => {
                 eprintln!("skipped: no eBPF object");
             }

@@ -3,7 +3,10 @@
 //! A link is pinned as `links/<ifindex>-xdp-driver` or `-xdp-generic`, since the kernel does not tell the mode of a
 //! link.
 
-use aya::programs::links::FdLink;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp};
 use nix::libc;
 use nix::net::if_::if_nametoindex;
@@ -13,6 +16,7 @@ use super::error::errno;
 use super::load::Datapath;
 use super::object::XDP_PROGRAM;
 use super::{KernelError, Result, link};
+use crate::store::fault;
 
 /// Where an XDP program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +80,14 @@ impl Datapath {
                 Some(state) if state.ifindex() == ifindex && state.program_id == id => {
                     return Ok(XdpOutcome::Attached(mode));
                 }
-                // The device is gone, or the program is an older one, which a deny list can do without for the
-                // moment it takes to attach the new one.
+                Some(state) if state.ifindex() == ifindex => {
+                    let replaced = replace(&mut program, &pin);
+                    if replaced.map_err(|e| KernelError::attach("replace", XDP_PROGRAM, device, e))? {
+                        return Ok(XdpOutcome::Attached(mode));
+                    }
+                    link::remove(&pin)?;
+                }
+                // The device is gone.
                 Some(_) => link::remove(&pin)?,
                 None => {}
             }
@@ -140,6 +150,18 @@ fn attach(program: &mut Xdp, ifindex: u32, mode: XdpMode) -> Result<FdLink, Prog
     };
     let id = program.attach_to_if_index(ifindex, mode)?;
     FdLink::try_from(program.take_link(id)?).map_err(link::program_error)
+}
+
+/// Puts another program into the link at `pin`. Says `false` where the device has gone meanwhile.
+fn replace(program: &mut Xdp, pin: &Path) -> Result<bool, ProgramError> {
+    fault::point("replace a link's program");
+    link::replaced(|| {
+        let old = PinnedLink::from_pin(pin).and_then(|old| XdpLink::try_from(FdLink::from(old)));
+        let id = program.attach_to_link(old.map_err(link::program_error)?)?;
+        // Closes a file descriptor; the pin holds the link.
+        drop(program.take_link(id)?);
+        Ok(())
+    })
 }
 
 fn pin_name(ifindex: u32, mode: XdpMode) -> String {

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod endpoint;
+pub mod limits;
 pub mod name;
 pub mod network;
 pub mod policy;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::check::{Problem, Subject, check};
 pub use self::endpoint::{Attachment, Endpoint, EndpointId, NamedPort};
+pub use self::limits::{LIMITS, Limit, Limits};
 pub use self::name::Name;
 pub use self::network::Network;
 pub use self::policy::{Peer, Policy, PortMatch, PortRange, Ports, Protocol, Rule, Source};
@@ -34,6 +36,12 @@ pub struct World {
     pub policies: Vec<Policy>,
     /// The devices that lead outside; `None`: every addressed device of the host that is not netfast's own.
     pub uplinks: Option<BTreeSet<String>>,
+    /// How much the instance may hold.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The ports masqueraded flows get as source ports; `None`: the default.
+    #[serde(default)]
+    pub masquerade: Option<PortRange>,
 }
 
 /// The label every namespace has by itself.

@@ -14,10 +14,7 @@ use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, R
 use crate::kernel::{Hook, default_cgroup};
 use crate::model::{EndpointId, World};
 use crate::net::BoundSocket;
-use crate::store::{Definitions, EndpointRecord, Instance, PublishRecord};
-
-/// Rows the policy map may hold of one world: half of it, as it holds the old world's and the new one's at a time.
-const MAX_RULE_ROWS: usize = netfast_common::maps::MAX_RULES as usize / 2;
+use crate::store::{Definitions, EndpointRecord, Instance, PublishRecord, fault};
 
 /// Brings everything to what `definitions` say. `known` is the world that was defined before.
 ///
@@ -77,7 +74,7 @@ pub(super) fn converge(
     let rows = make_rows(world, &new, &facts, &tables);
     // Before the rows: a number that stands in a map is never given to something else.
     host.store.save_numbers(&tables.numbers)?;
-    tables::commit(&mut host.datapath.maps, &rows, instance.netns.cookie)?;
+    tables::commit(&mut host.datapath.maps, &rows, instance.netns.cookie, world.masquerade)?;
 
     stale::end_connections(host, &rows)?;
 
@@ -88,6 +85,8 @@ pub(super) fn converge(
     }
     uplinks::attach(host, &facts, &definitions.deny)?;
     attach_sockets(host, instance)?;
+    // From here on nothing runs the programs of another netfast any more.
+    host.datapath.retire()?;
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)
 }
 
@@ -112,7 +111,9 @@ pub(super) fn records(host: &Host<'_>) -> Result<Records> {
 
 fn compile(host: &Host<'_>, world: &World, records: &Records) -> Result<Tables> {
     let numbers = host.store.numbers()?.unwrap_or_default();
-    Ok(policy::compile(world, &assigned(records), &numbers, MAX_RULE_ROWS)?)
+    // Half of the map, as it holds the old world's rows and the new one's at a time.
+    let max_rows = usize::try_from(world.limits.rules / 2).unwrap_or(usize::MAX);
+    Ok(policy::compile(world, &assigned(records), &numbers, max_rows)?)
 }
 
 /// The addresses the endpoints have.
@@ -155,14 +156,21 @@ fn placed(record: &PublishRecord) -> PlacedPublish<'_> {
     PlacedPublish { publish, incarnation: *incarnation, sources: *sources }
 }
 
-/// Attaches again what somebody has detached.
+/// Attaches again what somebody has detached, and replaces the programs of another netfast.
 fn repair_links(host: &Host<'_>, records: &Records) -> Result<()> {
     let attached = host.datapath.attached()?;
+    let programs = host.datapath.programs()?;
     for record in records.endpoints.values() {
         for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
-            let is_there =
-                attached.iter().any(|a| a.hook == hook && Some(a.ifindex) == record.host_ifindex && a.alive);
+            let program = programs.iter().find(|p| p.name == hook.program()).map(|p| p.id);
+            let is_there = attached.iter().any(|a| {
+                a.hook == hook
+                    && Some(a.ifindex) == record.host_ifindex
+                    && Some(a.program_id) == program
+                    && a.alive
+            });
             if !is_there && record.host_ifindex.is_some() {
+                fault::point("repair a link");
                 host.datapath.attach(hook, &record.host_ifname, host.mode)?;
             }
         }

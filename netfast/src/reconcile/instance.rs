@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::host::{Host, netns_dir};
 use super::{commands, converge, files, show, topology};
-use crate::kernel::{Bpffs, Datapath, Mode, Sizes};
+use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
 use crate::model::check::check;
 use crate::net::{Netlink, Netns};
@@ -200,11 +200,18 @@ impl Instance {
         // First of all: from here on, `down` knows that there is something.
         self.store.save_instance(&instance)?;
         let bpffs = Bpffs::ensure(&self.store.paths().bpffs)?;
+        let datapath = Datapath::open_or_load(&bpffs, &definitions.world.limits)?;
+        if datapath.is_new() && !self.store.endpoints()?.is_empty() {
+            tracing::warn!(
+                "the maps that were pinned in {} are gone: they are made anew, and connections that were open may break",
+                bpffs.directory().display()
+            );
+        }
         let mut host = Host {
             store: &self.store,
             netns: &self.netns,
             netlink: &Netlink::open(&self.netns)?,
-            datapath: Datapath::open_or_load(&bpffs, &Sizes::default())?,
+            datapath,
             mode: self.mode,
         };
         converge::converge(&mut host, &mut instance, definitions, &self.definitions.world)

@@ -11,11 +11,11 @@ use netfast_common::rows::ENDPOINT_READY;
 use super::assign::Records;
 use super::converge::assigned;
 use super::view::{
-    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView,
-    NamedPortView, NetworkView, PortView, ProgramView, UplinkView,
+    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, MapView,
+    NamedPortView, NetworkView, ObjectView, PortView, ProgramView, UplinkView,
 };
 use crate::compile::policy::{self, Isolation, PolicyRef, Tables};
-use crate::kernel::{Bpffs, Datapath, Hook, XdpMode, default_cgroup};
+use crate::kernel::{Bpffs, Datapath, Hook, MapUsage, ObjectState, XdpMode, default_cgroup};
 use crate::model::{Endpoint, Network, Publish, World};
 use crate::net::{Link, Netlink, Netns, alive};
 use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
@@ -60,6 +60,8 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         ports: shown.ports(),
         uplinks: Vec::new(),
         programs: Vec::new(),
+        object: None,
+        maps: Vec::new(),
         links: Vec::new(),
         deny: definitions.deny.iter().map(ToString::to_string).collect(),
         policies: definitions.world.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect(),
@@ -70,6 +72,8 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         view.generation = datapath.maps.config.get(0)?.generation;
         view.uplinks = uplinks(datapath, &links, !definitions.deny.is_empty())?;
         view.programs = programs(datapath)?;
+        view.object = object(datapath)?;
+        view.maps = maps(datapath)?;
         view.links = attached(datapath, &links, instance.and_then(|instance| instance.cgroup))?;
         view.counters = counters(&datapath.maps.counters.all()?);
         mark_endpoints(datapath, &records, &mut view.endpoints)?;
@@ -264,6 +268,21 @@ fn programs(datapath: &Datapath) -> Result<Vec<ProgramView>> {
         .collect())
 }
 
+/// Which object is in force: while a replacement is not finished, the one that is to go.
+fn object(datapath: &Datapath) -> Result<Option<ObjectView>> {
+    let ObjectState { pinned, own } = datapath.object()?;
+    let other = pinned.iter().find(|digest| *digest != own);
+    let digest = other.or(pinned.first()).cloned();
+    Ok(digest.map(|digest| ObjectView { is_own: digest == own, digest, own }))
+}
+
+fn maps(datapath: &Datapath) -> Result<Vec<MapView>> {
+    let usage = datapath.usage()?.into_iter();
+    Ok(usage
+        .map(|MapUsage { name, limit, size, used, bytes }| MapView { name, limit, size, used, bytes })
+        .collect())
+}
+
 fn attached(datapath: &Datapath, links: &[Link], cgroup: Option<PathBuf>) -> Result<Vec<LinkView>> {
     let mut views: Vec<_> = datapath
         .attached()?
@@ -273,6 +292,7 @@ fn attached(datapath: &Datapath, links: &[Link], cgroup: Option<PathBuf>) -> Res
             hook: attached.kind.name(),
             direction: Some(if attached.hook == Hook::EndpointEgress { "egress" } else { "ingress" }),
             target: device(links, attached.ifindex),
+            program_id: Some(attached.program_id),
             alive: attached.alive,
         })
         .collect();
@@ -281,6 +301,7 @@ fn attached(datapath: &Datapath, links: &[Link], cgroup: Option<PathBuf>) -> Res
         hook: xdp_hook(attached.mode),
         direction: Some("ingress"),
         target: device(links, attached.ifindex),
+        program_id: Some(attached.program_id),
         alive: attached.alive,
     }));
     if datapath.sockets_attached()?.is_some() {
@@ -291,6 +312,7 @@ fn attached(datapath: &Datapath, links: &[Link], cgroup: Option<PathBuf>) -> Res
             hook: "cgroup",
             direction: None,
             target: cgroup.display().to_string(),
+            program_id: None,
             alive: true,
         }));
     }

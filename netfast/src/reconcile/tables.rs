@@ -14,23 +14,33 @@ use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow, Publish
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
 use crate::kernel::{Maps, Prefix, Row, Table, Trie, grace_period};
+use crate::model::PortRange;
 use crate::store::fault;
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
 /// that the host's own connections never collide with it.
-const MASQUERADE: (u16, u16) = (10240, 32767);
+const MASQUERADE: PortRange = PortRange { first: 10240, last: 32767 };
 
-/// Makes the maps hold `rows`. Returns the generation in force.
+/// Makes the maps hold `rows`, and the range for masquerade, of which there is a default. Returns the generation in
+/// force.
 ///
 /// # Errors
 /// When the kernel refuses a write. What was in force before still is, unless only the removal of old rows failed.
-pub(super) fn commit(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
-    commit_in(maps, rows, netns_cookie).context("write the maps")
+pub(super) fn commit(
+    maps: &mut Maps,
+    rows: &Rows,
+    netns_cookie: u64,
+    masquerade: Option<PortRange>,
+) -> Result<u32> {
+    commit_in(maps, rows, netns_cookie, masquerade.unwrap_or(MASQUERADE)).context("write the maps")
 }
 
-fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
+fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64, masquerade: PortRange) -> Result<u32> {
     let config = maps.config.get(0)?;
-    if config.netns_cookie == netns_cookie && is_in_force(maps, rows, config.generation)? {
+    let PortRange { first: masquerade_first, last: masquerade_last } = masquerade;
+    let smallest_mtu = rows.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(0);
+    let wanted = Config { smallest_mtu, netns_cookie, masquerade_first, masquerade_last, ..config };
+    if config == wanted && is_in_force(maps, rows, config.generation)? {
         return Ok(config.generation);
     }
     let generation = config.generation.wrapping_add(1);
@@ -61,11 +71,7 @@ fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
     put(&mut maps.uplinks, rows.uplinks.iter(), "write an uplink")?;
 
     fault::point("raise the generation");
-    let (masquerade_first, masquerade_last) = MASQUERADE;
-    let smallest_mtu = rows.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(0);
-    let raised =
-        Config { smallest_mtu, generation, netns_cookie, masquerade_first, masquerade_last, ..config };
-    maps.config.set(0, raised)?;
+    maps.config.set(0, Config { generation, ..wanted })?;
 
     for (ifindex, row) in &rows.endpoints {
         if old_endpoints.get(ifindex) != Some(row) {

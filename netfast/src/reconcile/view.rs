@@ -32,6 +32,10 @@ pub struct InstanceView {
     pub uplinks: Vec<UplinkView>,
     /// Loaded programs.
     pub programs: Vec<ProgramView>,
+    /// Which eBPF object they are from; `None`: nothing is loaded.
+    pub object: Option<ObjectView>,
+    /// How full the maps are, and what they cost.
+    pub maps: Vec<MapView>,
     /// Where programs are attached.
     pub links: Vec<LinkView>,
     /// Denied sources.
@@ -181,6 +185,32 @@ pub struct ProgramView {
     pub kind: &'static str,
 }
 
+/// An eBPF object. Objects are told apart by digests of 16 hexadecimal digits.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectView {
+    /// The one whose programs are in force.
+    pub digest: String,
+    /// The one that this netfast carries.
+    pub own: &'static str,
+    /// Whether everything in force is this netfast's. If not, the next change replaces it.
+    pub is_own: bool,
+}
+
+/// A map.
+#[derive(Clone, Debug, Serialize)]
+pub struct MapView {
+    /// Its name.
+    pub name: &'static str,
+    /// The key under `limits` that is its size; `None`: it cannot be set.
+    pub limit: Option<&'static str>,
+    /// Rows it may hold.
+    pub size: u32,
+    /// Rows it holds; `None` where all are always there.
+    pub used: Option<u32>,
+    /// Kernel memory in bytes.
+    pub bytes: u64,
+}
+
 /// A place a program is attached to.
 #[derive(Clone, Debug, Serialize)]
 pub struct LinkView {
@@ -192,6 +222,8 @@ pub struct LinkView {
     pub direction: Option<&'static str>,
     /// The device, or the cgroup's path.
     pub target: String,
+    /// The kernel's number for the program that runs there; `None` for cgroup hooks.
+    pub program_id: Option<u32>,
     /// Whether it is still in place.
     pub alive: bool,
 }

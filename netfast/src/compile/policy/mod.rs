@@ -133,7 +133,7 @@ pub struct Tables {
 
 /// Policies that come to more rows than there may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the policies come to {total} rows, and there may be {limit}{}", self.part())]
+#[error("the policies come to {total} rows, and there may be {limit}, half of limits.rules{}", self.part())]
 pub struct TooManyRows {
     /// Rows of all rules.
     pub total: usize,

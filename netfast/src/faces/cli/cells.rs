@@ -20,6 +20,16 @@ pub(super) fn endpoint_name(endpoint: &EndpointView) -> String {
     if namespace == "default" { name.clone() } else { format!("{namespace}/{name}") }
 }
 
+/// An amount of memory.
+pub(super) fn memory(bytes: u64) -> String {
+    if bytes < 1 << 20 {
+        return format!("{} KiB", bytes.div_ceil(1 << 10));
+    }
+    // Tenths, rounded up.
+    let tenths = (bytes * 10).div_ceil(1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
 /// Labels as `key=value`.
 pub(super) fn labels(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")

@@ -11,7 +11,9 @@ use super::options::FormatArgs;
 use super::table::Table;
 use super::{cells, endpoint, output, port, root};
 use crate::reconcile::instance::{Instance, Options};
-use crate::reconcile::view::{CounterView, InstanceView, LinkView, NetworkView, ProgramView, UplinkView};
+use crate::reconcile::view::{
+    CounterView, InstanceView, LinkView, MapView, NetworkView, ObjectView, ProgramView, UplinkView,
+};
 
 /// Show the whole instance: networks, endpoints, ports, uplinks, programs and counters.
 #[derive(Args, Debug)]
@@ -55,7 +57,9 @@ fn text(view: &InstanceView) -> String {
     if !view.deny.is_empty() {
         section("Denied sources", format!("  {}\n", view.deny.join(", ")));
     }
-    section("Programs", programs(&view.programs, &view.links).render("  "));
+    let object = view.object.as_ref().map(object).unwrap_or_default();
+    section("Programs", programs(&view.programs, &view.links).render("  ") + &object);
+    section("Maps", maps(&view.maps).render("  "));
     section("Packets", paths(&view.counters).render("  "));
     let drops = drops(&view.counters);
     section("Drops", if drops.is_empty() { "  none\n".to_owned() } else { drops.render("  ") });
@@ -121,6 +125,33 @@ fn programs(programs: &[ProgramView], links: &[LinkView]) -> Table<5> {
     table
 }
 
+/// Whose the programs are.
+fn object(object: &ObjectView) -> String {
+    let ObjectView { digest, own, is_own } = object;
+    if *is_own {
+        format!("  of object {digest}, which is this netfast's\n")
+    } else {
+        format!(
+            "  of object {digest}, another netfast's; this one's is {own} and replaces it with the next change\n"
+        )
+    }
+}
+
+/// The maps that fill up, under the names of their limits, and what all maps cost together.
+fn maps(maps: &[MapView]) -> Table<4> {
+    let mut table = Table::new(["LIMIT", "USED", "OF", "MEMORY"]).right(&[1, 2, 3]);
+    for map in maps {
+        if let (Some(limit), Some(used)) = (map.limit, map.used) {
+            table.row([limit.to_owned(), used.to_string(), map.size.to_string(), cells::memory(map.bytes)]);
+        }
+    }
+    if !maps.is_empty() {
+        let total = maps.iter().map(|map| map.bytes).sum();
+        table.row(["all maps".to_owned(), String::new(), String::new(), cells::memory(total)]);
+    }
+    table
+}
+
 fn paths(counters: &CounterView) -> Table<3> {
     let mut table = Table::new(["PATH", "PACKETS", "BYTES"]).right(&[1, 2]);
     for (path, count) in &counters.paths {
@@ -158,6 +189,8 @@ mod tests {
             "8080/tcp  web:80",
             "eth0    192.0.2.1   xdp-native",
             "nf1, nf2 (gone)",
+            "another netfast's; this one's is fedcba9876543210",
+            "LIMIT     USED    OF   MEMORY\n  flows        9  1024  3.0 MiB\n  all maps     -     -  3.6 MiB",
             "policy_ingress        2    148  a policy isolates the receiver",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{Endpoint, EndpointId, Labels, Network};
 use crate::reconcile::view::{
-    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView,
-    NamedPortView, NetworkView, PortView, ProgramView, UplinkView,
+    CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, MapView,
+    NamedPortView, NetworkView, ObjectView, PortView, ProgramView, UplinkView,
 };
 
 /// An instance with one network and one endpoint.
@@ -15,6 +15,7 @@ pub(super) fn instance() -> InstanceView {
         hook: "tcx",
         direction,
         target: target.to_owned(),
+        program_id: Some(17),
         alive,
     };
     InstanceView {
@@ -51,6 +52,16 @@ pub(super) fn instance() -> InstanceView {
             deny: Some("xdp-native"),
         }],
         programs: vec![ProgramView { name: "from_container".to_owned(), id: 17, kind: "sched_cls" }],
+        object: Some(ObjectView {
+            digest: "0123456789abcdef".to_owned(),
+            own: "fedcba9876543210",
+            is_own: false,
+        }),
+        maps: vec![
+            MapView { name: "NF_CONFIG", limit: None, size: 1, used: None, bytes: 300 },
+            MapView { name: "NF_FLOW", limit: Some("flows"), size: 1024, used: Some(9), bytes: 3 << 20 },
+            MapView { name: "NF_SLOT", limit: Some("endpoints"), size: 64, used: None, bytes: 1 << 19 },
+        ],
         links: vec![link(Some("ingress"), "nf1", true), link(Some("ingress"), "nf2", false)],
         deny: vec!["198.51.100.0/24".to_owned()],
         policies: vec!["default/web".to_owned()],
@@ -100,6 +111,8 @@ pub(super) fn nothing() -> InstanceView {
         ports: Vec::new(),
         uplinks: Vec::new(),
         programs: Vec::new(),
+        object: None,
+        maps: Vec::new(),
         links: Vec::new(),
         deny: Vec::new(),
         policies: Vec::new(),

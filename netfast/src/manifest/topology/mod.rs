@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod endpoint_fields;
+mod limits;
 mod network;
 mod places;
 mod publish;
@@ -48,7 +49,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Topology {
 
 impl Topology {
     fn read(&mut self, cursor: &Cursor<'_>, report: &mut Report) {
-        let known = ["networks", "namespaces", "endpoints", "policies", "uplinks"];
+        let known = ["networks", "namespaces", "endpoints", "policies", "uplinks", "limits", "masquerade"];
         let hint = |field: &str| match field {
             "apiVersion" | "kind" | "metadata" | "spec" => {
                 Some("policies are files of their own, named under `policies` or by --policy")
@@ -73,6 +74,10 @@ impl Topology {
             }
         }
         self.world.uplinks = fields.get("uplinks").map(|cursor| uplinks(&cursor, report));
+        if let Some(cursor) = fields.get("limits") {
+            self.world.limits = limits::limits(&cursor, report);
+        }
+        self.world.masquerade = fields.get("masquerade").and_then(|c| limits::masquerade(&c, report));
     }
 
     fn networks(&mut self, cursor: &Cursor<'_>, report: &mut Report) {

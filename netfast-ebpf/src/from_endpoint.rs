@@ -127,7 +127,7 @@ fn try_open<P: Packet, W: World>(
     work: &mut Work,
     endpoint: &EndpointRow,
 ) -> Result<(), Dropped> {
-    let Work { headers, opening, .. } = work;
+    let Work { headers, opening, answers, .. } = work;
     if parse::is_echo_reply(headers.tuple.protocol, headers.icmp_type) {
         return Err(DropReason::InvalidState.into());
     }
@@ -147,6 +147,7 @@ fn try_open<P: Packet, W: World>(
             Party { endpoint: Some(endpoint), addr: headers.tuple.src },
             Party { endpoint: target, addr: opening.destination },
             PolicyPort { protocol: headers.tuple.protocol, port: opening.port },
+            answers,
         )?;
     }
     Ok(())

@@ -92,7 +92,7 @@ fn open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Outcome 
 
 #[inline(always)]
 fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Result<bool, Dropped> {
-    let Work { headers, opening, .. } = work;
+    let Work { headers, opening, answers, .. } = work;
     let tuple = &headers.tuple;
     if world.address(&tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
         return Err(DropReason::SpoofedAddress.into());
@@ -125,6 +125,7 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
         Party { endpoint: None, addr: tuple.src },
         Party { endpoint: Some(target), addr: opening.destination },
         PolicyPort { protocol: tuple.protocol, port: opening.port },
+        answers,
     )?;
     Ok(true)
 }

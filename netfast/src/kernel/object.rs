@@ -11,7 +11,7 @@ use super::{KernelError, Result};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netfast-ebpf.o"));
 
 /// Every map that is pinned.
-pub(super) const MAPS: [&str; 15] = [
+pub(super) const MAPS: [&str; 21] = [
     maps::CONFIG,
     maps::ENDPOINT,
     maps::ADDRESS,
@@ -27,6 +27,12 @@ pub(super) const MAPS: [&str; 15] = [
     maps::ENDPOINT_DROP,
     maps::SCRATCH,
     maps::SOCKET,
+    maps::READERS,
+    maps::EVENT,
+    maps::RINGS[0],
+    maps::RINGS[1],
+    maps::RINGS[2],
+    maps::RINGS[3],
 ];
 
 /// The programs of the devices.

@@ -56,6 +56,9 @@ fn text(view: &InstanceView) -> String {
         section("Denied sources", format!("  {}\n", view.deny.join(", ")));
     }
     section("Programs", programs(&view.programs, &view.links).render("  "));
+    if view.monitors > 0 {
+        section("Monitors", format!("  {} reading events\n", view.monitors));
+    }
     section("Packets", paths(&view.counters).render("  "));
     let drops = drops(&view.counters);
     section("Drops", if drops.is_empty() { "  none\n".to_owned() } else { drops.render("  ") });
@@ -158,6 +161,7 @@ mod tests {
             "8080/tcp  web:80",
             "eth0    192.0.2.1   xdp-native",
             "nf1, nf2 (gone)",
+            "Monitors\n  1 reading events\n",
             "policy_ingress        2    148  a policy isolates the receiver",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

@@ -208,3 +208,91 @@ impl Drop for Shared {
         let _ = unsafe { munmap(self.readers.cast(), SIZE.get()) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use netfast_common::event::{EventKind, Program, RING_BYTES, WANT_DROPS, WANT_PACKETS};
+    use netfast_common::reason::DropReason;
+
+    use super::super::testing::loaded;
+    use super::super::{Hook, Packet};
+    use super::*;
+
+    const FRAME: [u8; 300] = [7; 300];
+
+    /// Has a program drop frames, as the device belongs to no endpoint.
+    fn drop_frames(datapath: &Datapath, count: u32) {
+        let packet = Packet { bytes: &FRAME, repeat: count, ..Packet::default() };
+        datapath.test_hook(Hook::EndpointIngress, packet).unwrap();
+    }
+
+    fn everything(reader: &mut EventReader) -> Vec<Told> {
+        std::iter::from_fn(|| reader.read()).collect()
+    }
+
+    const DROPS: Wishes = Wishes { wants: WANT_DROPS, reasons: u32::MAX, ifindex: 0, snap: 0 };
+
+    #[test]
+    fn each_reader_gets_what_it_wants_while_it_reads() {
+        loaded(|bpffs, datapath| {
+            drop_frames(&datapath, 1);
+            let [mut all, mut none, mut packets] =
+                [0, 1, 3].map(|number| EventReader::open(&datapath, number).unwrap());
+            drop_frames(&datapath, 1);
+            all.start(&DROPS);
+            none.start(&Wishes { reasons: 1 << DropReason::Martian as u32, ..DROPS });
+            packets.start(&Wishes { wants: WANT_PACKETS, reasons: 0, ifindex: 1, snap: 100 });
+            assert_eq!(active_readers(bpffs).unwrap(), [0, 1, 3]);
+            drop_frames(&datapath, 3);
+            assert!(everything(&mut none).is_empty());
+            let (drops, packets) = (everything(&mut all), everything(&mut packets));
+            assert_eq!((drops.len(), packets.len()), (3, 3));
+            let Told { event, bytes } = &drops[0];
+            assert_eq!((event.kind, event.program), (EventKind::Drop as u8, Program::FromEndpoint as u8));
+            assert_eq!((event.reason, event.flags), (DropReason::NotReady as u8, 0));
+            assert_eq!((event.ifindex, event.length, bytes.as_slice()), (1, 300, &FRAME[..128]));
+            assert_eq!((packets[0].event.length, packets[0].bytes.as_slice()), (300, &FRAME[..100]));
+            all.stop();
+            drop(none);
+            drop_frames(&datapath, 1);
+            assert!(everything(&mut all).is_empty());
+            assert_eq!((all.lost(), active_readers(bpffs).unwrap()), (0, vec![3]));
+        });
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_no_heir_reads_it() {
+        loaded(|bpffs, datapath| {
+            let mut reader = EventReader::open(&datapath, 2).unwrap();
+            reader.start(&DROPS);
+            let count = RING_BYTES / 128;
+            drop_frames(&datapath, count);
+            let lost = reader.lost();
+            let read = everything(&mut reader).len() as u64;
+            assert!(lost > 0 && read > 0, "{lost} lost");
+            assert_eq!(read + lost, u64::from(count));
+            // Killed, with something unread.
+            drop_frames(&datapath, 5);
+            std::mem::forget(reader);
+            assert_eq!(active_readers(bpffs).unwrap(), [2]);
+            silence_reader(bpffs, 2).unwrap();
+            assert!(active_readers(bpffs).unwrap().is_empty());
+            let mut heir = EventReader::open(&datapath, 2).unwrap();
+            heir.start(&DROPS);
+            drop_frames(&datapath, 1);
+            assert_eq!((everything(&mut heir).len(), heir.lost()), (1, 0));
+        });
+    }
+
+    #[test]
+    fn a_removed_datapath_is_noticed() {
+        loaded(|bpffs, datapath| {
+            let reader = EventReader::open(&datapath, 0).unwrap();
+            assert!(reader.is_current());
+            Datapath::remove(bpffs).unwrap();
+            assert!(!reader.is_current());
+            let _again = Datapath::open_or_load(bpffs, &super::super::Sizes::default()).unwrap();
+            assert!(!reader.is_current());
+        });
+    }
+}

@@ -100,9 +100,9 @@ impl Monitor {
         Ok(true)
     }
 
-    fn item(&self, Told { event, bytes }: Told) -> Item {
+    fn item(&mut self, Told { event, bytes }: Told) -> Item {
         let time = event.time.saturating_add(self.epoch);
-        let view = EventView::new(&event, &bytes, time, &self.names);
+        let view = EventView::new(&event, &bytes, time, &mut self.names);
         if event.kind != EventKind::Packet as u8 {
             return Item::Event(Box::new(view));
         }

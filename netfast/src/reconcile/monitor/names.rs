@@ -16,6 +16,8 @@ use crate::store::Store;
 pub(super) struct Names {
     store: Store,
     changed: [Option<SystemTime>; 4],
+    /// Devices that events have named since.
+    devices: BTreeMap<u32, String>,
     /// Endpoints by the index of their host veth.
     by_ifindex: BTreeMap<u32, String>,
     /// Endpoints by incarnation. Those that are gone stay: the number is not used again.
@@ -29,6 +31,7 @@ impl Names {
     pub(super) fn load(store: Store) -> Result<Self> {
         let mut names = Self {
             changed: [None; 4],
+            devices: BTreeMap::new(),
             by_ifindex: BTreeMap::new(),
             by_incarnation: BTreeMap::new(),
             by_addr: BTreeMap::new(),
@@ -57,6 +60,7 @@ impl Names {
         let records = Records { networks: self.store.networks()?, endpoints: self.store.endpoints()? };
         let numbers = self.store.numbers()?.unwrap_or_default();
         let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
+        self.devices.clear();
         self.by_ifindex.clear();
         self.by_addr.clear();
         for (id, record) in &records.endpoints {
@@ -72,6 +76,15 @@ impl Names {
             tables.isolating.into_iter().map(|(id, isolation)| (id.to_string(), isolation)).collect();
         self.rules = tables.rule_info;
         Ok(())
+    }
+
+    /// The name of a device of this namespace.
+    pub(super) fn device(&mut self, ifindex: u32) -> String {
+        let name = self.devices.entry(ifindex).or_insert_with(|| {
+            let name = nix::net::if_::if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok());
+            name.unwrap_or_else(|| format!("#{ifindex}"))
+        });
+        name.clone()
     }
 
     /// The endpoint behind a host veth.
@@ -105,12 +118,4 @@ impl Names {
 
 fn policy_name(policy: &PolicyRef) -> String {
     format!("{}/{}", policy.namespace, policy.name)
-}
-
-/// The name of a device of this namespace.
-pub(super) fn device(ifindex: u32) -> String {
-    nix::net::if_::if_indextoname(ifindex)
-        .ok()
-        .and_then(|name| name.into_string().ok())
-        .unwrap_or_else(|| format!("#{ifindex}"))
 }

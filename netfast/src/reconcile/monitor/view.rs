@@ -7,7 +7,7 @@ use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 use serde::Serialize;
 
-use super::names::{self, Names};
+use super::names::Names;
 use super::packet::Packet;
 
 /// Something that happened to a packet. Fields that mean nothing for it, or are not known, are left out.
@@ -133,7 +133,7 @@ pub struct AnswerView {
 
 impl EventView {
     /// An event with its names. `time` is in nanoseconds since 1970.
-    pub(super) fn new(event: &Event, bytes: &[u8], time: u64, names: &Names) -> Self {
+    pub(super) fn new(event: &Event, bytes: &[u8], time: u64, names: &mut Names) -> Self {
         let kind = EventKind::from_code(event.kind);
         let program = Program::from_code(event.program);
         let is_egress = match kind {
@@ -151,7 +151,7 @@ impl EventView {
             time,
             program: program.map_or("", Program::name),
             direction: if is_egress { "egress" } else { "ingress" },
-            device: names::device(event.ifindex),
+            device: names.device(event.ifindex),
             endpoint: names.of(event.incarnation).or_else(|| names.at(event.ifindex)),
             length: event.length,
             answers: answers(&event.answers, names),

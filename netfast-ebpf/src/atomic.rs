@@ -6,7 +6,7 @@
 /// Adds `value`, ignoring the result.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub fn add(at: *mut u64, value: u64) {
+pub(crate) fn add(at: *mut u64, value: u64) {
     // SAFETY: callers give the address of a live, aligned word.
     let _ = unsafe {
         core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(at, value)
@@ -16,7 +16,7 @@ pub fn add(at: *mut u64, value: u64) {
 /// Sets the bits of `value`.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub fn or(at: *mut u64, value: u64) {
+pub(crate) fn or(at: *mut u64, value: u64) {
     // SAFETY: callers give the address of a live, aligned word.
     let _ = unsafe {
         core::intrinsics::atomic_or::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(at, value)
@@ -25,7 +25,7 @@ pub fn or(at: *mut u64, value: u64) {
 
 /// Adds `value`, ignoring the result.
 #[cfg(not(target_arch = "bpf"))]
-pub fn add(at: *mut u64, value: u64) {
+pub(crate) fn add(at: *mut u64, value: u64) {
     use core::sync::atomic::{AtomicU64, Ordering};
     // SAFETY: callers give the address of a live, aligned word.
     unsafe { AtomicU64::from_ptr(at) }.fetch_add(value, Ordering::Relaxed);
@@ -33,8 +33,17 @@ pub fn add(at: *mut u64, value: u64) {
 
 /// Sets the bits of `value`.
 #[cfg(not(target_arch = "bpf"))]
-pub fn or(at: *mut u64, value: u64) {
+pub(crate) fn or(at: *mut u64, value: u64) {
     use core::sync::atomic::{AtomicU64, Ordering};
     // SAFETY: callers give the address of a live, aligned word.
     unsafe { AtomicU64::from_ptr(at) }.fetch_or(value, Ordering::AcqRel);
+}
+
+/// Counts one more.
+///
+/// # Safety
+/// `at` is the address of a live, aligned word.
+#[inline(always)]
+pub unsafe fn increment(at: *mut u64) {
+    add(at, 1);
 }

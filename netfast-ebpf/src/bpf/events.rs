@@ -17,6 +17,7 @@ use netfast_common::event::{
 };
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
+use netfast_ebpf::atomic::increment;
 use netfast_ebpf::work::Work;
 
 use super::maps;
@@ -233,6 +234,6 @@ fn output(record: &mut Record, reader: *mut Reader, ring: &RingBuf) {
     };
     if result != 0 {
         // SAFETY: a word of a map.
-        netfast_ebpf::atomic::add(unsafe { &raw mut (*reader).lost }, 1);
+        unsafe { increment(&raw mut (*reader).lost) };
     }
 }

@@ -29,6 +29,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be made or locked.
+    #[expect(clippy::cast_possible_truncation, reason = "constants that the kernel has in shorts")]
     pub fn take_reader_place(&self, number: usize) -> Result<Option<ReaderPlace>> {
         let path = self.readers_file();
         let failed = |operation, e: std::io::Error| StoreError::file(operation, &path, e);

@@ -54,7 +54,7 @@ fn net(text: &str) -> Result<IpNet, String> {
     let address = text.parse::<IpAddr>().map(IpNet::from);
     address
         .or_else(|_| text.parse::<IpNet>())
-        .map_err(|_| "is no address, and no prefix as 10.0.0.0/8".to_owned())
+        .map_err(|_not_a_prefix| "is no address, and no prefix as 10.0.0.0/8".to_owned())
 }
 
 fn reason(text: &str) -> Result<DropReason, String> {

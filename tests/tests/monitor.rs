@@ -114,6 +114,7 @@ fn drops_are_told_with_names_and_reasons() {
         assert!(lab.outside.tcp_ask(&target, SHORT).is_err());
         assert!(client.tcp_connect_from(Some(spoofed), &target, SHORT).is_err());
         assert!(client.ping(&other[family].to_string(), SHORT).is_err());
+        assert!(client.ping(["10.77.0.250", "fd77::250"][family], SHORT).is_err());
     }
     lab.netfast_ok(&["deny", "add", OUTSIDE_V4, OUTSIDE_V6]).unwrap();
     for host in [HOST_V4, HOST_V6] {
@@ -157,6 +158,8 @@ fn drops_are_told_with_names_and_reasons() {
         assert_eq!((&event["device"], &event["endpoint"]), (&json!("uplink0"), &json!("web")));
         let event = find("spoofed_address", ["10.77.0.99", "fd77::99"][family]);
         assert_eq!((&event["endpoint"], &event["src_endpoint"]), (&json!("client"), &Value::Null));
+        let event = find("unknown_neighbour", &client);
+        assert_eq!(event["protocol"], ["arp", "icmpv6"][family]);
         let event = find("no_such_address", &client);
         assert_eq!((&event["protocol"], &event["icmp_type"]), (&json!(icmp.0), &json!(icmp.1)));
         assert_eq!(event["icmp_code"], 0);

@@ -10,6 +10,9 @@ use serde::Serialize;
 use super::names::Names;
 use super::packet::Packet;
 
+/// The ethertype of ARP.
+const ARP: u16 = 0x0806;
+
 /// Something that happened to a packet. Fields that mean nothing for it, or are not known, are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EventView {
@@ -51,7 +54,7 @@ pub struct EventView {
     /// The endpoint with the destination address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dst_endpoint: Option<String>,
-    /// `tcp`, `udp`, `icmp`, `icmpv6`, `sctp`, or the protocol's number.
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, `sctp`, `arp`, or the protocol's number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// ICMP type.
@@ -188,7 +191,8 @@ impl EventView {
             flags = (tuple.protocol == protocol::TCP).then_some(event.tcp_flags);
             self.icmp_type = is_icmp(tuple.protocol).then_some(event.icmp_type).filter(|kind| *kind != 255);
         }
-        self.protocol = number.map(protocol_name);
+        let is_arp = packet.ether_type == Some(ARP);
+        self.protocol = number.map(protocol_name).or_else(|| is_arp.then(|| "arp".to_owned()));
         (self.sport, self.dport) = (ports.map(|(src, _)| src), ports.map(|(_, dst)| dst));
         self.tcp_flags = flags.map(flag_names);
     }

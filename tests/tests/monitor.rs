@@ -284,7 +284,8 @@ fn only_what_was_asked_for_is_shown() {
     let client = lab.endpoint_ns("client").unwrap();
     let [web, _] = addresses(&lab, "web");
     let stranger_address = addresses(&lab, "stranger")[0].to_string();
-    let by_endpoint = monitor(&lab, &["--endpoint", "default/stranger", "--count", "3"]);
+    let by_endpoint =
+        monitor(&lab, &["--endpoint", "default/stranger", "--reason", "policy_ingress", "--count", "3"]);
     let by_port = monitor(&lab, &["--port", "99", "--addr", "10.77.0.0/24"]);
     let by_address = monitor(&lab, &["--addr", &stranger_address, "--reason", "policy_ingress"]);
     let of_nobody = monitor(&lab, &["--reason", "martian", "--for", "2"]);
@@ -349,7 +350,9 @@ fn it_ends_with_its_instance_or_its_reader_and_has_no_rights() {
     assert_eq!(done.stdout.lines().count(), 1);
     assert_eq!(monitors(&lab), 1);
 
+    assert!(lab.dir().join("run/readers").exists());
     lab.down().unwrap();
+    assert!(!lab.dir().join("run/readers").exists());
     let done = running.finish(10 * SECOND).unwrap();
     assert!(!done.success() && done.stderr.contains("the instance was taken down"), "{}", done.stderr);
 }

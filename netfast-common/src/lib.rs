@@ -14,6 +14,7 @@ pub mod addr;
 pub mod checksum;
 pub mod conntrack;
 pub mod counter;
+pub mod event;
 pub mod flow;
 pub mod maps;
 pub mod policy;

@@ -35,6 +35,12 @@ pub const ENDPOINT_DROP: &str = "NF_EP_DROP";
 pub const SCRATCH: &str = "NF_SCRATCH";
 /// [`SocketKey`](crate::rows::SocketKey) to [`SocketRow`](crate::rows::SocketRow).
 pub const SOCKET: &str = "NF_SOCKET";
+/// [`Readers`](crate::event::Readers), one element.
+pub const READERS: &str = "NF_READERS";
+/// The event under construction on a CPU; userspace has no business there.
+pub const EVENT: &str = "NF_EVENT";
+/// The readers' rings, by the number of the reader.
+pub const RINGS: [&str; crate::event::READERS] = ["NF_RING0", "NF_RING1", "NF_RING2", "NF_RING3"];
 
 /// Most endpoints of an instance.
 pub const MAX_ENDPOINTS: u32 = 4096;

@@ -4,7 +4,7 @@ use core::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::addr::{Addr, Mac};
-use crate::{conntrack, counter, flow, policy, rows};
+use crate::{conntrack, counter, event, flow, policy, rows};
 
 /// Marks types that are `bytemuck::Pod` already, which checks what `aya::Pod` only promises: no padding and no
 /// invalid bit pattern.
@@ -20,6 +20,7 @@ pod!(
     Addr,
     conntrack::Flow,
     counter::Count,
+    event::Readers,
     flow::FlowKey,
     policy::RuleKey,
     policy::RuleRow,

@@ -38,3 +38,12 @@ pub(crate) fn or(at: *mut u64, value: u64) {
     // SAFETY: callers give the address of a live, aligned word.
     unsafe { AtomicU64::from_ptr(at) }.fetch_or(value, Ordering::AcqRel);
 }
+
+/// Counts one more.
+///
+/// # Safety
+/// `at` is the address of a live, aligned word.
+#[inline(always)]
+pub unsafe fn increment(at: *mut u64) {
+    add(at, 1);
+}

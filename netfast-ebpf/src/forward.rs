@@ -119,7 +119,7 @@ pub(crate) fn published<'a, W: World>(
 /// # Errors
 /// When policy denies it.
 #[inline(always)]
-pub(crate) fn recheck<W: World>(world: &W, known: Known, work: &Work) -> Result<bool, Dropped> {
+pub(crate) fn recheck<W: World>(world: &W, known: Known, work: &mut Work) -> Result<bool, Dropped> {
     if known.entry.get().generation == work.config.generation && !work.headers.is_syn() {
         return Ok(true);
     }
@@ -128,12 +128,12 @@ pub(crate) fn recheck<W: World>(world: &W, known: Known, work: &Work) -> Result<
 
 /// Judges a known flow in the world that is in force. A function of its own in BPF: few packets need it.
 #[inline(never)]
-fn judge_again<W: World>(world: &W, entry: FlowRef, work: &Work) -> Outcome {
+fn judge_again<W: World>(world: &W, entry: FlowRef, work: &mut Work) -> Outcome {
     Outcome::pack(try_judge_again(world, Known { entry, direction: Direction::Original }, work))
 }
 
 #[inline(always)]
-fn try_judge_again<W: World>(world: &W, known: Known, work: &Work) -> Result<bool, Dropped> {
+fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result<bool, Dropped> {
     let flow = known.entry.get();
     let original = known.original(&work.key);
     if flow.published != 0 {
@@ -158,6 +158,7 @@ fn try_judge_again<W: World>(world: &W, known: Known, work: &Work) -> Result<boo
             Party { endpoint: from, addr: original.src },
             Party { endpoint: to, addr: dst },
             PolicyPort { protocol: original.protocol, port: dport },
+            &mut work.answers,
         )?;
     }
     known.entry.allow(work.config.generation);

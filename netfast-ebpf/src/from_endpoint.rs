@@ -126,7 +126,7 @@ fn try_open<P: Packet, W: World>(
     work: &mut Work,
     endpoint: &EndpointRow,
 ) -> Result<(), Dropped> {
-    let Work { headers, opening, config, .. } = work;
+    let Work { headers, opening, config, answers, .. } = work;
     // Answers that nobody asked for. Taken for questions they would be masqueraded, and hold the tuple of the flow they
     // are late for.
     if parse::is_echo_reply(headers.tuple.protocol, headers.icmp_type) || headers.is_syn_ack() {
@@ -148,6 +148,7 @@ fn try_open<P: Packet, W: World>(
             Party { endpoint: Some(endpoint), addr: headers.tuple.src },
             Party { endpoint: target, addr: opening.destination },
             PolicyPort { protocol: headers.tuple.protocol, port: opening.port },
+            answers,
         )?;
     }
     Ok(())

@@ -91,7 +91,7 @@ fn open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Outcome 
 
 #[inline(always)]
 fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Result<bool, Dropped> {
-    let Work { headers, opening, config, .. } = work;
+    let Work { headers, opening, config, answers, .. } = work;
     let tuple = &headers.tuple;
     if world.address(&tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
         return Err(DropReason::SpoofedAddress.into());
@@ -124,6 +124,7 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
         Party { endpoint: None, addr: tuple.src },
         Party { endpoint: Some(target), addr: opening.destination },
         PolicyPort { protocol: tuple.protocol, port: opening.port },
+        answers,
     )?;
     Ok(true)
 }

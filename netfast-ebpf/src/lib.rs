@@ -12,7 +12,7 @@
 )]
 #![expect(clippy::cast_possible_truncation, reason = "casts of constants and of halves of words")]
 
-mod atomic;
+pub mod atomic;
 pub mod flow_ref;
 mod forward;
 pub mod from_endpoint;

@@ -79,6 +79,8 @@ pub struct Headers {
     pub icmp_type: u8,
     /// A fragment other than the first: there is no transport header in it.
     pub is_later_fragment: bool,
+    /// All of this is known: parsing came to its end.
+    pub is_parsed: bool,
 }
 
 impl Headers {
@@ -167,6 +169,7 @@ fn try_ip<P: Packet, W: World>(
     ether_type: u16,
     headers: &mut Headers,
 ) -> Result<(), DropReason> {
+    headers.is_parsed = false;
     headers.tcp_flags = 0;
     headers.icmp_type = icmp::NONE;
     headers.tuple.sport = 0;
@@ -180,6 +183,7 @@ fn try_ip<P: Packet, W: World>(
     if fragment.is_fragment && !fragment_ports(world, headers, fragment.id) {
         return Err(DropReason::FragmentUnknown);
     }
+    headers.is_parsed = true;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Both ends' policies, asked once per flow and world.
 
 use netfast_common::addr::Addr;
+use netfast_common::event::Answers;
 use netfast_common::policy::{self, ANY_IDENTITY};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{EndpointRow, Subject};
@@ -26,7 +27,7 @@ pub(crate) struct PolicyPort {
     pub(crate) port: u16,
 }
 
-/// Whether the sender may send this, and the receiver get it.
+/// Whether the sender may send this, and the receiver get it. What rules say of isolated ends is noted in `answers`.
 ///
 /// # Errors
 /// [`DropReason::PolicyEgress`] or [`DropReason::PolicyIngress`], whichever end denies it first, counted against that
@@ -38,6 +39,7 @@ pub(crate) fn judge<W: World>(
     from: Party<'_>,
     to: Party<'_>,
     PolicyPort { protocol, port }: PolicyPort,
+    answers: &mut Answers,
 ) -> Result<(), Dropped> {
     let denied = |reason, party: &Party<'_>| Dropped {
         reason,
@@ -48,13 +50,17 @@ pub(crate) fn judge<W: World>(
     let lookup = |key: &policy::RuleKey| world.rule(key);
     if sender.egress != policy::OPEN {
         let peer = identity(world, generation, &to, &receiver);
-        if !policy::evaluate(sender.egress, peer, protocol, port, lookup).passes() {
+        let verdict = policy::evaluate(sender.egress, peer, protocol, port, lookup);
+        answers.set_egress(verdict);
+        if !verdict.passes() {
             return Err(denied(DropReason::PolicyEgress, &from));
         }
     }
     if receiver.ingress != policy::OPEN {
         let peer = identity(world, generation, &from, &sender);
-        if !policy::evaluate(receiver.ingress, peer, protocol, port, lookup).passes() {
+        let verdict = policy::evaluate(receiver.ingress, peer, protocol, port, lookup);
+        answers.set_ingress(verdict);
+        if !verdict.passes() {
             return Err(denied(DropReason::PolicyIngress, &to));
         }
     }

@@ -89,7 +89,7 @@ fn open<W: World>(world: &W, work: &mut Work, endpoint: &EndpointRow) -> Outcome
 
 #[inline(always)]
 fn try_open<W: World>(world: &W, work: &mut Work, endpoint: &EndpointRow) -> Result<(), Dropped> {
-    let Work { headers, opening, .. } = work;
+    let Work { headers, opening, answers, .. } = work;
     let tuple = &headers.tuple;
     opening.source = tuple.src;
     opening.destination = tuple.dst;
@@ -123,5 +123,6 @@ fn try_open<W: World>(world: &W, work: &mut Work, endpoint: &EndpointRow) -> Res
         Party { endpoint: from, addr: tuple.src },
         Party { endpoint: Some(endpoint), addr: tuple.dst },
         PolicyPort { protocol: tuple.protocol, port: tuple.dport },
+        answers,
     )
 }

@@ -207,6 +207,7 @@ pub(crate) fn open<W: World>(world: &W, work: &mut Work) -> Result<Known, DropRe
     // Where another CPU was faster, its entry stands and serves this packet too.
     match world.flow(&work.key) {
         Some(entry) if entry.get().flags & FLOW_ALIAS == 0 => {
+            work.is_first = true;
             Ok(Known { entry, direction: Direction::Original })
         }
         _ => Err(DropReason::FlowTableFull),

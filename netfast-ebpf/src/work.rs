@@ -2,6 +2,7 @@
 
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::{Flow, Hop};
+use netfast_common::event::Answers;
 use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::rows::Config;
 
@@ -41,6 +42,12 @@ pub struct Work {
     pub reported: u32,
     /// Second of the last ICMP error.
     pub reported_at: u64,
+    /// What policy said of both ends. Reset, and looked at, while somebody reads events only.
+    pub answers: Answers,
+    /// What those who read events want, as it was when the packet came.
+    pub gate: u32,
+    /// The packet began a flow. Reset, and looked at, while somebody reads events only.
+    pub is_first: bool,
 }
 
 /// What a new flow needs to be recorded, beside the tuple of its first packet.
@@ -97,6 +104,9 @@ impl Work {
             mtu: 0,
             reported: 0,
             reported_at: 0,
+            answers: Answers::default(),
+            gate: 0,
+            is_first: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use netfast_common::reason::DropReason;
 use netfast_ebpf::parse::{L3, ethertype};
 use netfast_ebpf::world::World;
 
+use super::events;
 use super::kernel::Kernel;
 
 /// Drops packets whose source is on the deny list. Takes frames in several buffers, as only their start matters.
@@ -21,6 +22,10 @@ pub fn deny_xdp(context: XdpContext) -> u32 {
     let kernel = Kernel { context: core::ptr::null_mut() };
     if kernel.is_denied(&src) {
         kernel.count_drop(DropReason::DeniedSource, 0, length);
+        let gate = events::gate();
+        if gate != 0 {
+            events::denied(context.ctx, gate, length);
+        }
         return xdp_action::XDP_DROP;
     }
     xdp_action::XDP_PASS

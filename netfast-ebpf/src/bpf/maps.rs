@@ -1,11 +1,12 @@
 //! The maps, as the object declares them. Sizes are defaults: the loader sets others where asked to.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::Flow;
 use netfast_common::counter::{COUNTERS, Count};
+use netfast_common::event::{RING_BYTES, Readers};
 use netfast_common::flow::FlowKey;
 use netfast_common::maps as sizes;
 use netfast_common::policy::{RuleKey, RuleRow};
@@ -14,6 +15,8 @@ use netfast_common::rows::{
     PublishRow, SlotRow, SocketKey, SocketRow, SourceKey, UplinkRow,
 };
 use netfast_ebpf::work::Work;
+
+use super::events::Record;
 
 #[map(name = "NF_CONFIG")]
 pub(super) static CONFIG: Array<Config> = Array::pinned(1, 0);
@@ -55,3 +58,15 @@ pub(super) static ENDPOINT_DROP: LruPerCpuHashMap<EndpointDropKey, Count> =
 pub(super) static SCRATCH: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "NF_SOCKET")]
 pub(super) static SOCKET: LruHashMap<SocketKey, SocketRow> = LruHashMap::pinned(sizes::MAX_SOCKETS, 0);
+#[map(name = "NF_READERS")]
+pub(super) static READERS: Array<Readers> = Array::pinned(1, BPF_F_MMAPABLE);
+#[map(name = "NF_EVENT")]
+pub(super) static EVENT: PerCpuArray<Record> = PerCpuArray::pinned(1, 0);
+#[map(name = "NF_RING0")]
+pub(super) static RING0: RingBuf = RingBuf::pinned(RING_BYTES, 0);
+#[map(name = "NF_RING1")]
+pub(super) static RING1: RingBuf = RingBuf::pinned(RING_BYTES, 0);
+#[map(name = "NF_RING2")]
+pub(super) static RING2: RingBuf = RingBuf::pinned(RING_BYTES, 0);
+#[map(name = "NF_RING3")]
+pub(super) static RING3: RingBuf = RingBuf::pinned(RING_BYTES, 0);

@@ -2,6 +2,7 @@
 
 mod bind;
 mod deny;
+mod events;
 mod kernel;
 mod maps;
 mod skb;
@@ -11,12 +12,14 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use netfast_common::event::{Program, WANT_PACKETS, anybody};
 use netfast_ebpf::packet::Packet;
 use netfast_ebpf::report::report;
 use netfast_ebpf::verdict::{Dropped, Verdict};
 use netfast_ebpf::work::Work;
 use netfast_ebpf::world::World;
 
+use self::events::OWN_DEVICE;
 use self::kernel::Kernel;
 use self::skb::Skb;
 
@@ -30,25 +33,26 @@ const PACKET_HOST: u32 = 0;
 /// Packets of an endpoint, at its host veth.
 #[classifier]
 pub fn from_endpoint(context: TcContext) -> i32 {
-    run(&context, netfast_ebpf::from_endpoint::from_endpoint)
+    run(&context, Program::FromEndpoint, netfast_ebpf::from_endpoint::from_endpoint)
 }
 
 /// Packets to an endpoint from the host's stack or over the bridge, at its host veth.
 #[classifier]
 pub fn to_endpoint(context: TcContext) -> i32 {
-    run(&context, netfast_ebpf::to_endpoint::to_endpoint)
+    run(&context, Program::ToEndpoint, netfast_ebpf::to_endpoint::to_endpoint)
 }
 
 /// Packets from outside, at an uplink.
 #[classifier]
 pub fn from_uplink(context: TcContext) -> i32 {
-    run(&context, netfast_ebpf::from_uplink::from_uplink)
+    run(&context, Program::FromUplink, netfast_ebpf::from_uplink::from_uplink)
 }
 
 /// The one place where a verdict becomes what the kernel is told.
 #[inline(always)]
 fn run(
     context: &TcContext,
+    program: Program,
     decide: impl FnOnce(&mut Skb, &Kernel, &mut Work) -> Result<Verdict, Dropped>,
 ) -> i32 {
     let Some(work) = maps::SCRATCH.get_ptr_mut(0) else {
@@ -58,39 +62,104 @@ fn run(
     let work = unsafe { &mut *work };
     let mut packet = Skb::new(context.skb.skb);
     let kernel = Kernel { context: context.as_ptr() };
+    work.gate = events::gate();
+    if work.gate != 0 {
+        begin(context, program, work);
+    }
     let decided = decide(&mut packet, &kernel, work);
     #[cfg(feature = "log")]
     tell(context, packet.ifindex(), &decided);
     match decided {
-        Ok(verdict) => act(context, verdict),
+        Ok(Verdict::Next) => {
+            if is_read(work) {
+                let is_received = program == Program::ToEndpoint;
+                passed(context, program, if is_received { Some(OWN_DEVICE) } else { None }, work);
+            }
+            NEXT
+        }
+        Ok(Verdict::ToEndpoint(ifindex)) => {
+            if is_read(work) {
+                passed(context, program, Some(ifindex), work);
+            }
+            into_endpoint(context, ifindex)
+        }
+        Ok(Verdict::ToUplink(ifindex)) => {
+            if is_read(work) {
+                passed(context, program, None, work);
+            }
+            out_of_uplink(ifindex)
+        }
         Err(Dropped { reason, endpoint }) => {
             kernel.count_drop(reason, endpoint, packet.len());
+            if is_read(work) {
+                events::decided(context.skb.skb, program, work);
+                events::dropped(context.skb.skb, program, reason, endpoint, work);
+            }
             match report(&mut packet, &kernel, work, reason) {
-                Some(verdict) => act(context, verdict),
-                None => DROP,
+                Some(Verdict::ToEndpoint(ifindex)) => {
+                    if is_read(work) {
+                        captured(context, ifindex, work);
+                    }
+                    into_endpoint(context, ifindex)
+                }
+                Some(Verdict::ToUplink(ifindex)) => out_of_uplink(ifindex),
+                Some(Verdict::Next) | None => DROP,
             }
         }
     }
 }
 
-/// Does what a verdict says.
+/// Redirects into the namespace behind a host veth.
 #[inline(always)]
-fn act(context: &TcContext, verdict: Verdict) -> i32 {
-    match verdict {
-        Verdict::Next => NEXT,
-        Verdict::ToEndpoint(ifindex) => {
-            // A frame addressed to another MAC than its device's is "for another host", which kernels before 6.18
-            // may keep across the redirect and drop.
-            // SAFETY: helpers on the program's own context.
-            unsafe {
-                bpf_skb_change_type(context.skb.skb, PACKET_HOST);
-                bpf_redirect_peer(ifindex, 0) as i32
-            }
-        }
-        Verdict::ToUplink(ifindex) => {
-            // SAFETY: without parameters, the helper asks the routes for the next hop.
-            unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
-        }
+fn into_endpoint(context: &TcContext, ifindex: u32) -> i32 {
+    // A frame addressed to another MAC than its device's is "for another host", which kernels before 6.18 may keep
+    // across the redirect and drop.
+    // SAFETY: helpers on the program's own context.
+    unsafe {
+        bpf_skb_change_type(context.skb.skb, PACKET_HOST);
+        bpf_redirect_peer(ifindex, 0) as i32
+    }
+}
+
+/// Redirects out of an uplink.
+#[inline(always)]
+fn out_of_uplink(ifindex: u32) -> i32 {
+    // SAFETY: without parameters, the helper asks the routes for the next hop.
+    unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+}
+
+/// What is to be done for readers of events before a packet is looked at.
+#[inline(always)]
+fn begin(context: &TcContext, program: Program, work: &mut Work) {
+    events::begin(work);
+    if work.gate & anybody(WANT_PACKETS) != 0 && program == Program::FromEndpoint {
+        events::captured(context.skb.skb, work.gate, OWN_DEVICE, true);
+    }
+}
+
+/// Whether anybody read events when the packet came. It is read from memory again: a register that held it all along
+/// would have the verifier walk everything twice, with readers and without.
+#[inline(always)]
+fn is_read(work: &Work) -> bool {
+    // SAFETY: a field of a reference.
+    unsafe { (&raw const work.gate).read_volatile() != 0 }
+}
+
+/// Tells the readers of events of a packet that passed, and was received by the endpoint behind `receiver`.
+#[inline(always)]
+fn passed(context: &TcContext, program: Program, receiver: Option<u32>, work: &Work) {
+    let skb = context.skb.skb;
+    events::decided(skb, program, work);
+    if let Some(receiver) = receiver {
+        captured(context, receiver, work);
+    }
+}
+
+/// Hands a packet that the endpoint behind `receiver` gets to those who read packets.
+#[inline(always)]
+fn captured(context: &TcContext, receiver: u32, work: &Work) {
+    if work.gate & anybody(WANT_PACKETS) != 0 {
+        events::captured(context.skb.skb, work.gate, receiver, false);
     }
 }
 

@@ -7,6 +7,7 @@ mod attach;
 mod bpffs;
 mod cgroup;
 mod error;
+mod events;
 mod filter;
 mod grace;
 mod link;
@@ -33,6 +34,7 @@ pub use self::attach::{Attached, Hook, Kind, Mode};
 pub use self::bpffs::Bpffs;
 pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
+pub use self::events::{EventReader, Told, Wishes, active_readers, silence_reader};
 pub use self::grace::grace_period;
 pub use self::load::{Datapath, Loaded, ObjectState, has_tcx};
 #[cfg(feature = "log")]

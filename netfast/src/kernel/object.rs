@@ -30,6 +30,12 @@ pub(super) const MAPS: &[&str] = &[
     maps::COUNTER,
     maps::ENDPOINT_DROP,
     maps::SOCKET,
+    maps::READERS,
+    maps::EVENT,
+    maps::RINGS[0],
+    maps::RINGS[1],
+    maps::RINGS[2],
+    maps::RINGS[3],
 ];
 
 /// The programs of the devices.

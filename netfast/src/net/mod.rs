@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod bridge;
+pub mod capabilities;
 pub mod container;
 mod enter;
 pub mod error;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use self::address::{Address, Scope};
 pub use self::bridge::BridgeSpec;
+pub use self::capabilities::drop_capabilities;
 pub use self::container::configure_container;
 pub use self::error::Error;
 pub use self::exec::{ExecError, enter_and_exec};

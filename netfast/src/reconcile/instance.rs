@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::host::{Host, netns_dir};
-use super::{commands, converge, files, show, topology};
+use super::{commands, converge, files, monitor, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
 use crate::model::check::check;
@@ -163,6 +163,9 @@ impl Instance {
             return self.void();
         }
         if instance.netns.cookie == self.netns_id.cookie {
+            if let Err(error) = monitor::sweep(&self.store) {
+                tracing::warn!(%error, "cannot look for monitors that were killed");
+            }
             return Ok(());
         }
         if netns_exists(&instance.netns) {

@@ -7,6 +7,7 @@ mod facts;
 mod files;
 mod host;
 pub mod instance;
+pub mod monitor;
 mod plan;
 mod ports;
 mod show;

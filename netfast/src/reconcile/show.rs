@@ -15,7 +15,9 @@ use super::view::{
     NamedPortView, NetworkView, ObjectView, PortView, ProgramView, UplinkView,
 };
 use crate::compile::policy::{self, Isolation, PolicyRef, Tables};
-use crate::kernel::{Bpffs, Datapath, Hook, MapUsage, ObjectState, XdpMode, default_cgroup};
+use crate::kernel::{
+    Bpffs, Datapath, Hook, MapUsage, ObjectState, XdpMode, active_readers, default_cgroup,
+};
 use crate::model::{Endpoint, Network, Publish, World};
 use crate::net::{Link, Netlink, Netns, alive};
 use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
@@ -66,9 +68,11 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         deny: definitions.deny.iter().map(ToString::to_string).collect(),
         policies: definitions.world.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect(),
         generation: 0,
+        monitors: 0,
         counters: CounterView::default(),
     };
     if let Some(datapath) = &datapath {
+        view.monitors = active_readers(&Bpffs::at(&store.paths().bpffs))?.len();
         view.generation = datapath.maps.config.get(0)?.generation;
         view.uplinks = uplinks(datapath, &links, !definitions.deny.is_empty())?;
         view.programs = programs(datapath)?;

@@ -44,6 +44,8 @@ pub struct InstanceView {
     pub policies: Vec<String>,
     /// Number of the world in force.
     pub generation: u32,
+    /// Monitors that the programs write events for.
+    pub monitors: usize,
     /// What became of packets.
     pub counters: CounterView,
 }

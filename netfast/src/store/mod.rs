@@ -10,6 +10,7 @@ mod error;
 pub mod fault;
 mod lock;
 mod paths;
+mod readers;
 mod records;
 mod run;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use self::definitions::{Definitions, Origin, SCHEMA};
 pub use self::error::StoreError;
 pub use self::paths::{Paths, PathsOptions};
+pub use self::readers::ReaderPlace;
 pub use self::records::{CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
 pub use self::run::{Instance, NetnsId};
 

@@ -91,7 +91,7 @@ impl Store {
         self.paths().run_dir.join("instance.json")
     }
 
-    fn numbers_file(&self) -> PathBuf {
+    pub(super) fn numbers_file(&self) -> PathBuf {
         self.paths().run_dir.join("numbers.json")
     }
 
@@ -135,6 +135,7 @@ impl LockedStore {
     /// When a file cannot be removed. Everything that can be removed is removed nevertheless.
     pub fn remove_run_files(&self) -> Result<()> {
         self.remove_records()
+            .and(atomic::remove(&self.readers_file()).map(drop))
             .and(atomic::remove(&self.numbers_file()).map(drop))
             .and(atomic::remove(&self.instance_file()).map(drop))
     }

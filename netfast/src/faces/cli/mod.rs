@@ -10,6 +10,7 @@ mod endpoint;
 mod error;
 mod exec;
 mod log;
+mod monitor;
 mod options;
 mod output;
 mod policy;
@@ -48,6 +49,7 @@ enum Command {
     Down(down::Down),
     Status(status::Status),
     Exec(exec::Exec),
+    Monitor(monitor::Monitor),
     #[command(subcommand)]
     Endpoint(endpoint::Endpoint),
     #[command(subcommand)]
@@ -86,6 +88,7 @@ impl Command {
             Self::Down(command) => command.run(options),
             Self::Status(command) => command.run(options),
             Self::Exec(command) => command.run(options),
+            Self::Monitor(command) => command.run(options),
             Self::Endpoint(command) => command.run(options),
             Self::Deny(command) => command.run(options),
             Self::Port(command) => command.run(options),
@@ -100,6 +103,7 @@ impl Command {
             Self::Down(_) => "down".to_owned(),
             Self::Status(_) => "status".to_owned(),
             Self::Exec(command) => command.what(),
+            Self::Monitor(_) => "monitor".to_owned(),
             Self::Endpoint(command) => command.what(),
             Self::Deny(command) => command.what(),
             Self::Port(command) => command.what(),

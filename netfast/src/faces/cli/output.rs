@@ -13,6 +13,16 @@ pub(super) fn text(text: &str) -> Result<()> {
     write_to(&mut io::stdout().lock(), text).context("write to standard output")
 }
 
+/// Prints part of a stream; `false`: nobody reads it any more.
+pub(super) fn stream(bytes: &[u8]) -> Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("write to standard output"),
+    }
+}
+
 /// Prints a line.
 pub(super) fn line(line: &str) -> Result<()> {
     text(&format!("{line}\n"))

@@ -60,6 +60,9 @@ fn text(view: &InstanceView) -> String {
     let object = view.object.as_ref().map(object).unwrap_or_default();
     section("Programs", programs(&view.programs, &view.links).render("  ") + &object);
     section("Maps", maps(&view.maps).render("  "));
+    if view.monitors > 0 {
+        section("Monitors", format!("  {} reading events\n", view.monitors));
+    }
     section("Packets", paths(&view.counters).render("  "));
     let drops = drops(&view.counters);
     section("Drops", if drops.is_empty() { "  none\n".to_owned() } else { drops.render("  ") });
@@ -191,6 +194,7 @@ mod tests {
             "nf1, nf2 (gone)",
             "another netfast's; this one's is fedcba9876543210",
             "LIMIT     USED    OF   MEMORY\n  flows        9  1024  3.0 MiB\n  all maps     -     -  3.6 MiB",
+            "Monitors\n  1 reading events\n",
             "policy_ingress        2    148  a policy isolates the receiver",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

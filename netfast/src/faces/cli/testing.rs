@@ -66,6 +66,7 @@ pub(super) fn instance() -> InstanceView {
         deny: vec!["198.51.100.0/24".to_owned()],
         policies: vec!["default/web".to_owned()],
         generation: 3,
+        monitors: 1,
         counters: CounterView {
             paths: BTreeMap::from([("endpoint".to_owned(), CountView { packets: 12, bytes: 3456 })]),
             drops: BTreeMap::from([
@@ -117,6 +118,7 @@ pub(super) fn nothing() -> InstanceView {
         deny: Vec::new(),
         policies: Vec::new(),
         generation: 0,
+        monitors: 0,
         counters: CounterView::default(),
         ..instance()
     }

@@ -9,6 +9,7 @@ use netfast_common::reason::DropReason;
 use netfast_common::rows::ENDPOINT_READY;
 
 use super::assign::Records;
+use super::check::{self, Problem, Remedy};
 use super::converge::assigned;
 use super::view::{
     CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView,
@@ -55,6 +56,8 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         state_dir: store.paths().state_dir.clone(),
         run_dir: store.paths().run_dir.clone(),
         bpffs: store.paths().bpffs.clone(),
+        problems: Vec::new(),
+        limits: Vec::new(),
         networks: shown.networks(),
         endpoints: shown.endpoints(),
         ports: shown.ports(),
@@ -66,6 +69,13 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         generation: 0,
         counters: CounterView::default(),
     };
+    if instance.is_some() {
+        let (limits, problems): (Vec<_>, Vec<_>) =
+            check::problems(store)?.into_iter().partition(|problem| problem.remedy == Remedy::None);
+        let texts = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.text).collect();
+        view.limits = texts(limits);
+        view.problems = texts(problems);
+    }
     if let Some(datapath) = &datapath {
         view.generation = datapath.maps.config.get(0)?.generation;
         view.uplinks = uplinks(datapath, &links, !definitions.deny.is_empty())?;

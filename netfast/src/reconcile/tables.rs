@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
+use netfast_common::maps as name;
 use netfast_common::policy::RuleKey;
 use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow};
 
@@ -30,7 +31,7 @@ pub(super) fn commit(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<
 
 fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
     let config = maps.config.get(0)?;
-    if config.netns_cookie == netns_cookie && is_in_force(maps, rows, config.generation)? {
+    if differing(maps, rows, netns_cookie)?.is_empty() {
         return Ok(config.generation);
     }
     let generation = config.generation.wrapping_add(1);
@@ -81,25 +82,33 @@ fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
     Ok(generation)
 }
 
-/// Whether the maps hold these rows and no others already.
-fn is_in_force(maps: &Maps, rows: &Rows, generation: u32) -> Result<bool> {
-    let current = (generation & 1) as usize;
+/// The maps that do not hold exactly these rows.
+///
+/// # Errors
+/// When one cannot be read.
+pub(super) fn differing(maps: &Maps, rows: &Rows, netns_cookie: u64) -> Result<Vec<&'static str>> {
+    let config = maps.config.get(0)?;
+    let current = (config.generation & 1) as usize;
+    let mut slots_hold = true;
     for (slot, subject) in &rows.subjects {
-        if maps.slots.get(*slot)?.versions[current] != *subject {
-            return Ok(false);
-        }
+        slots_hold &= maps.slots.get(*slot)?.versions[current] == *subject;
     }
     let blocks = maps.cidrs.to_map()?;
     let blocks = blocks
         .into_iter()
         .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
     let rules = maps.rules.to_map()?.into_iter().map(|(prefix, row)| ((prefix.key, prefix.bits), row));
-    Ok(maps.endpoints.to_map()? == rows.endpoints
-        && maps.addresses.to_map()? == rows.addresses
-        && maps.published.to_map()? == rows.published
-        && maps.uplinks.to_map()? == rows.uplinks
-        && blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))
-        && rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row))))
+    let holds = [
+        (name::CONFIG, config.netns_cookie == netns_cookie),
+        (name::SLOT, slots_hold),
+        (name::ENDPOINT, maps.endpoints.to_map()? == rows.endpoints),
+        (name::ADDRESS, maps.addresses.to_map()? == rows.addresses),
+        (name::PUBLISH, maps.published.to_map()? == rows.published),
+        (name::UPLINK, maps.uplinks.to_map()? == rows.uplinks),
+        (name::CIDR, blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))),
+        (name::RULE, rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row)))),
+    ];
+    Ok(holds.into_iter().filter(|(_, holds)| !holds).map(|(map, _)| map).collect())
 }
 
 fn write_subjects(maps: &mut Maps, rows: &Rows, next: usize) -> Result<()> {

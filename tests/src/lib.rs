@@ -19,6 +19,7 @@ mod process;
 mod tcp;
 mod udp;
 mod up;
+mod uplink;
 mod xdp;
 
 pub use counters::Counters;
@@ -27,6 +28,7 @@ pub use ns::Ns;
 pub use process::{Finished, Running};
 pub use tcp::{Conversation, Reply, TcpServer};
 pub use udp::{UdpServer, udp_ask_on};
+pub use uplink::{Addresses, SECOND, eventually};
 
 /// Whether the caller may make namespaces.
 pub fn is_root() -> bool {

@@ -1,5 +1,6 @@
 //! `netfast up`.
 
+mod privileges;
 mod replace;
 mod signals;
 mod watch;
@@ -69,6 +70,7 @@ impl Up {
         output::text(&summary(&view))?;
         let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
         output::line("Ctrl-C takes it down; the network stays up if this process is killed")?;
+        privileges::give_up()?;
         match Watch::new(options, &signals, &notices)?.stay()? {
             End::Leave => Ok(ExitCode::SUCCESS),
             End::TakeDown => down::take_down(options),

@@ -155,7 +155,7 @@ fn routes_that_lead_nowhere_are_obeyed() {
         let before = two.lab.dropped("a", "no_route").unwrap();
         two.ip(&format!("route add {kind} {{far}}"));
         two.nobody_answers(&two.a);
-        assert!(two.lab.dropped("a", "no_route").unwrap() > before, "{kind}");
+        assert!(two.lab.dropped("a", "no_route").unwrap() > before, "{kind}: {:?}", two.lab.drops("a"));
         // For what is connected already, too.
         for talk in &mut talks {
             assert!(talk.ask().is_err(), "{kind}");

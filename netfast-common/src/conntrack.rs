@@ -3,6 +3,10 @@
 //! A flow's *main* entry stands under the tuple as its originator sends it. Where addresses are translated, an
 //! *alias* entry under the tuple as the responder sees it names the main entry; state, generation and counters
 //! live in the main entry only.
+//!
+//! A flow begins in the *nursery*, a table of its own, and moves to the table of settled flows when its originator has
+//! answered an answer ([`FLOW_ASSURED`]). Who sends from addresses that are not his never gets there, so that a flood
+//! evicts other beginnings, but no settled flow.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -64,7 +68,7 @@ pub const FLOW_DESTINATION_NAT: u64 = 1 << 3;
 pub const FLOW_FROM_HOST: u64 = 1 << 4;
 /// The responder has sent.
 pub const FLOW_REPLIED: u64 = 1 << 5;
-/// The originator has sent after the responder had: it exists, and gets what is sent to it.
+/// The originator has sent after the responder had (in TCP: has acknowledged): it exists, and gets what is sent to it.
 pub const FLOW_ASSURED: u64 = 1 << 6;
 /// The originator has sent a FIN.
 pub const FLOW_ORIGINATOR_FIN: u64 = 1 << 7;
@@ -127,11 +131,14 @@ pub const fn is_closed(flags: u64) -> bool {
 
 /// The flags of a flow after a packet: `tcp_flags` is 0 for other protocols.
 #[inline(always)]
-pub const fn step(flags: u64, direction: Direction, tcp_flags: u8) -> u64 {
+pub const fn step(protocol: u8, flags: u64, direction: Direction, tcp_flags: u8) -> u64 {
     let mut flags = flags;
     match direction {
         Direction::Original => {
-            if flags & FLOW_REPLIED != 0 {
+            // A second SYN, or a RST by the true owner of the address, shows nobody who wants the connection.
+            let answers =
+                protocol != protocol::TCP || tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK;
+            if flags & FLOW_REPLIED != 0 && answers {
                 flags |= FLOW_ASSURED;
             }
             if tcp_flags & tcp::FIN != 0 {
@@ -171,32 +178,49 @@ mod tests {
 
     #[test]
     fn a_tcp_connection_from_open_to_close() {
-        let syn = step(0, Direction::Original, tcp::SYN);
+        let syn = step(protocol::TCP, 0, Direction::Original, tcp::SYN);
         assert_eq!(timeout(protocol::TCP, syn), 60 * SECOND);
-        let synack = step(syn, Direction::Reply, tcp::SYN | tcp::ACK);
+        let synack = step(protocol::TCP, syn, Direction::Reply, tcp::SYN | tcp::ACK);
         assert_eq!(
             timeout(protocol::TCP, synack),
             60 * SECOND,
             "an open port answers a spoofed SYN by itself"
         );
-        let open = step(synack, Direction::Original, tcp::ACK);
+        let open = step(protocol::TCP, synack, Direction::Original, tcp::ACK);
         assert!(timeout(protocol::TCP, open) > 7200 * SECOND);
-        let half = step(open, Direction::Original, tcp::FIN | tcp::ACK);
+        let half = step(protocol::TCP, open, Direction::Original, tcp::FIN | tcp::ACK);
         assert!(!is_closed(half), "the other side may go on sending for hours");
-        let closed = step(half, Direction::Reply, tcp::FIN | tcp::ACK);
+        let closed = step(protocol::TCP, half, Direction::Reply, tcp::FIN | tcp::ACK);
         assert!(is_closed(closed));
         assert_eq!(timeout(protocol::TCP, closed), 20 * SECOND);
     }
 
     #[test]
     fn a_reset_closes() {
-        assert!(is_closed(step(FLOW_REPLIED | FLOW_ASSURED, Direction::Reply, tcp::RST)));
+        assert!(is_closed(step(protocol::TCP, FLOW_REPLIED | FLOW_ASSURED, Direction::Reply, tcp::RST)));
+    }
+
+    #[test]
+    fn only_an_acknowledgement_settles_a_tcp_connection() {
+        let replied = FLOW_REPLIED;
+        for (tcp_flags, settles) in [
+            (tcp::SYN, false),
+            (tcp::RST, false),
+            (tcp::RST | tcp::ACK, false),
+            (tcp::ACK, true),
+            (tcp::FIN | tcp::ACK, true),
+        ] {
+            let flags = step(protocol::TCP, replied, Direction::Original, tcp_flags);
+            assert_eq!(flags & FLOW_ASSURED != 0, settles, "{tcp_flags:#x}");
+        }
+        let unasked = step(protocol::TCP, 0, Direction::Original, tcp::ACK);
+        assert_eq!(unasked & FLOW_ASSURED, 0, "nobody has answered yet");
     }
 
     #[test]
     fn udp_lives_longer_once_answered() {
-        let asked = step(0, Direction::Original, 0);
-        let answered = step(asked, Direction::Reply, 0);
+        let asked = step(protocol::UDP, 0, Direction::Original, 0);
+        let answered = step(protocol::UDP, asked, Direction::Reply, 0);
         assert!(is_over(protocol::UDP, asked, 0, 31 * SECOND));
         assert!(!is_over(protocol::UDP, answered, 0, 31 * SECOND));
     }

@@ -50,13 +50,32 @@ impl Path {
     }
 }
 
+/// What became of flow entries. A settled flow's entries move from one table to the other: made once more, and removed
+/// once more.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowEvent {
+    /// An entry was made.
+    Made = 12,
+    /// A program removed an entry.
+    Removed = 13,
+    /// Userspace removed an entry.
+    Flushed = 14,
+}
+
+/// Index of a flow event's counter in the counter map.
+#[inline(always)]
+pub const fn flow_index(event: FlowEvent) -> u32 {
+    event as u32
+}
+
 /// Index of a path's counter in the counter map.
 #[inline(always)]
 pub const fn path_index(path: Path) -> u32 {
     path as u32
 }
 
-/// Index of a drop reason's counter in the counter map. Reasons start at 16, which leaves room for paths.
+/// Index of a drop reason's counter in the counter map. Reasons start at 16, which leaves room for paths and flow events.
 #[inline(always)]
 pub const fn drop_index(reason: DropReason) -> u32 {
     16 + reason as u32

@@ -12,8 +12,10 @@ pub const SLOT: &str = "NF_SLOT";
 pub const CIDR: &str = "NF_CIDR";
 /// [`RuleKey`](crate::policy::RuleKey) to [`RuleRow`](crate::policy::RuleRow).
 pub const RULE: &str = "NF_RULE";
-/// [`FlowKey`](crate::flow::FlowKey) to [`Flow`](crate::conntrack::Flow).
+/// [`FlowKey`](crate::flow::FlowKey) to [`Flow`](crate::conntrack::Flow): settled flows.
 pub const FLOW: &str = "NF_FLOW";
+/// [`FlowKey`](crate::flow::FlowKey) to [`Flow`](crate::conntrack::Flow): flows whose originator has not answered yet.
+pub const NURSERY: &str = "NF_NURSERY";
 /// [`FragmentKey`](crate::rows::FragmentKey) to [`FragmentRow`](crate::rows::FragmentRow).
 pub const FRAGMENT: &str = "NF_FRAGMENT";
 /// [`PublishKey`](crate::rows::PublishKey) to [`PublishRow`](crate::rows::PublishRow).
@@ -39,8 +41,10 @@ pub const MAX_ADDRESSES: u32 = 16384;
 pub const MAX_CIDRS: u32 = 65536;
 /// Most policy rows.
 pub const MAX_RULES: u32 = 262_144;
-/// Most flows.
+/// Most settled flows; a translated one has two entries.
 pub const MAX_FLOWS: u32 = 131_072;
+/// Most flows whose originator has not answered yet; a translated one has two entries.
+pub const MAX_NEW_FLOWS: u32 = 32_768;
 /// Most packets being reassembled at a time, of which the ports are remembered.
 pub const MAX_FRAGMENTS: u32 = 8192;
 /// Most published ports, counted per host address and protocol.

@@ -60,11 +60,12 @@ drop_reasons! {
     FlowTableFull = 23, "flow_table_full", "the flow could not be recorded";
     DeniedSource = 24, "denied_source", "the source is on the deny list";
     DatapathError = 25, "datapath_error", "a kernel helper failed on the packet";
+    TooBig = 26, "too_big", "the packet is larger than the uplink's MTU; its sender was told";
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: u32 = 26;
+    pub const COUNT: u32 = 27;
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ pub struct Config {
     pub masquerade_first: u16,
     /// Last port of the masquerade range.
     pub masquerade_last: u16,
-    /// Zero.
-    pub pad: u32,
+    /// Smallest MTU of the uplinks, in bytes of the IP packet; 0 without uplinks.
+    pub smallest_mtu: u32,
 }
 
 /// The deny list is looked up in the uplinks' tc program, as the XDP slot of one of them is taken.
@@ -157,6 +157,10 @@ pub struct UplinkRow {
     pub ip4: Addr,
     /// Address to masquerade IPv6 with, or unspecified.
     pub ip6: Addr,
+    /// Its MTU, in bytes of the IP packet.
+    pub mtu: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Key of a packet that came in fragments.

@@ -37,14 +37,27 @@ impl FlowRef {
         atomic::or(unsafe { &raw mut (*self.0.as_ptr()).flags }, flags);
     }
 
-    /// Notes when the flow was last seen. A tenth of a second is fine enough for timeouts of seconds, and spares
-    /// busy flows the write.
+    /// Notes when the flow was last seen, and says whether it wrote that. A tenth of a second is fine enough for
+    /// timeouts of seconds, and spares busy flows the write.
     #[inline(always)]
-    pub fn touch(&self, now: u64) {
-        if now.saturating_sub(self.get().seen) > 100_000_000 {
-            // SAFETY: a field of a valid entry; a lost race stores another CPU's almost equal time.
-            unsafe { (&raw mut (*self.0.as_ptr()).seen).write_volatile(now) };
+    pub fn touch(&self, now: u64) -> bool {
+        let is_due = now.saturating_sub(self.get().seen) > 100_000_000;
+        if is_due {
+            self.set_seen(now);
         }
+        is_due
+    }
+
+    /// Ends the flow: its next packet begins a new one.
+    #[inline(always)]
+    pub fn expire(&self) {
+        self.set_seen(0);
+    }
+
+    #[inline(always)]
+    fn set_seen(&self, seen: u64) {
+        // SAFETY: a field of a valid entry; a lost race stores another CPU's almost equal time.
+        unsafe { (&raw mut (*self.0.as_ptr()).seen).write_volatile(seen) };
     }
 
     /// Notes that the world of this generation allows the flow.

@@ -10,7 +10,9 @@ use netfast_common::rows::{ENDPOINT_READY, EndpointRow, PublishKey, PublishRow};
 use crate::flow_ref::FlowRef;
 use crate::nat;
 use crate::packet::Packet;
+use crate::parse::L3;
 use crate::policy::{self, Party, PolicyPort};
+use crate::report;
 use crate::track::{Known, seen};
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::{Opening, Work};
@@ -116,6 +118,12 @@ fn try_judge_again<W: World>(world: &W, known: Known, work: &Work) -> Result<boo
     Ok(true)
 }
 
+/// Whether a hop is an uplink.
+#[inline(always)]
+const fn is_outside(hop: Hop) -> bool {
+    hop.ifindex != 0 && hop.incarnation == 0
+}
+
 /// Translates the packet and says where it goes.
 ///
 /// # Errors
@@ -128,6 +136,17 @@ pub(crate) fn send<P: Packet, W: World>(
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
     let is_translated = known.entry.get().flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
+    // Before anything is changed: an error about the packet quotes it as it came.
+    let to = known.receiver();
+    if is_translated || is_outside(known.sender()) || is_outside(to) {
+        if work.headers.ttl <= 1 {
+            return Err(DropReason::TtlExpired.into());
+        }
+        let fits = work.config.smallest_mtu;
+        if is_outside(to) && work.length - L3 > fits && report::is_too_big(packet, world, to.ifindex, work) {
+            return Err(DropReason::TooBig.into());
+        }
+    }
     if is_translated {
         translate(packet, known.entry, known.direction == Direction::Original, work).unpack()?;
     }
@@ -148,9 +167,7 @@ pub(crate) fn deliver<P: Packet, W: World>(
     work: &Work,
 ) -> Result<Verdict, Dropped> {
     let target = if to.incarnation == 0 { None } else { Some(ready(world, to)?) };
-    let is_routed = is_translated
-        || (from.ifindex != 0 && from.incarnation == 0)
-        || (to.ifindex != 0 && to.incarnation == 0);
+    let is_routed = is_translated || is_outside(from) || is_outside(to);
     if is_routed {
         nat::decrement_ttl(packet, &work.headers)?;
     }

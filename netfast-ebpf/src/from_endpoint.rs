@@ -106,8 +106,7 @@ fn established<W: World>(
         return Ok(None);
     };
     if known.sender().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
-        track::note(&known, work);
-        return Ok(Some(known));
+        return Ok(Some(track::note(world, known, work)));
     }
     track::remove(world, &work.key, known.entry);
     Ok(None)
@@ -128,7 +127,9 @@ fn try_open<P: Packet, W: World>(
     endpoint: &EndpointRow,
 ) -> Result<(), Dropped> {
     let Work { headers, opening, .. } = work;
-    if parse::is_echo_reply(headers.tuple.protocol, headers.icmp_type) {
+    // Answers that nobody asked for. Taken for questions they would be masqueraded, and hold the tuple of the flow they
+    // are late for.
+    if parse::is_echo_reply(headers.tuple.protocol, headers.icmp_type) || headers.is_syn_ack() {
         return Err(DropReason::InvalidState.into());
     }
     opening.source = headers.tuple.src;

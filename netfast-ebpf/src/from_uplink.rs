@@ -76,8 +76,7 @@ fn established<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, Dr
         return Ok(Some(known));
     }
     if forward::recheck(world, known, work)? {
-        track::note(&known, work);
-        return Ok(Some(known));
+        return Ok(Some(track::note(world, known, work)));
     }
     track::remove(world, &work.key, known.entry);
     Ok(None)

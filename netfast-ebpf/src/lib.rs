@@ -24,6 +24,7 @@ pub mod parse;
 mod policy;
 mod related;
 mod repeat;
+pub mod report;
 #[cfg(test)]
 mod testing;
 pub mod to_endpoint;

@@ -67,6 +67,15 @@ pub trait Packet {
     /// Length in bytes, the Ethernet header included. A segmentation-offload packet counts whole.
     fn len(&self) -> u32;
 
+    /// Payload of each piece that a segmentation-offload packet will be cut into, in bytes; 0 for others.
+    fn segment(&self) -> u32;
+
+    /// Cuts it or lengthens it to `length` bytes. What is cut in such a way is one packet from then on.
+    ///
+    /// # Errors
+    /// [`DropReason::DatapathError`] when the kernel cannot.
+    fn resize(&mut self, length: u32) -> Result<(), DropReason>;
+
     /// Index of the device the program runs at.
     fn ifindex(&self) -> u32;
 

@@ -43,6 +43,10 @@ pub mod icmp {
     pub const PARAMETER_PROBLEM: u8 = 12;
     /// Destination unreachable, the first of the four errors (ICMPv6).
     pub const UNREACHABLE_V6: u8 = 1;
+    /// Packet too big (ICMPv6).
+    pub const TOO_BIG_V6: u8 = 2;
+    /// Time exceeded (ICMPv6).
+    pub const TIME_EXCEEDED_V6: u8 = 3;
     /// Parameter problem, the last of the four errors (ICMPv6).
     pub const PARAMETER_PROBLEM_V6: u8 = 4;
     /// Echo request (ICMPv6).
@@ -83,6 +87,13 @@ impl Headers {
     pub const fn is_syn(&self) -> bool {
         use netfast_common::conntrack::tcp;
         self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    }
+
+    /// Whether the packet accepts a TCP connection.
+    #[inline(always)]
+    pub const fn is_syn_ack(&self) -> bool {
+        use netfast_common::conntrack::tcp;
+        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK
     }
 
     /// Whether this is an ICMP echo request or reply, whose identifier stands in for a port.

@@ -69,7 +69,7 @@ fn handle<P: Packet, W: World>(
     }
     if let Some(known) = track::find(world, work)? {
         if known.receiver().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
-            track::note(&known, work);
+            let _ = track::note(world, known, work);
             world.count(Path::FromHost, work.length);
             return Ok(Verdict::Next);
         }

@@ -1,14 +1,15 @@
 //! Flows: finding the one a packet is of, opening a new one, closing what is over.
 
 use netfast_common::conntrack::{
-    self, Direction, FLOW_ALIAS, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A, FLOW_SOURCE_NAT, Flow, Hop,
+    self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A, FLOW_SOURCE_NAT,
+    Flow, Hop,
 };
 use netfast_common::flow::{FlowKey, Side, Tuple};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 
 use crate::flow_ref::FlowRef;
-use crate::parse::is_echo_request;
+use crate::parse::{Headers, is_echo_request};
 use crate::repeat::{Attempt, repeat};
 use crate::work::Work;
 use crate::world::World;
@@ -67,9 +68,18 @@ pub(crate) fn seen(flow: &Flow) -> Tuple {
 pub(crate) fn remove<W: World>(world: &W, key: &FlowKey, entry: FlowRef) {
     let flow = entry.get();
     if flow.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0 {
-        world.remove_flow(&seen(flow).key().0);
+        let (alias, _) = seen(flow).key();
+        if world.flow(&alias).is_some_and(|found| is_alias_of(found.get(), key)) {
+            world.remove_flow(&alias);
+        }
     }
     world.remove_flow(key);
+}
+
+/// Whether this is the alias of the flow with that key. Evicted, its own tuple may be another flow's by now.
+#[inline(always)]
+fn is_alias_of(entry: &Flow, key: &FlowKey) -> bool {
+    entry.flags & FLOW_ALIAS != 0 && entry.key == *key
 }
 
 /// The flow a packet is of. A flow that is over, or was closed and is being opened anew, is removed and not found.
@@ -121,16 +131,67 @@ fn answers(tuple: &Tuple, flow: &Flow) -> bool {
     (tuple.src, tuple.sport) == flow.seen_destination() && (tuple.dst, tuple.dport) == flow.seen_source()
 }
 
-/// Notes a packet of a flow.
+/// Notes a packet of a flow, and answers the flow: it may have settled, which gives it another entry.
 #[inline(always)]
-pub(crate) fn note(known: &Known, work: &Work) {
+pub(crate) fn note<W: World>(world: &W, known: Known, work: &mut Work) -> Known {
     let flags = known.entry.get().flags;
-    let stepped = conntrack::step(flags, known.direction, work.headers.tcp_flags);
+    let Headers { tuple, tcp_flags, .. } = &work.headers;
+    let stepped = conntrack::step(tuple.protocol, flags, known.direction, *tcp_flags);
     if stepped != flags {
         known.entry.set_flags(stepped & !flags);
     }
-    known.entry.touch(work.now);
     known.entry.count(known.direction, work.length);
+    let is_due = known.entry.touch(work.now);
+    if stepped & !flags & FLOW_ASSURED != 0 {
+        settle(world, work, known.entry);
+        return Known { entry: world.flow(&work.key).unwrap_or(known.entry), ..known };
+    }
+    if is_due && flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0 {
+        keep_alias(world, work, known.entry);
+    }
+    known
+}
+
+/// Moves a flow from the nursery to the settled ones. A function of its own in BPF: it happens once in a flow's life.
+#[inline(never)]
+fn settle<W: World>(world: &W, work: &mut Work, entry: FlowRef) {
+    let Work { key, draft, .. } = work;
+    *draft = *entry.get();
+    // `Taken` means another CPU was faster, or there is no room: then it stays where it is.
+    let _ = world.settle_flow(key, draft);
+    if draft.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0 {
+        let (alias, _) = seen(draft).key();
+        draft.key = *key;
+        draft.flags = FLOW_ALIAS;
+        let _ = world.settle_flow(&alias, draft);
+    }
+}
+
+/// Sees that a translated flow has its alias still: where packets go one way only nobody looks it up, and it is the next
+/// to be evicted. A function of its own in BPF: it happens ten times a second.
+#[inline(never)]
+fn keep_alias<W: World>(world: &W, work: &mut Work, entry: FlowRef) {
+    let Work { key, draft, now, .. } = work;
+    let flow = entry.get();
+    let (alias, _) = seen(flow).key();
+    match world.flow(&alias) {
+        Some(found) if is_alias_of(found.get(), key) => {}
+        // Its tuple is another flow's by now. It begins anew, with another source port.
+        Some(_) => entry.expire(),
+        None => {
+            draft.key = *key;
+            draft.flags = FLOW_ALIAS;
+            draft.seen = *now;
+            draft.created = flow.created;
+            let written = if flow.flags & FLOW_ASSURED == 0 {
+                world.insert_flow(&alias, draft)
+            } else {
+                world.settle_flow(&alias, draft)
+            };
+            // Where it could not be written the next packets try again.
+            let _ = written;
+        }
+    }
 }
 
 /// Records a new flow, as [`Work::opening`] describes it. Its first packet then finds it like any later one.
@@ -188,7 +249,7 @@ fn write<W: World>(world: &W, work: &mut Work) {
     draft.key.b_port = opening.port;
     draft.key.protocol = headers.tuple.protocol;
     draft.key.pad = [0; 3];
-    draft.flags = conntrack::step(flags, Direction::Original, headers.tcp_flags);
+    draft.flags = conntrack::step(draft.key.protocol, flags, Direction::Original, headers.tcp_flags);
     draft.seen = *now;
     draft.created = *now;
     draft.generation = config.generation;

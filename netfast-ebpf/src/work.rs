@@ -35,6 +35,12 @@ pub struct Work {
     pub receiver: Hop,
     /// An entry under construction.
     pub draft: Flow,
+    /// MTU of the uplink that a packet is too big for.
+    pub mtu: u32,
+    /// How many ICMP errors this CPU has sent in that second. (Unlike all else, these two are of packets before.)
+    pub reported: u32,
+    /// Second of the last ICMP error.
+    pub reported_at: u64,
 }
 
 /// What a new flow needs to be recorded, beside the tuple of its first packet.
@@ -88,6 +94,9 @@ impl Work {
             sender: hop,
             receiver: hop,
             draft: Flow::default(),
+            mtu: 0,
+            reported: 0,
+            reported_at: 0,
         }
     }
 }

@@ -43,14 +43,19 @@ pub trait World {
     /// Whether the address is on the deny list.
     fn is_denied(&self, addr: &Addr) -> bool;
 
-    /// The entry under a key.
+    /// The entry under a key, of a settled flow or of one in the nursery.
     fn flow(&self, key: &FlowKey) -> Option<FlowRef>;
-    /// Writes a new entry.
+    /// Writes a new entry, in the nursery.
     ///
     /// # Errors
-    /// [`Taken`] when the key has one already, or there is no room.
+    /// [`Taken`] when the key has one already, settled or not, or there is no room.
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken>;
-    /// Removes an entry.
+    /// Writes the entry of a settled flow, and removes the one in the nursery.
+    ///
+    /// # Errors
+    /// [`Taken`] when a settled flow has the key already, or there is no room. The nursery's stays then.
+    fn settle_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken>;
+    /// Removes an entry, settled or not.
     fn remove_flow(&self, key: &FlowKey);
     /// The ports of a packet whose first fragment has been seen.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow>;

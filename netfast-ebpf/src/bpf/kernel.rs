@@ -5,10 +5,11 @@ use core::ptr::NonNull;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns};
+use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::maps::lpm_trie::Key;
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::Flow;
-use netfast_common::counter::{Count, Path, drop_index, path_index};
+use netfast_common::counter::{Count, FlowEvent, Path, drop_index, flow_index, path_index};
 use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
@@ -128,20 +129,37 @@ impl World for Kernel {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
-        let entry = NonNull::new(maps::FLOW.get_ptr_mut(key)?)?;
+        let entry = maps::FLOW.get_ptr_mut(key).or_else(|| maps::NURSERY.get_ptr_mut(key))?;
+        let entry = NonNull::new(entry)?;
         // SAFETY: the map does not move entries, and frees none before the program ends.
         Some(unsafe { FlowRef::new(entry) })
     }
 
     #[inline(always)]
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken> {
-        maps::FLOW.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(|_| Taken)
+        maps::NURSERY.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(|_| Taken)?;
+        tell(FlowEvent::Made);
+        // In this order: a flow that settles is written there before it is removed here, so it is seen in one of the
+        // two.
+        if maps::FLOW.get_ptr(key).is_some() {
+            remove_from(&maps::NURSERY, key);
+            return Err(Taken);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn settle_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken> {
+        maps::FLOW.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(|_| Taken)?;
+        tell(FlowEvent::Made);
+        remove_from(&maps::NURSERY, key);
+        Ok(())
     }
 
     #[inline(always)]
     fn remove_flow(&self, key: &FlowKey) {
-        // Another CPU may have been faster.
-        let _ = maps::FLOW.remove(key);
+        remove_from(&maps::FLOW, key);
+        remove_from(&maps::NURSERY, key);
     }
 
     #[inline(always)]
@@ -201,6 +219,20 @@ impl World for Kernel {
             counter => add(counter, length),
         }
     }
+}
+
+/// Removes an entry, if there is one: another CPU may have been faster.
+#[inline(always)]
+fn remove_from(table: &LruHashMap<FlowKey, Flow>, key: &FlowKey) {
+    if table.remove(key).is_ok() {
+        tell(FlowEvent::Removed);
+    }
+}
+
+/// Counts what became of a flow's entry.
+#[inline(always)]
+fn tell(event: FlowEvent) {
+    add(maps::COUNTER.get_ptr_mut(flow_index(event)), 0);
 }
 
 /// Counts in a per-CPU counter: no other CPU writes it, so it needs no atomic.

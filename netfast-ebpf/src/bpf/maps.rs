@@ -29,6 +29,8 @@ pub(super) static CIDR: LpmTrie<Addr, CidrRow> = LpmTrie::pinned(sizes::MAX_CIDR
 pub(super) static RULE: LpmTrie<RuleKey, RuleRow> = LpmTrie::pinned(sizes::MAX_RULES, 0);
 #[map(name = "NF_FLOW")]
 pub(super) static FLOW: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(sizes::MAX_FLOWS, 0);
+#[map(name = "NF_NURSERY")]
+pub(super) static NURSERY: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(sizes::MAX_NEW_FLOWS, 0);
 #[map(name = "NF_FRAGMENT")]
 pub(super) static FRAGMENT: LruHashMap<FragmentKey, FragmentRow> =
     LruHashMap::pinned(sizes::MAX_FRAGMENTS, 0);

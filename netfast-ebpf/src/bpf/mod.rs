@@ -11,6 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_redirect_neigh, bpf_redirect_peer, bpf_sk
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use netfast_ebpf::packet::Packet;
+use netfast_ebpf::report::report;
 use netfast_ebpf::verdict::{Dropped, Verdict};
 use netfast_ebpf::work::Work;
 use netfast_ebpf::world::World;
@@ -60,8 +61,23 @@ fn run(
     #[cfg(feature = "log")]
     tell(context, packet.ifindex(), &decided);
     match decided {
-        Ok(Verdict::Next) => NEXT,
-        Ok(Verdict::ToEndpoint(ifindex)) => {
+        Ok(verdict) => act(context, verdict),
+        Err(Dropped { reason, endpoint }) => {
+            kernel.count_drop(reason, endpoint, packet.len());
+            match report(&mut packet, &kernel, work, reason) {
+                Some(verdict) => act(context, verdict),
+                None => DROP,
+            }
+        }
+    }
+}
+
+/// Does what a verdict says.
+#[inline(always)]
+fn act(context: &TcContext, verdict: Verdict) -> i32 {
+    match verdict {
+        Verdict::Next => NEXT,
+        Verdict::ToEndpoint(ifindex) => {
             // A frame addressed to another MAC than its device's is "for another host", which kernels before 6.18
             // may keep across the redirect and drop.
             // SAFETY: helpers on the program's own context.
@@ -70,13 +86,9 @@ fn run(
                 bpf_redirect_peer(ifindex, 0) as i32
             }
         }
-        Ok(Verdict::ToUplink(ifindex)) => {
+        Verdict::ToUplink(ifindex) => {
             // SAFETY: without parameters, the helper asks the routes for the next hop.
             unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
-        }
-        Err(Dropped { reason, endpoint }) => {
-            kernel.count_drop(reason, endpoint, packet.len());
-            DROP
         }
     }
 }

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{
-    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use netfast_common::reason::DropReason;
 use netfast_ebpf::packet::{Checksum, Packet, Wire};
@@ -32,6 +32,18 @@ impl Packet for Skb {
     fn len(&self) -> u32 {
         // SAFETY: the context of a tc program is valid, and the verifier checks the access.
         unsafe { (*self.skb).len }
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).gso_size }
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> Result<(), DropReason> {
+        // SAFETY: a plain helper call.
+        done(unsafe { bpf_skb_change_tail(self.skb, length, 0) }, DropReason::DatapathError)
     }
 
     #[inline(always)]

@@ -13,17 +13,29 @@ pub(super) struct Bytes {
     pub(super) has_vlan_tag: bool,
     /// The transport checksum is left to the network card: its field holds the sum of the pseudo-header only.
     pub(super) is_offloaded: bool,
+    /// Payload of each piece it will be cut into; 0: it is one.
+    pub(super) segment: u32,
 }
 
 impl Bytes {
     pub(super) fn new(frame: Vec<u8>, ifindex: u32) -> Self {
-        Self { frame, ifindex, has_vlan_tag: false, is_offloaded: false }
+        Self { frame, ifindex, has_vlan_tag: false, is_offloaded: false, segment: 0 }
     }
 }
 
 impl Packet for Bytes {
     fn len(&self) -> u32 {
         self.frame.len() as u32
+    }
+
+    fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    fn resize(&mut self, length: u32) -> Result<(), DropReason> {
+        self.frame.resize(length as usize, 0);
+        self.segment = 0;
+        Ok(())
     }
 
     fn ifindex(&self) -> u32 {

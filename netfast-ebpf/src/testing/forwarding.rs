@@ -37,7 +37,7 @@ fn a_connection_from_beginning_to_end() {
     lab.maps.now += 1;
     let generation = lab.maps.config.generation;
     assert_eq!(lab.sends(&CLIENT, &syn).at(&WEB), syn, "the port is used anew at once");
-    let flows = lab.maps.flows.borrow();
+    let flows = lab.maps.nursery.borrow();
     // SAFETY: the lab never frees entries.
     let flow = unsafe { *flows.values().next().unwrap().as_ptr() };
     assert_eq!((flows.len(), flow.created, flow.generation), (1, lab.maps.now, generation));

@@ -14,6 +14,7 @@ use super::bytes::Bytes;
 use super::cast::{ELSEWHERE, ENDPOINTS, Family, HOST, Member, OUTSIDE};
 use super::maps::Maps;
 use super::message::Message;
+use crate::report::report;
 use crate::verdict::{Dropped, Verdict};
 use crate::work::Work;
 use crate::{from_endpoint, from_uplink, to_endpoint};
@@ -85,10 +86,15 @@ impl Lab {
         let mut lab = Self { maps: Maps::default(), work: Box::new(Work::zeroed()), rule_sets: 0 };
         let maps = &mut lab.maps;
         maps.now = 1000 * SECOND;
-        maps.config =
-            Config { generation: 2, masquerade_first: 20000, masquerade_last: 29999, ..Config::default() };
+        maps.config = Config {
+            generation: 2,
+            masquerade_first: 20000,
+            masquerade_last: 29999,
+            smallest_mtu: 1500,
+            ..Config::default()
+        };
         maps.default_route = HOST.ifindex;
-        maps.uplinks.insert(HOST.ifindex, UplinkRow { ip4: HOST.ip4, ip6: HOST.ip6 });
+        maps.uplinks.insert(HOST.ifindex, UplinkRow { ip4: HOST.ip4, ip6: HOST.ip6, mtu: 1500, pad: 0 });
         for family in Family::BOTH {
             let host = AddressRow { kind: ADDRESS_HOST, ..AddressRow::default() };
             maps.addresses.insert(HOST.addr(family), host);
@@ -228,6 +234,18 @@ impl Lab {
         (verdict, packet.frame)
     }
 
+    /// Runs a program on a packet that it drops; returns the reason, and the ICMP error the packet turned into, with
+    /// the verdict on that.
+    pub(super) fn drops(
+        &mut self,
+        program: Program,
+        mut packet: Bytes,
+    ) -> (DropReason, Option<(Verdict, Vec<u8>)>) {
+        let reason = self.run(program, &mut packet).expect_err("not dropped").reason;
+        let told = report(&mut packet, &self.maps, &mut self.work, reason);
+        (reason, told.map(|verdict| (verdict, packet.frame)))
+    }
+
     fn message(&mut self, program: Program, ifindex: u32, message: &Message) -> Fate {
         let (verdict, bytes) = self.frame(program, ifindex, message.bytes());
         match verdict {
@@ -263,6 +281,11 @@ impl Lab {
 
     /// How many entries there are.
     pub(super) fn flows(&self) -> usize {
+        self.maps.flows.borrow().len() + self.maps.nursery.borrow().len()
+    }
+
+    /// How many entries settled flows have.
+    pub(super) fn settled(&self) -> usize {
         self.maps.flows.borrow().len()
     }
 

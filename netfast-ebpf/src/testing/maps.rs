@@ -38,13 +38,23 @@ pub(super) struct Maps {
     pub(super) default_route: u32,
     /// No flow can be written.
     pub(super) is_full: bool,
+    /// Settled flows.
     pub(super) flows: RefCell<BTreeMap<FlowKey, NonNull<Flow>>>,
+    /// Flows whose originator has not answered yet.
+    pub(super) nursery: RefCell<BTreeMap<FlowKey, NonNull<Flow>>>,
     pub(super) fragments: RefCell<HashMap<FragmentKey, FragmentRow>>,
     pub(super) paths: RefCell<Vec<Path>>,
     pub(super) randoms: Cell<u32>,
 }
 
 impl Maps {
+    /// Evicts an entry, as the kernel does when a table is full.
+    pub(super) fn forget(&self, key: &FlowKey) {
+        let is_gone =
+            self.flows.borrow_mut().remove(key).is_some() || self.nursery.borrow_mut().remove(key).is_some();
+        assert!(is_gone, "there was none");
+    }
+
     /// The rules that match a key, by longest prefix, as the kernel's trie does it.
     fn longest(&self, key: &RuleKey) -> Option<RuleRow> {
         let covers = |bits: u32, row: &RuleKey| {
@@ -103,21 +113,32 @@ impl World for Maps {
     }
 
     fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
+        let at = |table: &RefCell<BTreeMap<_, _>>| table.borrow().get(key).copied();
         // SAFETY: entries are leaked, so they stay valid.
-        self.flows.borrow().get(key).map(|entry| unsafe { FlowRef::new(*entry) })
+        at(&self.flows).or_else(|| at(&self.nursery)).map(|entry| unsafe { FlowRef::new(entry) })
     }
 
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken> {
+        if self.is_full || self.flow(key).is_some() {
+            return Err(Taken);
+        }
+        self.nursery.borrow_mut().insert(*key, NonNull::from(Box::leak(Box::new(*flow))));
+        Ok(())
+    }
+
+    fn settle_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken> {
         let mut flows = self.flows.borrow_mut();
         if self.is_full || flows.contains_key(key) {
             return Err(Taken);
         }
         flows.insert(*key, NonNull::from(Box::leak(Box::new(*flow))));
+        self.nursery.borrow_mut().remove(key);
         Ok(())
     }
 
     fn remove_flow(&self, key: &FlowKey) {
         self.flows.borrow_mut().remove(key);
+        self.nursery.borrow_mut().remove(key);
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow> {

@@ -6,6 +6,8 @@ use etherparse::{
     PacketBuilder, SlicedPacket, TcpHeader, TransportSlice,
 };
 use netfast_common::addr::{Addr, Mac};
+use netfast_common::flow::Tuple;
+use netfast_common::protocol;
 
 use super::cast::{Family, Member};
 
@@ -72,6 +74,18 @@ impl Message {
             What::Answer { id } => (0, id),
             What::Error { .. } => (0, 0),
         }
+    }
+
+    /// The tuple of a message with ports, or of an echo.
+    pub(super) fn tuple(&self) -> Tuple {
+        let protocol = match self.what {
+            What::Tcp { .. } => protocol::TCP,
+            What::Udp { .. } => protocol::UDP,
+            _ if self.src.is_v4() => protocol::ICMP,
+            _ => protocol::ICMPV6,
+        };
+        let (sport, dport) = self.ports();
+        Tuple { src: self.src, dst: self.dst, sport, dport, protocol, pad: [0; 3] }
     }
 
     /// The headers in front of the transport protocol's.

@@ -58,6 +58,8 @@ pub struct Uplink {
     pub ip: Option<Ipv4Addr>,
     /// Address to masquerade IPv6 with.
     pub ip6: Option<Ipv6Addr>,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
 }
 
 /// What the maps must hold.
@@ -156,7 +158,7 @@ fn address_row(row: &EndpointRow) -> AddressRow {
 }
 
 fn uplink_row(uplink: &Uplink) -> UplinkRow {
-    UplinkRow { ip4: v4(uplink.ip), ip6: v6(uplink.ip6) }
+    UplinkRow { ip4: v4(uplink.ip), ip6: v6(uplink.ip6), mtu: uplink.mtu, pad: 0 }
 }
 
 /// One row for each port and family. A published port serves the families the endpoint has.

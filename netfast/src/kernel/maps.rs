@@ -31,8 +31,10 @@ pub struct Maps {
     pub cidrs: Trie<Addr, CidrRow>,
     /// Policy rows.
     pub rules: Trie<RuleKey, RuleRow>,
-    /// Flows.
+    /// Settled flows.
     pub flows: Table<FlowKey, Flow>,
+    /// Flows whose originator has not answered yet.
+    pub nursery: Table<FlowKey, Flow>,
     /// Packets that came in fragments.
     pub fragments: Table<FragmentKey, FragmentRow>,
     /// Published ports.
@@ -69,6 +71,7 @@ impl Maps {
             cidrs: open!(Trie, directory, name::CIDR),
             rules: open!(Trie, directory, name::RULE),
             flows: open!(Table, directory, name::FLOW),
+            nursery: open!(Table, directory, name::NURSERY),
             fragments: open!(Table, directory, name::FRAGMENT),
             published: open!(Table, directory, name::PUBLISH),
             uplinks: open!(Table, directory, name::UPLINK),

@@ -11,7 +11,7 @@ use super::{KernelError, Result};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netfast-ebpf.o"));
 
 /// Every map that is pinned.
-pub(super) const MAPS: [&str; 15] = [
+pub(super) const MAPS: [&str; 16] = [
     maps::CONFIG,
     maps::ENDPOINT,
     maps::ADDRESS,
@@ -19,6 +19,7 @@ pub(super) const MAPS: [&str; 15] = [
     maps::CIDR,
     maps::RULE,
     maps::FLOW,
+    maps::NURSERY,
     maps::FRAGMENT,
     maps::PUBLISH,
     maps::UPLINK,

@@ -15,8 +15,10 @@ pub struct Sizes {
     pub cidrs: u32,
     /// Policy rows.
     pub rules: u32,
-    /// Flows.
+    /// Settled flows.
     pub flows: u32,
+    /// Flows whose originator has not answered yet.
+    pub new_flows: u32,
     /// Packets in fragments of which the ports are remembered.
     pub fragments: u32,
     /// Published ports.
@@ -37,6 +39,7 @@ impl Default for Sizes {
             cidrs: maps::MAX_CIDRS,
             rules: maps::MAX_RULES,
             flows: maps::MAX_FLOWS,
+            new_flows: maps::MAX_NEW_FLOWS,
             fragments: maps::MAX_FRAGMENTS,
             published: maps::MAX_PUBLISHED,
             uplinks: maps::MAX_UPLINKS,
@@ -48,7 +51,7 @@ impl Default for Sizes {
 
 impl Sizes {
     /// The size of each map that has a settable one. The others have the size the object gives them.
-    pub(super) fn by_map(&self) -> [(&'static str, u32); 11] {
+    pub(super) fn by_map(&self) -> [(&'static str, u32); 12] {
         [
             (maps::ENDPOINT, self.endpoints),
             (maps::SLOT, self.endpoints),
@@ -56,6 +59,7 @@ impl Sizes {
             (maps::CIDR, self.cidrs),
             (maps::RULE, self.rules),
             (maps::FLOW, self.flows),
+            (maps::NURSERY, self.new_flows),
             (maps::FRAGMENT, self.fragments),
             (maps::PUBLISH, self.published),
             (maps::UPLINK, self.uplinks),

@@ -77,6 +77,7 @@ fn facts(
             name: link.name.clone(),
             ip: best(IpAddr::is_ipv4).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None }),
             ip6: best(IpAddr::is_ipv6).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
+            mtu: link.mtu,
         });
     }
     facts.uplinks.sort();

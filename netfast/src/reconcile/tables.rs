@@ -62,7 +62,9 @@ fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
 
     fault::point("raise the generation");
     let (masquerade_first, masquerade_last) = MASQUERADE;
-    let raised = Config { generation, netns_cookie, masquerade_first, masquerade_last, ..config };
+    let smallest_mtu = rows.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(0);
+    let raised =
+        Config { smallest_mtu, generation, netns_cookie, masquerade_first, masquerade_last, ..config };
     maps.config.set(0, raised)?;
 
     for (ifindex, row) in &rows.endpoints {

@@ -13,7 +13,7 @@ use aya_ebpf::programs::TcContext;
 use netfast_ebpf::packet::Packet;
 use netfast_ebpf::report::report;
 use netfast_ebpf::verdict::{Dropped, Verdict};
-use netfast_ebpf::work::Work;
+use netfast_ebpf::work::{NextHop, Work};
 use netfast_ebpf::world::World;
 
 use self::kernel::Kernel;
@@ -57,15 +57,16 @@ fn run(
     let work = unsafe { &mut *work };
     let mut packet = Skb::new(context.skb.skb);
     let kernel = Kernel { context: context.as_ptr() };
+    work.next_hop = NextHop::default();
     let decided = decide(&mut packet, &kernel, work);
     #[cfg(feature = "log")]
     tell(context, packet.ifindex(), &decided);
     match decided {
-        Ok(verdict) => act(context, verdict),
+        Ok(verdict) => act(context, verdict, work),
         Err(Dropped { reason, endpoint }) => {
             kernel.count_drop(reason, endpoint, packet.len());
             match report(&mut packet, &kernel, work, reason) {
-                Some(verdict) => act(context, verdict),
+                Some(verdict) => act(context, verdict, work),
                 None => DROP,
             }
         }
@@ -74,7 +75,7 @@ fn run(
 
 /// Does what a verdict says.
 #[inline(always)]
-fn act(context: &TcContext, verdict: Verdict) -> i32 {
+fn act(context: &TcContext, verdict: Verdict, work: &mut Work) -> i32 {
     match verdict {
         Verdict::Next => NEXT,
         Verdict::ToEndpoint(ifindex) => {
@@ -87,8 +88,15 @@ fn act(context: &TcContext, verdict: Verdict) -> i32 {
             }
         }
         Verdict::ToUplink(ifindex) => {
-            // SAFETY: without parameters, the helper asks the routes for the next hop.
-            unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+            let next_hop = (&raw mut work.next_hop).cast();
+            // SAFETY: the helper reads these 20 bytes; without them, it asks the routes for the next hop.
+            unsafe {
+                if work.next_hop.family == 0 {
+                    bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
+                } else {
+                    bpf_redirect_neigh(ifindex, next_hop, size_of::<NextHop>() as i32, 0) as i32
+                }
+            }
         }
     }
 }

@@ -6,10 +6,8 @@ use crate::lab::Lab;
 use crate::ns::Ns;
 
 /// The host's addresses on a second uplink, and those of the world behind it.
-pub const SECOND: Addresses = Addresses {
-    host: ["198.51.100.1", "2001:db8:98::1"],
-    outside: ["198.51.100.2", "2001:db8:98::2"],
-};
+pub const SECOND: Addresses =
+    Addresses { host: ["198.51.100.1", "2001:db8:98::1"], outside: ["198.51.100.2", "2001:db8:98::2"] };
 
 /// Addresses of both ends of an uplink, IPv4 and IPv6.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +24,7 @@ impl Lab {
     pub fn second_uplink(&self, device: &str) -> Result<Ns> {
         let beyond = Ns::new("beyond")?;
         self.host.join(device, &beyond, "eth0")?;
-        for (ns, device, addresses) in
-            [(&self.host, device, SECOND.host), (&beyond, "eth0", SECOND.outside)]
+        for (ns, device, addresses) in [(&self.host, device, SECOND.host), (&beyond, "eth0", SECOND.outside)]
         {
             ns.address(device, &format!("{}/24", addresses[0]))?;
             ns.address(device, &format!("{}/64", addresses[1]))?;

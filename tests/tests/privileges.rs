@@ -65,7 +65,8 @@ fn nobody_but_root_sees_state_and_pins() {
         })
         .unwrap();
     // Commands inside endpoints, which need not be root's, have these two mounted; the way to them is closed.
-    let meant = |line: &String| line.ends_with("/run/hosts/lab 644") || line.ends_with("/run/resolv.conf 644");
+    let meant =
+        |line: &String| line.ends_with("/run/hosts/lab 644") || line.ends_with("/run/resolv.conf 644");
     let found: Vec<_> = found.into_iter().filter(|line| !meant(line)).collect();
     assert_eq!(found, NONE);
 }
@@ -98,13 +99,16 @@ fn the_foreground_gives_up_what_it_does_not_need() {
     // A command it starts again has what it had at first.
     let command = || lab.inspect("web").unwrap()["pid"].as_u64();
     let first = command().unwrap();
-    let fields = [("CapInh", 16), ("CapPrm", 16), ("CapEff", 16), ("CapBnd", 16), ("CapAmb", 16), ("NoNewPrivs", 10)];
+    let fields =
+        [("CapInh", 16), ("CapPrm", 16), ("CapEff", 16), ("CapBnd", 16), ("CapAmb", 16), ("NoNewPrivs", 10)];
     let before = fields.map(|(field, radix)| status(first, field, radix));
     let device = lab.inspect("web").unwrap()["host_ifname"].as_str().unwrap().to_owned();
     lab.host.ip(&format!("link del {device}")).unwrap();
     eventually("the endpoint is there again", || command().is_some_and(|pid| pid != first));
     let second = command().unwrap();
-    eventually("its shell runs", || fs::read_to_string(format!("/proc/{second}/comm")).unwrap() != "netfast\n");
+    eventually("its shell runs", || {
+        fs::read_to_string(format!("/proc/{second}/comm")).unwrap() != "netfast\n"
+    });
     assert_eq!(fields.map(|(field, radix)| status(second, field, radix)), before);
 
     // And what is left suffices for taking everything down.
@@ -116,7 +120,9 @@ fn the_foreground_gives_up_what_it_does_not_need() {
 }
 
 /// Names that would reach other files, options or map rows if anybody let them.
-const NASTY: &[&str] = &["../x", "a/b", "/etc", ".", "..", "-rf", "--", "a\nb", "a b", "$(id)", "ü", "A", "", "a\tb", "🦀", "a..b"];
+const NASTY: &[&str] = &[
+    "../x", "a/b", "/etc", ".", "..", "-rf", "--", "a\nb", "a b", "$(id)", "ü", "A", "", "a\tb", "🦀", "a..b",
+];
 
 #[test]
 fn nasty_names_go_nowhere() {
@@ -171,9 +177,15 @@ fn nasty_names_in_a_file_go_nowhere() {
         for topology in [
             format!("networks: {{{quoted}: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{web: {{}}}}\n"),
             format!("networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{{quoted}: {{}}}}\n"),
-            format!("networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{web: {{network: {quoted}}}}}\n"),
-            format!("networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{web: {{namespace: {quoted}}}}}\n"),
-            format!("networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{web: {{labels: {{{quoted}: x}}}}}}\n"),
+            format!(
+                "networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{web: {{network: {quoted}}}}}\n"
+            ),
+            format!(
+                "networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{web: {{namespace: {quoted}}}}}\n"
+            ),
+            format!(
+                "networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{web: {{labels: {{{quoted}: x}}}}}}\n"
+            ),
         ] {
             // Keys of labels may be these, and an endpoint's may be `namespace/name`.
             if (["a/b", "A", "a..b"].contains(&name) && topology.contains("labels"))

@@ -92,39 +92,93 @@ fn unpin(lab: &Lab, part: &str) {
 /// Ways to break it, and a part of what is told of it.
 #[expect(clippy::type_complexity, reason = "it is a table")]
 const BREAKS: &[(&str, fn(&Lab), &str)] = &[
-    ("a device deleted", |lab| drop(lab.host.ip(&format!("link del {}", device(lab, "web"))).unwrap()), "endpoint web: its device is gone"),
-    ("a device renamed", |lab| {
-        lab.host.ip(&format!("link set {} name another", device(lab, "web"))).unwrap();
-    }, "endpoint web: its device is gone"),
-    ("a device moved", |lab| {
-        let other = Ns::new("other").unwrap();
-        lab.host.ip(&format!("link set {} netns {}", device(lab, "web"), other.path().display())).unwrap();
-    }, "endpoint web: its device is gone"),
-    ("a device no port any more", |lab| {
-        lab.host.ip(&format!("link set {} nomaster", device(lab, "web"))).unwrap();
-    }, "endpoint web: its device is no port of the bridge any more"),
-    ("a device down", |lab| drop(lab.host.ip(&format!("link set {} down", device(lab, "web"))).unwrap()), "is down"),
-    ("a bridge deleted", |lab| drop(lab.host.ip("link del nf-lab").unwrap()), "network lab: its bridge is gone"),
-    ("a bridge renamed", |lab| {
-        lab.host.ip("link set nf-lab down").unwrap();
-        lab.host.ip("link set nf-lab name another").unwrap();
-    }, "network lab: its bridge is gone"),
+    (
+        "a device deleted",
+        |lab| drop(lab.host.ip(&format!("link del {}", device(lab, "web"))).unwrap()),
+        "endpoint web: its device is gone",
+    ),
+    (
+        "a device renamed",
+        |lab| {
+            lab.host.ip(&format!("link set {} name another", device(lab, "web"))).unwrap();
+        },
+        "endpoint web: its device is gone",
+    ),
+    (
+        "a device moved",
+        |lab| {
+            let other = Ns::new("other").unwrap();
+            lab.host
+                .ip(&format!("link set {} netns {}", device(lab, "web"), other.path().display()))
+                .unwrap();
+        },
+        "endpoint web: its device is gone",
+    ),
+    (
+        "a device no port any more",
+        |lab| {
+            lab.host.ip(&format!("link set {} nomaster", device(lab, "web"))).unwrap();
+        },
+        "endpoint web: its device is no port of the bridge any more",
+    ),
+    (
+        "a device down",
+        |lab| drop(lab.host.ip(&format!("link set {} down", device(lab, "web"))).unwrap()),
+        "is down",
+    ),
+    (
+        "a bridge deleted",
+        |lab| drop(lab.host.ip("link del nf-lab").unwrap()),
+        "network lab: its bridge is gone",
+    ),
+    (
+        "a bridge renamed",
+        |lab| {
+            lab.host.ip("link set nf-lab down").unwrap();
+            lab.host.ip("link set nf-lab name another").unwrap();
+        },
+        "network lab: its bridge is gone",
+    ),
     ("a bridge down", |lab| drop(lab.host.ip("link set nf-lab down").unwrap()), "the device nf-lab is down"),
-    ("an address lost", |lab| drop(lab.host.ip("addr del 10.77.0.1/24 dev nf-lab").unwrap()), "the bridge nf-lab has lost the address 10.77.0.1/24"),
-    ("a neighbour lost", |lab| drop(lab.host.ip("neigh del 10.77.0.2 dev nf-lab").unwrap()), "endpoint web: the neighbour entry of 10.77.0.2 is gone"),
-    ("a namespace unmounted", |lab| {
-        let path = lab.dir().join("run/netns/web").display().to_string();
-        assert!(lab.host.finish("umount", &["-l", &path], S).unwrap().success());
-    }, "endpoint web: its network namespace is gone"),
+    (
+        "an address lost",
+        |lab| drop(lab.host.ip("addr del 10.77.0.1/24 dev nf-lab").unwrap()),
+        "the bridge nf-lab has lost the address 10.77.0.1/24",
+    ),
+    (
+        "a neighbour lost",
+        |lab| drop(lab.host.ip("neigh del 10.77.0.2 dev nf-lab").unwrap()),
+        "endpoint web: the neighbour entry of 10.77.0.2 is gone",
+    ),
+    (
+        "a namespace unmounted",
+        |lab| {
+            let path = lab.dir().join("run/netns/web").display().to_string();
+            assert!(lab.host.finish("umount", &["-l", &path], S).unwrap().success());
+        },
+        "endpoint web: its network namespace is gone",
+    ),
     ("programs unpinned", |lab| unpin(lab, "endpoint"), "from_endpoint is not attached"),
-    ("the uplink's program unpinned", |lab| unpin(lab, "from_uplink"), "from_uplink is not attached to the uplink uplink0"),
-    ("socket programs unpinned", |lab| unpin(lab, "cgroup-connect4"), "the programs of the host's sockets are not attached"),
-    ("records removed", |lab| {
-        fs::remove_dir_all(lab.dir().join("run/endpoints")).unwrap();
-        fs::create_dir(lab.dir().join("run/endpoints")).unwrap();
-        // A stranger may keep the names.
-        lab.host.ip(&format!("link del {}", "nf1-client")).unwrap();
-    }, "endpoint web is not there"),
+    (
+        "the uplink's program unpinned",
+        |lab| unpin(lab, "from_uplink"),
+        "from_uplink is not attached to the uplink uplink0",
+    ),
+    (
+        "socket programs unpinned",
+        |lab| unpin(lab, "cgroup-connect4"),
+        "the programs of the host's sockets are not attached",
+    ),
+    (
+        "records removed",
+        |lab| {
+            fs::remove_dir_all(lab.dir().join("run/endpoints")).unwrap();
+            fs::create_dir(lab.dir().join("run/endpoints")).unwrap();
+            // A stranger may keep the names.
+            lab.host.ip(&format!("link del {}", "nf1-client")).unwrap();
+        },
+        "endpoint web is not there",
+    ),
 ];
 
 #[test]
@@ -133,7 +187,9 @@ fn the_next_command_repairs() {
     let (lab, file) = lab(TOPOLOGY);
     lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
     works(&lab);
-    for (n, (name, break_it, told)) in BREAKS.iter().filter(|(name, ..)| *name != "records removed").enumerate() {
+    for (n, (name, break_it, told)) in
+        BREAKS.iter().filter(|(name, ..)| *name != "records removed").enumerate()
+    {
         break_it(&lab);
         let wrong = problems(&lab);
         assert!(wrong.iter().any(|problem| problem.contains(told)), "{name}: {wrong:?}");
@@ -187,7 +243,8 @@ fn where_nothing_differs_nothing_is_written() {
     let mut up = foreground(&lab, &file);
     thread::sleep(S);
     let look = || {
-        let files = lab.host.finish("find", &[lab.dir().to_str().unwrap(), "-printf", "%p %i %T@\n"], S).unwrap();
+        let files =
+            lab.host.finish("find", &[lab.dir().to_str().unwrap(), "-printf", "%p %i %T@\n"], S).unwrap();
         (files.stdout, status(&lab)["generation"].clone(), status(&lab)["links"].clone())
     };
     let before = look();
@@ -208,7 +265,8 @@ fn a_namespace_of_the_users_that_is_gone_is_said_once() {
     let path = PathBuf::from(lab.file("given", "").unwrap());
     let [from, to] = [given.path(), path.clone()].map(|path| path.display().to_string());
     assert!(lab.host.finish("mount", &["--bind", &from, &to], S).unwrap().success());
-    let topology = format!("{TOPOLOGY}  given: {{ip: 10.77.0.9, netns: {}, publish: ['8081:80']}}\n", path.display());
+    let topology =
+        format!("{TOPOLOGY}  given: {{ip: 10.77.0.9, netns: {}, publish: ['8081:80']}}\n", path.display());
     let file = lab.file("netfast.yaml", &topology).unwrap();
     let mut up = foreground(&lab, &file);
     works(&lab);
@@ -232,7 +290,7 @@ fn a_namespace_of_the_users_that_is_gone_is_said_once() {
     fs::write(&path, "").unwrap();
     let from = given.path().display().to_string();
     assert!(lab.host.finish("mount", &["--bind", &from, &to], S).unwrap().success());
-    up.wait_for("repaired: endpoint given is left out", 13 * S).unwrap();
+    up.wait_for("repaired: endpoint given is not there", 13 * S).unwrap();
     given.ping("10.77.0.1", S).unwrap();
     assert_eq!(problems(&lab), NONE);
 }

@@ -80,7 +80,8 @@ impl Two {
         for far in FAR {
             let address = SocketAddr::new(far.parse().unwrap(), 80).to_string();
             let error = from.tcp_ask(&address, SHORT).map(|reply| reply.by).unwrap_err();
-            let unreachable = [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
+            let unreachable =
+                [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
             assert!(
                 unreachable.contains(&error.kind()) || error.raw_os_error().is_some(),
                 "{far}: {error:?}"

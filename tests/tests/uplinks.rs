@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use netfast_tests::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6, Running, SECOND, eventually, require_root};
+use netfast_tests::{
+    HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6, Running, SECOND, eventually, require_root,
+};
 use serde_json::{Value, json};
 
 const S: Duration = Duration::from_secs(1);
@@ -112,7 +114,9 @@ fn the_foreground_follows_devices_and_addresses() {
     let both_ways = |host: usize| {
         let to = socket(SECOND.outside[host], 80);
         eventually("out", || web.tcp_ask(&to, SHORT).is_ok_and(|r| r.by == "beyond"));
-        eventually("in", || beyond.tcp_ask(&socket(SECOND.host[host], 8080), SHORT).is_ok_and(|r| r.by == "web"));
+        eventually("in", || {
+            beyond.tcp_ask(&socket(SECOND.host[host], 8080), SHORT).is_ok_and(|r| r.by == "web")
+        });
     };
     both_ways(0);
     both_ways(1);

@@ -74,11 +74,13 @@ pub(super) fn problems(store: &Store) -> Result<Vec<Problem>> {
 
 /// Uplinks that are not there, and devices that cannot be covered.
 pub(super) fn of_facts(facts: &Facts) -> Vec<Problem> {
-    let missing = facts.missing.iter().map(|device| {
-        Problem::new(Remedy::User, format_args!("the uplink {device} is not there"))
-    });
+    let missing = facts
+        .missing
+        .iter()
+        .map(|device| Problem::new(Remedy::User, format_args!("the uplink {device} is not there")));
     let uncovered = facts.uncovered.iter().map(|(device, why)| {
-        let text = format_args!("published ports and masquerade do not cover the device {device}: {why}").to_string();
+        let text = format_args!("published ports and masquerade do not cover the device {device}: {why}")
+            .to_string();
         Problem::new(Remedy::None, text)
     });
     missing.chain(uncovered).collect()
@@ -86,7 +88,8 @@ pub(super) fn of_facts(facts: &Facts) -> Vec<Problem> {
 
 /// Says that an endpoint cannot be there.
 pub(super) fn left_out(id: &dyn Display, netns: &std::path::Path) -> Problem {
-    let text = format_args!("endpoint {id} is left out: its network namespace {} is gone", netns.display()).to_string();
+    let text = format_args!("endpoint {id} is left out: its network namespace {} is gone", netns.display())
+        .to_string();
     Problem::new(Remedy::User, text)
 }
 
@@ -122,13 +125,16 @@ fn of_programs(
     broken: &mut dyn FnMut(&dyn Display),
 ) -> Result<()> {
     let attached = datapath.attached()?;
-    let runs = |hook: Hook, ifindex: u32| {
-        attached.iter().any(|a| a.hook == hook && a.ifindex == ifindex && a.alive)
-    };
+    let runs =
+        |hook: Hook, ifindex: u32| attached.iter().any(|a| a.hook == hook && a.ifindex == ifindex && a.alive);
     for record in records.endpoints.values() {
         for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
             if record.host_ifindex.is_some_and(|ifindex| !runs(hook, ifindex)) {
-                broken(&format_args!("endpoint {}: {} is not attached to its device", record.id, hook.program()));
+                broken(&format_args!(
+                    "endpoint {}: {} is not attached to its device",
+                    record.id,
+                    hook.program()
+                ));
             }
         }
     }
@@ -137,7 +143,10 @@ fn of_programs(
     }
     let is_uplink = |ifindex| facts.uplinks.iter().any(|uplink| uplink.ifindex == ifindex);
     for attached in attached.iter().filter(|a| a.hook == Hook::UplinkIngress && !is_uplink(a.ifindex)) {
-        broken(&format_args!("from_uplink is attached to the device #{}, which is no uplink", attached.ifindex));
+        broken(&format_args!(
+            "from_uplink is attached to the device #{}, which is no uplink",
+            attached.ifindex
+        ));
     }
     let deny = datapath.deny_attached()?;
     let is_in_tc = datapath.maps.config.get(0)?.flags & CONFIG_DENY_IN_TC != 0;

@@ -72,7 +72,9 @@ impl fmt::Display for Lost<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Up(_, device) => write!(f, "the device {device} is down"),
-            Self::Gateway(_, bridge, address) => write!(f, "the bridge {bridge} has lost the address {address}"),
+            Self::Gateway(_, bridge, address) => {
+                write!(f, "the bridge {bridge} has lost the address {address}")
+            }
             Self::Forwarding(record, _) => {
                 write!(f, "endpoint {}: its forwarding entry is gone", record.id)
             }
@@ -115,14 +117,15 @@ pub(super) fn lost<'a>(netlink: &Netlink, world: &World, records: &'a Records) -
             if !up {
                 lost.push(Lost::Up(port, &endpoint.host_ifname));
             }
-            let is_known = fdb.iter().any(|entry| {
-                (entry.port, entry.mac, entry.kind) == (port, endpoint.mac, FdbKind::Static)
-            });
+            let is_known = fdb
+                .iter()
+                .any(|entry| (entry.port, entry.mac, entry.kind) == (port, endpoint.mac, FdbKind::Static));
             if !is_known {
                 lost.push(Lost::Forwarding(endpoint, port));
             }
-            let is_neighbour =
-                |ip: &IpAddr| neighbours.iter().any(|n| n.ip == *ip && n.mac == Some(endpoint.mac) && n.permanent);
+            let is_neighbour = |ip: &IpAddr| {
+                neighbours.iter().any(|n| n.ip == *ip && n.mac == Some(endpoint.mac) && n.permanent)
+            };
             let gone = topology::addresses(endpoint).filter(|ip| !is_neighbour(ip));
             lost.extend(gone.map(|ip| Lost::Neighbour(endpoint, index, ip)));
         }

@@ -41,11 +41,11 @@ fn facts(
 ) -> Facts {
     let bridges = records.networks.values().map(|record| (record.ifindex, record.bridge.as_str()));
     let veths = records.endpoints.values().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
-    let (ours, names): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
+    let (indexes, names): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
     let is_ours = |link: &Link| {
         // Somebody may have renamed it. Another device may have got its index, but not its alias.
         names.contains(link.name.as_str())
-            || (ours.contains(&Some(link.index))
+            || (indexes.contains(&Some(link.index))
                 && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast ")))
     };
     let mut facts = Facts::default();

@@ -109,7 +109,11 @@ pub(super) fn remove_directory(directory: &Path) -> Result<()> {
 }
 
 fn make_directory(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("make {}", path.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make {}", path.display()))
 }
 
 fn ignore_absent(result: io::Result<()>) -> io::Result<()> {

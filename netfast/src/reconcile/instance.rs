@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::host::{Host, netns_dir};
 use super::check::{self, Problem, Remedy};
+use super::host::{Host, netns_dir};
 use super::{commands, converge, files, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode, Sizes};
 use crate::model::EndpointId;
@@ -67,7 +67,8 @@ impl Instance {
         let netns_id = identity(&netns)?;
         let definitions = store.definitions()?;
         let mode = options.attach;
-        let mut instance = Self { store, netns, netns_id, definitions, mode, is_removed: false, notices: Vec::new() };
+        let mut instance =
+            Self { store, netns, netns_id, definitions, mode, is_removed: false, notices: Vec::new() };
         instance.settle()?;
         Ok(instance)
     }

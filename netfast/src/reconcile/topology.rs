@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use super::assign::Records;
-use super::host::Host;
 use super::check::{self, Problem};
 use super::damage::Lost;
+use super::host::Host;
 use super::{commands, damage, files};
 use crate::kernel::Hook;
 use crate::model::{Network, World};

@@ -72,7 +72,7 @@ fn text(view: &InstanceView) -> String {
 }
 
 fn lines(texts: &[String]) -> String {
-    texts.iter().map(|text| format!("  {text}\n")).collect()
+    texts.iter().flat_map(|text| ["  ", text, "\n"]).collect()
 }
 
 fn networks(networks: &[NetworkView]) -> Table<6> {

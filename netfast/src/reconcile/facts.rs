@@ -41,10 +41,10 @@ fn facts(
 ) -> Facts {
     let bridges = records.networks.values().map(|record| (record.ifindex, record.bridge.as_str()));
     let veths = records.endpoints.values().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
-    let (indexes, names): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
+    let (indexes, taken): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
     let is_ours = |link: &Link| {
         // Somebody may have renamed it. Another device may have got its index, but not its alias.
-        names.contains(link.name.as_str())
+        taken.contains(link.name.as_str())
             || (indexes.contains(&Some(link.index))
                 && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast ")))
     };

@@ -1,6 +1,6 @@
 //! What somebody or something broke is put right: by the next command, and by the process in the foreground.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test panics where it fails, in its helpers too")]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,10 @@
 //! Which of the host's routes and rules endpoints' packets obey.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test panics where it fails, in its helpers too"
+)]
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -61,10 +65,10 @@ impl Two {
 
     /// Who answers `from` at the far address, over both families; all packets of a conversation take one way.
     #[track_caller]
-    fn answers(&self, from: &Ns, wanted: &str) {
+    fn answers(from: &Ns, wanted: &str) {
         for (n, far) in FAR.into_iter().enumerate() {
             let address = SocketAddr::new(far.parse().unwrap(), 80).to_string();
-            let mut talk = from.tcp_connect(&address, S).unwrap_or_else(|e| panic!("{far}: {e}"));
+            let mut talk = from.tcp_connect(&address, S).expect(far);
             talk.swap(100_000).unwrap();
             let reply = talk.ask().unwrap();
             let host: IpAddr = match wanted {
@@ -76,7 +80,7 @@ impl Two {
     }
 
     #[track_caller]
-    fn nobody_answers(&self, from: &Ns) {
+    fn nobody_answers(from: &Ns) {
         for far in FAR {
             let address = SocketAddr::new(far.parse().unwrap(), 80).to_string();
             let error = from.tcp_ask(&address, SHORT).map(|reply| reply.by).unwrap_err();
@@ -94,11 +98,11 @@ impl Two {
 fn a_rule_by_the_endpoints_network() {
     require_root!();
     let two = Two::new();
-    two.answers(&two.a, "outside");
+    Two::answers(&two.a, "outside");
     two.ip("route add default via {via} table 100");
     two.ip("rule add from {net} lookup 100");
-    two.answers(&two.a, "beyond");
-    two.answers(&two.b, "outside");
+    Two::answers(&two.a, "beyond");
+    Two::answers(&two.b, "outside");
 }
 
 #[test]
@@ -108,8 +112,8 @@ fn a_rule_by_the_endpoints_device() {
     let device = two.lab.inspect("a").unwrap()["host_ifname"].as_str().unwrap().to_owned();
     two.ip("route add default via {via} table 100");
     two.ip(&format!("rule add iif {device} lookup 100"));
-    two.answers(&two.a, "beyond");
-    two.answers(&two.b, "outside");
+    Two::answers(&two.a, "beyond");
+    Two::answers(&two.b, "outside");
 }
 
 #[test]
@@ -118,8 +122,8 @@ fn a_rule_by_the_destination() {
     let two = Two::new();
     two.ip("route add default via {via} table 100");
     two.ip("rule add to {far} lookup 100");
-    two.answers(&two.a, "beyond");
-    two.answers(&two.b, "beyond");
+    Two::answers(&two.a, "beyond");
+    Two::answers(&two.b, "beyond");
 }
 
 #[test]
@@ -130,9 +134,9 @@ fn the_default_route_with_the_least_metric() {
     two.ip("route del default");
     two.ip("route add default via {first} metric 200");
     two.ip("route add default via {via} metric 300");
-    two.answers(&two.a, "outside");
+    Two::answers(&two.a, "outside");
     two.ip("route add default via {via} metric 100");
-    two.answers(&two.a, "beyond");
+    Two::answers(&two.a, "beyond");
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn a_rule_by_mark_is_for_packets_the_host_marks() {
     two.ip("route add default via {via} table 100");
     two.ip("rule add fwmark 7 lookup 100");
     // Nothing marks an endpoint's packets before they are routed.
-    two.answers(&two.a, "outside");
+    Two::answers(&two.a, "outside");
 }
 
 #[test]
@@ -152,10 +156,12 @@ fn routes_that_lead_nowhere_are_obeyed() {
         let two = Two::new();
         let address = |far: &str| SocketAddr::new(far.parse().unwrap(), 80).to_string();
         let mut talks: Vec<_> = FAR.iter().map(|far| two.a.tcp_connect(&address(far), S).unwrap()).collect();
-        talks.iter_mut().for_each(|talk| assert_eq!(talk.ask().unwrap().by, "outside"));
+        for talk in &mut talks {
+            assert_eq!(talk.ask().unwrap().by, "outside");
+        }
         let before = two.lab.dropped("a", "no_route").unwrap();
         two.ip(&format!("route add {kind} {{far}}"));
-        two.nobody_answers(&two.a);
+        Two::nobody_answers(&two.a);
         assert!(two.lab.dropped("a", "no_route").unwrap() > before, "{kind}: {:?}", two.lab.drops("a"));
         // For what is connected already, too.
         for talk in &mut talks {

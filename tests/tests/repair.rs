@@ -275,7 +275,7 @@ fn a_namespace_of_the_users_that_is_gone_is_said_once() {
     fs::remove_file(&path).unwrap();
     let told = format!("endpoint given is left out: its network namespace {} is gone", path.display());
     up.wait_for(&told, 13 * S).unwrap();
-    assert_eq!(problems(&lab), [told.clone()]);
+    assert_eq!(problems(&lab), std::slice::from_ref(&told));
     let text = lab.netfast(&["status", "--check"]).unwrap();
     assert!(text.stdout.starts_with(&format!("Not as it should be\n  {told}\n")), "{}", text.stdout);
     assert_eq!(text.status.code(), Some(3));
@@ -333,7 +333,7 @@ fn other_commands_work_at_the_same_time() {
     works(&lab);
     assert!(!up.ended(), "{}", up.stderr());
     // Two at a time share the work.
-    let mut second = foreground(&lab, &file);
+    let second = foreground(&lab, &file);
     lab.host.ip("link del nf-lab").unwrap();
     eventually("all is well", || status(&lab)["problems"] == json!([]));
     works(&lab);

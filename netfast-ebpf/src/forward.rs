@@ -194,6 +194,9 @@ pub(crate) fn send<P: Packet, W: World>(
             return Err(DropReason::TooBig.into());
         }
     }
+    if is_outside(to) {
+        world.next_hop(packet.ifindex(), to.ifindex, work)?;
+    }
     if is_translated {
         translate(packet, known.entry, known.direction == Direction::Original, work).unpack()?;
     }

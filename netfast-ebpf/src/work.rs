@@ -36,6 +36,8 @@ pub struct Work {
     pub receiver: Hop,
     /// An entry under construction.
     pub draft: Flow,
+    /// Whom an uplink hands the packet to.
+    pub next_hop: NextHop,
     /// MTU of the uplink that a packet is too big for.
     pub mtu: u32,
     /// How many ICMP errors this CPU has sent in that second. (Unlike all else, these two are of packets before.)
@@ -48,6 +50,16 @@ pub struct Work {
     pub gate: u32,
     /// The packet began a flow. Reset, and looked at, while somebody reads events only.
     pub is_first: bool,
+}
+
+/// The next hop that the host's routes name: `struct bpf_redir_neigh` of the kernel's UAPI.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHop {
+    /// `AF_INET` or `AF_INET6`; 0: whoever sends the packet is to ask the routes itself.
+    pub family: u32,
+    /// Its address in network byte order; IPv4 in the first word.
+    pub address: [u32; 4],
 }
 
 /// What a new flow needs to be recorded, beside the tuple of its first packet.
@@ -101,6 +113,7 @@ impl Work {
             sender: hop,
             receiver: hop,
             draft: Flow::default(),
+            next_hop: NextHop::default(),
             mtu: 0,
             reported: 0,
             reported_at: 0,

@@ -12,6 +12,7 @@ use netfast_common::rows::{
 };
 
 use crate::flow_ref::FlowRef;
+use crate::work::Work;
 
 /// The key is taken already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,13 @@ pub trait World {
     /// # Errors
     /// [`DropReason::NoRoute`] when there is no route.
     fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason>;
+
+    /// Asks the host's routes for the next hop of the packet in hand, which entered at `ifindex` and leaves by `uplink`.
+    /// Where they name another uplink than the flow's, [`Work::next_hop`] says nothing.
+    ///
+    /// # Errors
+    /// [`DropReason::NoRoute`] when they say that nobody is to be reached there.
+    fn next_hop(&self, ifindex: u32, uplink: u32, work: &mut Work) -> Result<(), DropReason>;
 
     /// Counts a packet of `length` bytes that went this way.
     fn count(&self, path: Path, length: u32);

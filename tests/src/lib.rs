@@ -20,6 +20,7 @@ mod tcp;
 mod traffic;
 mod udp;
 mod up;
+mod uplink;
 mod xdp;
 
 pub use counters::Counters;
@@ -29,6 +30,7 @@ pub use process::{Finished, Running};
 pub use tcp::{Conversation, Reply, TcpServer};
 pub use traffic::{Report, Traffic};
 pub use udp::{UdpServer, udp_ask_on};
+pub use uplink::{Addresses, SECOND, eventually};
 
 /// Whether the caller may make namespaces.
 pub fn is_root() -> bool {

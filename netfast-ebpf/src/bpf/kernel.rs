@@ -18,6 +18,7 @@ use netfast_common::rows::{
     PublishRow, SlotRow, SourceKey, UplinkRow,
 };
 use netfast_ebpf::flow_ref::FlowRef;
+use netfast_ebpf::work::{NextHop, Work};
 use netfast_ebpf::world::{Taken, World};
 
 use super::maps;
@@ -51,6 +52,9 @@ const _: () = assert!(size_of::<FibLookup>() == 64);
 /// `AF_INET` and `AF_INET6`.
 const FAMILY_V4: u8 = 2;
 const FAMILY_V6: u8 = 10;
+/// `BPF_FIB_LKUP_RET_BLACKHOLE`, `..._UNREACHABLE` between them, and `..._PROHIBIT`: routes that lead nowhere.
+const FIB_BLACKHOLE: i64 = 1;
+const FIB_PROHIBIT: i64 = 3;
 /// `BPF_FIB_LKUP_RET_SUCCESS`, and `..._NO_NEIGH`: the device is known, the neighbour is not resolved yet.
 const FIB_SUCCESS: i64 = 0;
 const FIB_NO_NEIGHBOUR: i64 = 7;
@@ -58,6 +62,28 @@ const FIB_NO_NEIGHBOUR: i64 = 7;
 const FIB_FRAG_NEEDED: i64 = 8;
 
 impl FibLookup {
+    /// A question about a packet that came in at `ifindex`. `length` 0: how long it is does not matter.
+    #[inline(always)]
+    fn new(ifindex: u32, tuple: &Tuple, length: u16) -> Self {
+        Self {
+            family: if tuple.dst.is_v4() { FAMILY_V4 } else { FAMILY_V6 },
+            protocol: tuple.protocol,
+            sport: tuple.sport.to_be(),
+            dport: tuple.dport.to_be(),
+            length,
+            ifindex,
+            src: Self::address(&tuple.src),
+            dst: Self::address(&tuple.dst),
+            ..Self::default()
+        }
+    }
+
+    #[inline(always)]
+    fn ask(&mut self, context: *mut c_void) -> i64 {
+        // SAFETY: the helper reads and writes these 64 bytes.
+        unsafe { bpf_fib_lookup(context, (&raw mut *self).cast(), size_of::<Self>() as i32, 0) }
+    }
+
     /// The address in the form of the kernel's union: IPv4 in the first four bytes.
     #[inline(always)]
     fn address(addr: &Addr) -> [u64; 2] {
@@ -181,27 +207,18 @@ impl World for Kernel {
 
     #[inline(always)]
     fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason> {
-        let is_v4 = tuple.dst.is_v4();
-        let mut lookup = FibLookup {
-            family: if is_v4 { FAMILY_V4 } else { FAMILY_V6 },
-            protocol: tuple.protocol,
-            sport: tuple.sport.to_be(),
-            dport: tuple.dport.to_be(),
-            // The length of the IP packet; with 0 the kernel would count the Ethernet header in.
-            length: length.saturating_sub(14).min(u32::from(u16::MAX)) as u16,
-            ifindex,
-            src: FibLookup::address(&tuple.src),
-            dst: FibLookup::address(&tuple.dst),
-            ..FibLookup::default()
-        };
-        // SAFETY: the helper reads and writes the 64 bytes of `lookup`.
-        let result = unsafe {
-            bpf_fib_lookup(self.context, (&raw mut lookup).cast(), size_of::<FibLookup>() as i32, 0)
-        };
-        match result {
+        // The length of the IP packet; with 0 the kernel would count the Ethernet header in.
+        let length = length.saturating_sub(14).min(u32::from(u16::MAX)) as u16;
+        let mut lookup = FibLookup::new(ifindex, tuple, length);
+        match lookup.ask(self.context) {
             FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAG_NEEDED => Ok(lookup.ifindex),
             _ => Err(DropReason::NoRoute),
         }
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, ifindex: u32, uplink: u32, work: &mut Work) -> Result<(), DropReason> {
+        if next_hop(self.context, ifindex, uplink, work) { Ok(()) } else { Err(DropReason::NoRoute) }
     }
 
     #[inline(always)]
@@ -224,6 +241,32 @@ impl World for Kernel {
             counter => add(counter, length),
         }
     }
+}
+
+/// As [`World::next_hop`], `false` for an error. A function of its own in BPF, with a stack of its own.
+///
+/// `bpf_redirect_neigh` would ask the routes itself, but with the translated source and the uplink as a condition: rules
+/// about the endpoint's address or device would not apply, and IPv6 takes the best route whatever device that has
+/// (Linux 6.18).
+#[inline(never)]
+fn next_hop(context: *mut c_void, ifindex: u32, uplink: u32, work: &mut Work) -> bool {
+    let mut lookup = FibLookup::new(ifindex, &work.headers.tuple, 0);
+    match lookup.ask(context) {
+        FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAG_NEEDED if lookup.ifindex == uplink => {
+            let [[a, b], [c, d]] = [halves(lookup.dst[0]), halves(lookup.dst[1])];
+            work.next_hop = NextHop { family: u32::from(lookup.family), address: [a, b, c, d] };
+            true
+        }
+        FIB_BLACKHOLE..=FIB_PROHIBIT => false,
+        _ => true,
+    }
+}
+
+/// The two halves of a word as they lie in memory.
+#[inline(always)]
+const fn halves(word: u64) -> [u32; 2] {
+    let (low, high) = (word as u32, (word >> 32) as u32);
+    if cfg!(target_endian = "little") { [low, high] } else { [high, low] }
 }
 
 /// Removes an entry, if there is one: another CPU may have been faster.

@@ -16,7 +16,7 @@ use netfast_common::event::{Program, WANT_PACKETS, anybody};
 use netfast_ebpf::packet::Packet;
 use netfast_ebpf::report::report;
 use netfast_ebpf::verdict::{Dropped, Verdict};
-use netfast_ebpf::work::Work;
+use netfast_ebpf::work::{NextHop, Work};
 use netfast_ebpf::world::World;
 
 use self::events::OWN_DEVICE;
@@ -62,6 +62,7 @@ fn run(
     let work = unsafe { &mut *work };
     let mut packet = Skb::new(context.skb.skb);
     let kernel = Kernel { context: context.as_ptr() };
+    work.next_hop = NextHop::default();
     work.gate = events::gate();
     if work.gate != 0 {
         begin(context, program, work);
@@ -87,7 +88,7 @@ fn run(
             if is_read(work) {
                 passed(context, program, None, work);
             }
-            out_of_uplink(ifindex)
+            out_of_uplink(ifindex, work)
         }
         Err(Dropped { reason, endpoint }) => {
             kernel.count_drop(reason, endpoint, packet.len());
@@ -102,7 +103,7 @@ fn run(
                     }
                     into_endpoint(context, ifindex)
                 }
-                Some(Verdict::ToUplink(ifindex)) => out_of_uplink(ifindex),
+                Some(Verdict::ToUplink(ifindex)) => out_of_uplink(ifindex, work),
                 Some(Verdict::Next) | None => DROP,
             }
         }
@@ -123,9 +124,16 @@ fn into_endpoint(context: &TcContext, ifindex: u32) -> i32 {
 
 /// Redirects out of an uplink.
 #[inline(always)]
-fn out_of_uplink(ifindex: u32) -> i32 {
-    // SAFETY: without parameters, the helper asks the routes for the next hop.
-    unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+fn out_of_uplink(ifindex: u32, work: &mut Work) -> i32 {
+    let next_hop = (&raw mut work.next_hop).cast();
+    // SAFETY: the helper reads these 20 bytes; without them, it asks the routes for the next hop.
+    unsafe {
+        if work.next_hop.family == 0 {
+            bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
+        } else {
+            bpf_redirect_neigh(ifindex, next_hop, size_of::<NextHop>() as i32, 0) as i32
+        }
+    }
 }
 
 /// What is to be done for readers of events before a packet is looked at.

@@ -16,6 +16,7 @@ use netfast_common::rows::{
 };
 
 use crate::flow_ref::FlowRef;
+use crate::work::Work;
 use crate::world::{Taken, World};
 
 /// What the kernel's maps hold.
@@ -157,6 +158,10 @@ impl World for Maps {
 
     fn route(&self, _: u32, tuple: &Tuple, _: u32) -> Result<u32, DropReason> {
         self.routes.get(&tuple.dst).copied().unwrap_or(Ok(self.default_route))
+    }
+
+    fn next_hop(&self, _: u32, _: u32, work: &mut Work) -> Result<(), DropReason> {
+        self.routes.get(&work.headers.tuple.dst).map_or(Ok(()), |route| route.map(drop))
     }
 
     fn count(&self, path: Path, _: u32) {

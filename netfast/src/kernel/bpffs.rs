@@ -164,7 +164,9 @@ impl Pins {
 
     /// Makes the directories.
     pub(super) fn create(&self) -> Result<()> {
-        [self.maps(), self.programs(), self.links()].iter().try_for_each(|dir| make_directory(dir))
+        [self.0.clone(), self.maps(), self.programs(), self.links()]
+            .iter()
+            .try_for_each(|dir| make_directory(dir))
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod bridge;
 pub mod capabilities;
+pub mod changes;
 pub mod container;
 mod enter;
 pub mod error;
@@ -33,6 +34,7 @@ mod tests;
 pub use self::address::{Address, Scope};
 pub use self::bridge::BridgeSpec;
 pub use self::capabilities::drop_capabilities;
+pub use self::changes::Changes;
 pub use self::container::configure_container;
 pub use self::error::Error;
 pub use self::exec::{ExecError, enter_and_exec};

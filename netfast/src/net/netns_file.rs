@@ -1,9 +1,9 @@
 //! Network namespaces that outlive their makers by being mounted on a file.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -18,7 +18,7 @@ use super::{Error, Netlink, Netns};
 pub(super) const LOOPBACK_INDEX: u32 = 1;
 
 impl Netns {
-    /// Makes a namespace with `lo` up and mounts it on a new file. The parent directories are made.
+    /// Makes a namespace with `lo` up and mounts it on a new file. The parent directories are made, for root only.
     ///
     /// A process killed inside leaves an empty file or the mounted namespace; [`Netns::remove`] removes either.
     ///
@@ -27,7 +27,7 @@ impl Netns {
     pub fn create(path: &Path) -> Result<Self, Error> {
         let failed = |source: io::Error| Error::system("create network namespace", path.display(), source);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
         }
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         Self::unshare().and_then(|netns| netns.mount_on(path).map(|()| netns)).inspect_err(|_| {

@@ -43,7 +43,7 @@ pub fn spawn_inside(
     let log = OpenOptions::new()
         .create(true)
         .append(true)
-        .mode(0o640)
+        .mode(0o600)
         .open(log_file)
         .map_err(|e| Error::system("open log file", log_file.display(), e))?;
     let log_again = log.try_clone().map_err(failed)?;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 
 use super::assign::{self, Records};
+use super::check::Problem;
 use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
 use super::ports::PortFacts;
-use super::{commands, files, plan, stale, tables, topology, uplinks};
+use super::tables::Settings;
+use super::{check, commands, damage, files, plan, stale, tables, topology, uplinks};
 use crate::compile::policy::{self, Assigned, Tables};
 use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
@@ -16,7 +18,8 @@ use crate::model::{EndpointId, World};
 use crate::net::BoundSocket;
 use crate::store::{Definitions, EndpointRecord, Instance, PublishRecord, fault};
 
-/// Brings everything to what `definitions` say. `known` is the world that was defined before.
+/// Brings everything to what `definitions` say. `known` is the world that was defined before. Returns what it cannot put
+/// right.
 ///
 /// # Errors
 /// When something cannot be done. The kernel is somewhere between then; another call brings it to where that one says.
@@ -25,7 +28,7 @@ pub(super) fn converge(
     instance: &mut Instance,
     definitions: &Definitions,
     known: &World,
-) -> Result<()> {
+) -> Result<Vec<Problem>> {
     let world = &definitions.world;
     let old = records(host)?;
     let ports = PortFacts {
@@ -33,12 +36,12 @@ pub(super) fn converge(
         most_rows: host.datapath.maps.published[0].max_entries() as usize,
     };
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
-    topology::check_namespaces(host, world, known, &mut new)?;
+    let mut left = topology::check_namespaces(host, world, known, &mut new)?;
     facts::look(host.netlink, &old, None)?.check_subnets(world)?;
     let tables = compile(host, world, &new)?;
     host.store.save_instance(instance)?;
 
-    let plan = plan::plan(&old, &new, &topology::intact(host, &old)?);
+    let plan = plan::plan(&old, &new, &damage::damage(host.netlink, &old)?);
     for record in &plan.remove_first {
         topology::remove_endpoint(host, &old, record)?;
     }
@@ -65,20 +68,16 @@ pub(super) fn converge(
     }
 
     let facts = facts::look(host.netlink, &new, world.uplinks.as_ref())?;
-    for device in &facts.missing {
-        tracing::warn!(device, "this uplink is not there; the next command looks for it again");
-    }
-    for (device, reason) in &facts.uncovered {
-        tracing::warn!(device, reason, "published ports and masquerade do not cover this device");
-    }
+    left.extend(check::of_facts(&facts));
     let rows = make_rows(world, &new, &facts, &tables);
     // Before the rows: a number that stands in a map is never given to something else.
     host.store.save_numbers(&tables.numbers)?;
-    tables::commit(&mut host.datapath.maps, &rows, instance.netns.cookie, world.masquerade)?;
+    tables::commit(&mut host.datapath.maps, &rows, &Settings::of(world, instance.netns.cookie))?;
 
     stale::end_connections(host, &rows)?;
 
     repair_links(host, &new)?;
+    topology::mend(host, world, &new)?;
     topology::activate(host, &new)?;
     for record in &plan.remove_last {
         topology::remove_endpoint(host, &old, record)?;
@@ -87,7 +86,8 @@ pub(super) fn converge(
     attach_sockets(host, instance)?;
     // From here on nothing runs the programs of another netfast any more.
     host.datapath.retire()?;
-    commands::run(host, world, instance.cgroup.as_deref(), &mut new)
+    commands::run(host, world, instance.cgroup.as_deref(), &mut new)?;
+    Ok(left)
 }
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.
@@ -122,7 +122,8 @@ pub(super) fn assigned(records: &Records) -> BTreeMap<EndpointId, Assigned> {
     records.endpoints.iter().map(|(id, record)| (id.clone(), assigned(record))).collect()
 }
 
-fn make_rows(world: &World, records: &Records, facts: &Facts, tables: &Tables) -> Rows {
+/// The rows the maps are to hold.
+pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables: &Tables) -> Rows {
     let networks: BTreeMap<_, _> = world
         .networks
         .values()

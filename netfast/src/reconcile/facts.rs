@@ -39,14 +39,17 @@ fn facts(
     records: &Records,
     named: Option<&BTreeSet<String>>,
 ) -> Facts {
-    let ours: BTreeSet<&str> = records
-        .networks
-        .values()
-        .map(|record| record.bridge.as_str())
-        .chain(records.endpoints.values().map(|record| record.host_ifname.as_str()))
-        .collect();
+    let bridges = records.networks.values().map(|record| (record.ifindex, record.bridge.as_str()));
+    let veths = records.endpoints.values().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
+    let (indexes, taken): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
+    let is_ours = |link: &Link| {
+        // Somebody may have renamed it. Another device may have got its index, but not its alias.
+        taken.contains(link.name.as_str())
+            || (indexes.contains(&Some(link.index))
+                && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast ")))
+    };
     let mut facts = Facts::default();
-    for link in links.iter().filter(|link| !ours.contains(link.name.as_str())) {
+    for link in links.iter().filter(|link| !is_ours(link)) {
         let own: Vec<&Address> = addresses.iter().filter(|address| address.ifindex == link.index).collect();
         facts.addresses.extend(own.iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()));
         if link.loopback || own.is_empty() || named.is_some_and(|named| !named.contains(&link.name)) {

@@ -1,7 +1,8 @@
 //! The files endpoints see in place of the host's: `/etc/hosts` and `/etc/resolv.conf`; and the logs of their commands.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -108,7 +109,11 @@ pub(super) fn remove_directory(directory: &Path) -> Result<()> {
 }
 
 fn make_directory(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make {}", path.display()))
 }
 
 fn ignore_absent(result: io::Result<()>) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::check::{self, Problem, Remedy};
 use super::host::{Host, netns_dir};
 use super::{commands, converge, files, monitor, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
@@ -31,6 +32,16 @@ pub struct Instance {
     definitions: Definitions,
     mode: Mode,
     is_removed: bool,
+    notices: Vec<String>,
+}
+
+/// What came of [`Instance::repair`], in plain words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// What was wrong and is not any more.
+    pub repaired: Vec<String>,
+    /// What is not as it should be, and cannot be put right.
+    pub left: Vec<String>,
 }
 
 /// Where a command inside an endpoint runs.
@@ -56,7 +67,8 @@ impl Instance {
         let netns_id = identity(&netns)?;
         let definitions = store.definitions()?;
         let mode = options.attach;
-        let mut instance = Self { store, netns, netns_id, definitions, mode, is_removed: false };
+        let mut instance =
+            Self { store, netns, netns_id, definitions, mode, is_removed: false, notices: Vec::new() };
         instance.settle()?;
         Ok(instance)
     }
@@ -64,6 +76,44 @@ impl Instance {
     /// What the instance was asked for.
     pub fn definitions(&self) -> &Definitions {
         &self.definitions
+    }
+
+    /// What the last change could not put right, in plain words.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Brings everything back to what the instance was asked for: new uplinks, lost devices, detached programs,
+    /// removed rows. Where nothing differs it writes nothing and takes no lock. `None`: there is no instance (any
+    /// more).
+    ///
+    /// # Errors
+    /// When the lock is held for too long, or the kernel refuses.
+    pub fn repair(options: &Options) -> Result<Option<Repair>> {
+        let store = Store::new(Paths::resolve(options.paths.clone())?);
+        if !store.has_definitions() {
+            return Ok(None);
+        }
+        let is_wrong = |problem: &Problem| problem.remedy == Remedy::Converge;
+        let texts = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.text).collect();
+        // What fails without the lock may be another command's doing.
+        if let Ok(problems) = check::problems(&store)
+            && !problems.iter().any(is_wrong)
+        {
+            return Ok(Some(Repair { repaired: Vec::new(), left: texts(problems) }));
+        }
+        let mut instance = Self::open(options)?;
+        if !store.has_definitions() {
+            return Ok(None);
+        }
+        let before = check::problems(&store)?;
+        if !before.iter().any(is_wrong) {
+            return Ok(Some(Repair { repaired: Vec::new(), left: texts(before) }));
+        }
+        instance.converge(&instance.definitions.clone())?;
+        let left = check::problems(&store)?;
+        let repaired = before.into_iter().filter(|problem| !left.contains(problem));
+        Ok(Some(Repair { repaired: texts(repaired.collect()), left: texts(left) }))
     }
 
     /// Changes what the instance is asked for, and makes it so; or leaves everything as it was.
@@ -80,14 +130,22 @@ impl Instance {
         }
         // Without definitions there is at most what a killed first `up` left.
         let was_up = self.store.has_definitions();
-        if let Err(error) = self.converge(&definitions) {
-            let undone = if was_up { self.converge(&self.definitions.clone()) } else { self.clear() };
-            return Err(match undone {
-                Ok(()) => error,
-                Err(second) => {
-                    anyhow!("{error:#} (and going back to what was before failed too: {second:#})")
-                }
-            });
+        let left = match self.converge(&definitions) {
+            Ok(left) => left,
+            Err(error) => {
+                let undone =
+                    if was_up { self.converge(&self.definitions.clone()).map(drop) } else { self.clear() };
+                return Err(match undone {
+                    Ok(()) => error,
+                    Err(second) => {
+                        anyhow!("{error:#} (and going back to what was before failed too: {second:#})")
+                    }
+                });
+            }
+        };
+        self.notices = left.into_iter().map(|problem| problem.text).collect();
+        for notice in &self.notices {
+            tracing::warn!("{notice}");
         }
         self.store.save_definitions(&definitions)?;
         self.definitions = definitions;
@@ -191,7 +249,8 @@ impl Instance {
         Ok(self.store.remove_run_files()?)
     }
 
-    fn converge(&mut self, definitions: &Definitions) -> Result<()> {
+    /// Returns what it cannot put right.
+    fn converge(&mut self, definitions: &Definitions) -> Result<Vec<Problem>> {
         let mut instance = match self.store.instance()? {
             Some(instance) => instance,
             None => store::Instance::new(self.netns_id)?,

@@ -1,8 +1,10 @@
 //! Desired against actual, as ordered operations; apply; roll back.
 
 mod assign;
+mod check;
 mod commands;
 mod converge;
+mod damage;
 mod facts;
 mod files;
 mod host;

@@ -1,19 +1,9 @@
 //! What has to be done to get from the records there are to those there should be. Pure.
 
-use std::collections::BTreeSet;
-
 use super::assign::Records;
-use crate::model::{EndpointId, Name};
+use super::damage::Damage;
+use crate::model::Name;
 use crate::store::{EndpointRecord, NetworkRecord};
-
-/// What of the old records is found whole in the kernel.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Intact {
-    /// Networks whose bridge is there.
-    pub networks: BTreeSet<Name>,
-    /// Endpoints whose devices and namespace are there.
-    pub endpoints: BTreeSet<EndpointId>,
-}
 
 /// Steps, in the order in which they are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,15 +21,15 @@ pub(super) struct Plan {
 }
 
 /// Compares the records there are with those there should be.
-pub(super) fn plan(old: &Records, new: &Records, intact: &Intact) -> Plan {
+pub(super) fn plan(old: &Records, new: &Records, damage: &Damage) -> Plan {
     let mut plan = Plan::default();
     let network_stays = |name: &Name| {
-        intact.networks.contains(name)
+        !damage.networks.contains_key(name)
             && old.networks.get(name).map(|record| record.id)
                 == new.networks.get(name).map(|record| record.id)
     };
     let endpoint_stays = |record: &EndpointRecord| {
-        intact.endpoints.contains(&record.id)
+        !damage.endpoints.contains_key(&record.id)
             && network_stays(&record.network)
             && new.endpoints.get(&record.id).is_some_and(|wanted| wanted.incarnation == record.incarnation)
     };

@@ -9,15 +9,14 @@ use netfast_common::reason::DropReason;
 use netfast_common::rows::ENDPOINT_READY;
 
 use super::assign::Records;
+use super::check::{self, Problem, Remedy};
 use super::converge::assigned;
 use super::view::{
     CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, MapView,
     NamedPortView, NetworkView, ObjectView, PortView, ProgramView, UplinkView,
 };
 use crate::compile::policy::{self, Isolation, PolicyRef, Tables};
-use crate::kernel::{
-    Bpffs, Datapath, Hook, MapUsage, ObjectState, XdpMode, active_readers, default_cgroup,
-};
+use crate::kernel::{Bpffs, Datapath, Hook, MapUsage, ObjectState, XdpMode, active_readers, default_cgroup};
 use crate::model::{Endpoint, Network, Publish, World};
 use crate::net::{Link, Netlink, Netns, alive};
 use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
@@ -57,6 +56,8 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         state_dir: store.paths().state_dir.clone(),
         run_dir: store.paths().run_dir.clone(),
         bpffs: store.paths().bpffs.clone(),
+        problems: Vec::new(),
+        limits: Vec::new(),
         networks: shown.networks(),
         endpoints: shown.endpoints(),
         ports: shown.ports(),
@@ -71,6 +72,13 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         monitors: 0,
         counters: CounterView::default(),
     };
+    if instance.is_some() {
+        let (limits, problems): (Vec<_>, Vec<_>) =
+            check::problems(store)?.into_iter().partition(|problem| problem.remedy == Remedy::None);
+        let texts = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.text).collect();
+        view.limits = texts(limits);
+        view.problems = texts(problems);
+    }
     if let Some(datapath) = &datapath {
         view.monitors = active_readers(&Bpffs::at(&store.paths().bpffs))?.len();
         view.generation = datapath.maps.config.get(0)?.generation;

@@ -8,39 +8,56 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
+use netfast_common::maps as name;
 use netfast_common::policy::RuleKey;
 use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey};
 
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
 use crate::kernel::{Maps, Prefix, Row, Table, Trie, grace_period};
-use crate::model::PortRange;
+use crate::model::{PortRange, World};
 use crate::store::fault;
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
 /// that the host's own connections never collide with it.
 const MASQUERADE: PortRange = PortRange { first: 10240, last: 32767 };
 
-/// Makes the maps hold `rows`, and the range for masquerade, of which there is a default. Returns the generation in
-/// force.
+/// What a generation is besides its rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// Cookie of the instance's network namespace.
+    netns_cookie: u64,
+    /// The source ports of masqueraded flows.
+    masquerade: PortRange,
+}
+
+impl Settings {
+    /// What `world` asks for.
+    pub(super) fn of(world: &World, netns_cookie: u64) -> Self {
+        Self { netns_cookie, masquerade: world.masquerade.unwrap_or(MASQUERADE) }
+    }
+
+    /// The same with the words of `config` that are no setting.
+    fn in_config(&self, rows: &Rows, config: Config) -> Config {
+        let PortRange { first: masquerade_first, last: masquerade_last } = self.masquerade;
+        let smallest_mtu = rows.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(0);
+        let netns_cookie = self.netns_cookie;
+        Config { smallest_mtu, netns_cookie, masquerade_first, masquerade_last, ..config }
+    }
+}
+
+/// Makes the maps hold `rows` and the settings. Returns the generation in force.
 ///
 /// # Errors
 /// When the kernel refuses a write. What was in force before still is, unless only the removal of old rows failed.
-pub(super) fn commit(
-    maps: &mut Maps,
-    rows: &Rows,
-    netns_cookie: u64,
-    masquerade: Option<PortRange>,
-) -> Result<u32> {
-    commit_in(maps, rows, netns_cookie, masquerade.unwrap_or(MASQUERADE)).context("write the maps")
+pub(super) fn commit(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<u32> {
+    commit_in(maps, rows, settings).context("write the maps")
 }
 
-fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64, masquerade: PortRange) -> Result<u32> {
+fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<u32> {
     let config = maps.config.get(0)?;
-    let PortRange { first: masquerade_first, last: masquerade_last } = masquerade;
-    let smallest_mtu = rows.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(0);
-    let wanted = Config { smallest_mtu, netns_cookie, masquerade_first, masquerade_last, ..config };
-    if config == wanted && is_in_force(maps, rows, config.generation)? {
+    let wanted = settings.in_config(rows, config);
+    if differing(maps, rows, settings)?.is_empty() {
         return Ok(config.generation);
     }
     let generation = config.generation.wrapping_add(1);
@@ -90,13 +107,16 @@ fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64, masquerade: PortRa
     Ok(generation)
 }
 
-/// Whether the maps hold these rows and no others already.
-fn is_in_force(maps: &Maps, rows: &Rows, generation: u32) -> Result<bool> {
-    let current = (generation & 1) as usize;
+/// The maps that do not hold exactly these rows.
+///
+/// # Errors
+/// When one cannot be read.
+pub(super) fn differing(maps: &Maps, rows: &Rows, settings: &Settings) -> Result<Vec<&'static str>> {
+    let config = maps.config.get(0)?;
+    let current = (config.generation & 1) as usize;
+    let mut slots_hold = true;
     for (slot, subject) in &rows.subjects {
-        if maps.slots.get(*slot)?.versions[current] != *subject {
-            return Ok(false);
-        }
+        slots_hold &= maps.slots.get(*slot)?.versions[current] == *subject;
     }
     let blocks = maps.cidrs.to_map()?;
     let blocks = blocks
@@ -104,13 +124,18 @@ fn is_in_force(maps: &Maps, rows: &Rows, generation: u32) -> Result<bool> {
         .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
     let rules = maps.rules.to_map()?.into_iter().map(|(prefix, row)| ((prefix.key, prefix.bits), row));
     let sources = maps.sources.to_map()?.into_keys();
-    Ok(maps.endpoints.to_map()? == rows.endpoints
-        && maps.addresses.to_map()? == rows.addresses
-        && maps.published[current].to_map()? == rows.published
-        && maps.uplinks.to_map()? == rows.uplinks
-        && sources.eq(rows.sources.iter().map(source_prefix))
-        && blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))
-        && rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row))))
+    let holds = [
+        (name::CONFIG, config == settings.in_config(rows, config)),
+        (name::SLOT, slots_hold),
+        (name::ENDPOINT, maps.endpoints.to_map()? == rows.endpoints),
+        (name::ADDRESS, maps.addresses.to_map()? == rows.addresses),
+        (name::PUBLISH[current], maps.published[current].to_map()? == rows.published),
+        (name::SOURCE, sources.eq(rows.sources.iter().map(source_prefix))),
+        (name::UPLINK, maps.uplinks.to_map()? == rows.uplinks),
+        (name::CIDR, blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))),
+        (name::RULE, rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row)))),
+    ];
+    Ok(holds.into_iter().filter(|(_, holds)| !holds).map(|(map, _)| map).collect())
 }
 
 fn write_subjects(maps: &mut Maps, rows: &Rows, next: usize) -> Result<()> {

@@ -7,45 +7,17 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use super::assign::Records;
+use super::check::{self, Problem};
+use super::damage::Lost;
 use super::host::Host;
-use super::plan::Intact;
-use super::{commands, files};
+use super::{commands, damage, files};
 use crate::kernel::Hook;
 use crate::model::{Network, World};
 use crate::net::{self, BridgeSpec, Netlink, Netns, VethSpec, configure_container};
 use crate::store::{EndpointRecord, NetworkRecord, fault};
 
-/// What of the records is whole in the kernel.
-///
-/// # Errors
-/// When the kernel does not answer.
-pub(super) fn intact(host: &Host<'_>, records: &Records) -> Result<Intact> {
-    let links = host.netlink.links()?;
-    let has = |name: &str, ifindex: Option<u32>, kind: &str| {
-        links.iter().any(|link| {
-            link.name == name && Some(link.index) == ifindex && link.kind.as_deref() == Some(kind)
-        })
-    };
-    let networks = records.networks.values();
-    let endpoints = records.endpoints.values();
-    Ok(Intact {
-        networks: networks
-            .filter(|record| has(&record.bridge, record.ifindex, "bridge"))
-            .map(|record| record.name.clone())
-            .collect(),
-        endpoints: endpoints
-            .filter(|record| has(&record.host_ifname, record.host_ifindex, "veth"))
-            .filter(|record| {
-                record.netns_inode.is_some()
-                    && Netns::open(&record.netns).and_then(|ns| ns.inode()).ok() == record.netns_inode
-            })
-            .map(|record| record.id.clone())
-            .collect(),
-    })
-}
-
 /// Sees that the namespaces endpoints are to live in exist, before anything is changed. An endpoint that was defined
-/// before and whose namespace has gone is left out of `new`: that must not keep others from being changed.
+/// before and whose namespace has gone is left out of `new`: that must not keep others from being changed. Returns those.
 ///
 /// # Errors
 /// When one that is new does not exist, or is the host's own.
@@ -54,16 +26,17 @@ pub(super) fn check_namespaces(
     world: &World,
     known: &World,
     new: &mut Records,
-) -> Result<()> {
+) -> Result<Vec<Problem>> {
     let own = host.netns.inode()?;
     let mut gone = Vec::new();
+    let mut problems = Vec::new();
     for record in new.endpoints.values().filter(|record| !record.owns_netns) {
         let netns = match Netns::open(&record.netns) {
             Ok(netns) => netns,
             Err(e)
                 if e.is_not_found() && known.endpoints.get(&record.id) == world.endpoints.get(&record.id) =>
             {
-                tracing::warn!("endpoint {} is left out: its network namespace is gone", record.id);
+                problems.push(check::left_out(&record.id, &record.netns));
                 gone.push(record.id.clone());
                 continue;
             }
@@ -80,7 +53,7 @@ pub(super) fn check_namespaces(
         }
     }
     new.endpoints.retain(|id, _| !gone.contains(id));
-    Ok(())
+    Ok(problems)
 }
 
 /// Makes a network's bridge. The record is written first, so that a crash leaves nothing unknown.
@@ -99,7 +72,7 @@ pub(super) fn create_network(host: &Host<'_>, network: &Network, record: &mut Ne
             mac: record.mac,
             mtu: record.mtu.into(),
             addresses: gateways,
-            alias: format!("netfast network {}", record.name),
+            alias: network_alias(record),
         })
         .with_context(|| format!("network {}: create its bridge", record.name))?;
     record.ifindex = Some(ifindex);
@@ -140,7 +113,7 @@ pub(super) fn create_endpoint(
             host_name: &record.host_ifname,
             host_mac: None,
             bridge: bridge_ifindex,
-            alias: &format!("netfast endpoint {}", record.id),
+            alias: &endpoint_alias(record),
             container_netns: &netns,
             container_name: &record.container_ifname,
             container_mac: record.mac,
@@ -154,11 +127,9 @@ pub(super) fn create_endpoint(
             .with_context(|| failed("attach its programs"))?;
     }
     fault::point("write static neighbours");
-    host.netlink.add_fdb(pair.host, record.mac).with_context(|| failed("write its forwarding entry"))?;
+    add_forwarding(host, record, pair.host)?;
     for ip in addresses(record) {
-        host.netlink
-            .add_neighbour(bridge_ifindex, ip, record.mac)
-            .with_context(|| failed("write its neighbour entry"))?;
+        add_neighbour(host, record, bridge_ifindex, ip)?;
     }
     let own = prefixes(network, record.ip, record.ip6)?;
     let gateways = [network.gateway().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)];
@@ -168,6 +139,46 @@ pub(super) fn create_endpoint(
     record.host_ifindex = Some(pair.host);
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
+    Ok(())
+}
+
+fn add_forwarding(host: &Host<'_>, record: &EndpointRecord, port: u32) -> Result<()> {
+    host.netlink
+        .add_fdb(port, record.mac)
+        .with_context(|| format!("endpoint {}: write its forwarding entry", record.id))
+}
+
+fn add_neighbour(host: &Host<'_>, record: &EndpointRecord, bridge: u32, ip: IpAddr) -> Result<()> {
+    host.netlink
+        .add_neighbour(bridge, ip, record.mac)
+        .with_context(|| format!("endpoint {}: write its neighbour entry", record.id))
+}
+
+/// Puts back what bridges and devices have lost.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn mend(host: &Host<'_>, world: &World, records: &Records) -> Result<()> {
+    for lost in damage::lost(host.netlink, world, records)? {
+        match lost {
+            // That is the last step: `activate`.
+            Lost::Up(..) => {}
+            Lost::Gateway(bridge, name, address) => {
+                fault::point("put an address back");
+                host.netlink
+                    .add_address(bridge, address)
+                    .with_context(|| format!("give {name} back its address"))?;
+            }
+            Lost::Forwarding(record, port) => {
+                fault::point("put a forwarding entry back");
+                add_forwarding(host, record, port)?;
+            }
+            Lost::Neighbour(record, bridge, ip) => {
+                fault::point("put a neighbour back");
+                add_neighbour(host, record, bridge, ip)?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -227,12 +238,58 @@ pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &Endpo
 pub(super) fn remove_device(netlink: &Netlink, record: &EndpointRecord) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what} its veth pair", record.id);
     fault::point("remove a veth pair");
-    // By name: a record written before the device was made does not know its index.
-    match netlink.link(&record.host_ifname) {
-        Ok(link) => netlink.delete_link(link.index).map(drop).with_context(|| failed("remove")),
-        Err(e) if e.is_not_found() => Ok(()),
+    // By name first: a record written before the device was made does not know its index.
+    match find(netlink, &record.host_ifname, record.host_ifindex, &endpoint_alias(record)) {
+        Ok(Some(link)) => netlink.delete_link(link.index).map(drop).with_context(|| failed("remove")),
+        Ok(None) => remove_far_end(record),
         Err(e) => Err(e).with_context(|| failed("find")),
     }
+}
+
+/// Removes the container's end of a pair whose other end was moved to where it cannot be found: it would be in the new
+/// one's way. With a namespace that netfast made it goes by itself.
+fn remove_far_end(record: &EndpointRecord) -> Result<()> {
+    let failed = || format!("endpoint {}: remove what is left of its device", record.id);
+    let Ok(netns) = Netns::open(&record.netns) else { return Ok(()) };
+    if record.owns_netns || record.netns_inode.is_none() || netns.inode().ok() != record.netns_inode {
+        return Ok(());
+    }
+    let netlink = Netlink::open(&netns).with_context(failed)?;
+    match netlink.link(&record.container_ifname) {
+        Ok(link) if link.kind.as_deref() == Some("veth") && link.mac == Some(record.mac) => {
+            netlink.delete_link(link.index).map(drop).with_context(failed)
+        }
+        Ok(_) => Ok(()),
+        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) => Err(e).with_context(failed),
+    }
+}
+
+/// A device by its name, or by its index where it was renamed and the alias shows that it is ours.
+fn find(
+    netlink: &Netlink,
+    name: &str,
+    ifindex: Option<u32>,
+    alias: &str,
+) -> Result<Option<net::Link>, net::Error> {
+    let absent = |result: Result<net::Link, net::Error>| match result {
+        Ok(link) => Ok(Some(link)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    };
+    if let Some(link) = absent(netlink.link(name))? {
+        return Ok(Some(link));
+    }
+    let renamed = ifindex.map(|ifindex| absent(netlink.link_by_index(ifindex))).transpose()?.flatten();
+    Ok(renamed.filter(|link| link.alias.as_deref() == Some(alias)))
+}
+
+fn endpoint_alias(record: &EndpointRecord) -> String {
+    format!("netfast endpoint {}", record.id)
+}
+
+fn network_alias(record: &NetworkRecord) -> String {
+    format!("netfast network {}", record.name)
 }
 
 /// Removes the namespace netfast made for an endpoint.
@@ -266,13 +323,12 @@ pub(super) fn remove_network(host: &Host<'_>, record: &NetworkRecord) -> Result<
 pub(super) fn remove_bridge(netlink: &Netlink, record: &NetworkRecord) -> Result<()> {
     let failed = |what: &str| format!("network {}: {what} its bridge", record.name);
     fault::point("remove a bridge");
-    match netlink.link(&record.bridge) {
+    match find(netlink, &record.bridge, record.ifindex, &network_alias(record)) {
         // A device of that name that was there before netfast made any refused the network; it is not ours.
-        Ok(link) if is_ours(&link, record) => {
+        Ok(Some(link)) if is_ours(&link, record) => {
             netlink.delete_link(link.index).map(drop).with_context(|| failed("remove"))
         }
         Ok(_) => Ok(()),
-        Err(e) if e.is_not_found() => Ok(()),
         Err(e) => Err(e).with_context(|| failed("find")),
     }
 }
@@ -299,7 +355,10 @@ pub(super) fn addresses(record: &EndpointRecord) -> impl Iterator<Item = IpAddr>
 }
 
 /// Addresses on a network, with the lengths of its subnets.
-fn prefixes(network: &Network, ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> Result<Vec<IpNet>> {
+///
+/// # Errors
+/// When a length is too large, which a network's never is.
+pub(super) fn prefixes(network: &Network, ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> Result<Vec<IpNet>> {
     let v4 = network.subnet.zip(ip).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
     let v6 = network.subnet6.zip(ip6).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
     Ok([v4, v6].into_iter().flatten().collect::<Result<_, _>>()?)

@@ -9,7 +9,7 @@ use netfast_common::rows::{CONFIG_DENY_IN_TC, Config};
 
 use super::facts::Facts;
 use super::host::Host;
-use crate::kernel::{Hook, Prefix, XdpOutcome};
+use crate::kernel::{Datapath, Hook, Prefix, XdpOutcome};
 use crate::store::fault;
 
 /// Attaches to the uplinks there are, detaches from those that are none any more, and enforces the deny list.
@@ -53,6 +53,15 @@ pub(super) fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>)
         host.datapath.maps.config.set(0, Config { flags, ..config })?;
     }
     Ok(())
+}
+
+/// Whether the map holds the deny list.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn is_deny_list_written(datapath: &Datapath, deny: &BTreeSet<IpNet>) -> Result<bool> {
+    let held = datapath.maps.denied.to_map().context("read the deny list")?;
+    Ok(held.into_keys().eq(deny.iter().map(prefix).collect::<BTreeSet<_>>()))
 }
 
 fn write_deny_list(host: &mut Host<'_>, deny: &BTreeSet<IpNet>) -> Result<()> {

@@ -22,6 +22,10 @@ pub struct InstanceView {
     pub run_dir: PathBuf,
     /// Where its programs and maps are pinned.
     pub bpffs: PathBuf,
+    /// What is not as it should be, in plain words.
+    pub problems: Vec<String>,
+    /// What netfast does not do on this host, in plain words.
+    pub limits: Vec<String>,
     /// Networks, by name.
     pub networks: Vec<NetworkView>,
     /// Endpoints, by namespace and name.

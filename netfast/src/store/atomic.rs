@@ -98,6 +98,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<String>> {
 pub(super) fn make_directory(path: &Path) -> Result<()> {
     let failed = |e| StoreError::file("make the directory", path, e);
     if let Some(parent) = path.parent() {
+        // Those above are not ours alone.
         fs::create_dir_all(parent).map_err(failed)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {

@@ -15,11 +15,17 @@ use crate::reconcile::view::{
     CounterView, InstanceView, LinkView, MapView, NetworkView, ObjectView, ProgramView, UplinkView,
 };
 
-/// Show the whole instance: networks, endpoints, ports, uplinks, programs and counters.
+/// Exit code of `--check`: 1 and 2 tell of failures.
+const UNWELL: u8 = 3;
+
+/// Show the whole instance: what is not as it should be, networks, endpoints, ports, uplinks, programs and counters.
 #[derive(Args, Debug)]
 pub(super) struct Status {
     #[command(flatten)]
     format: FormatArgs,
+    /// End with exit code 3 if it is not up, or if anything is not as it should be.
+    #[arg(long)]
+    check: bool,
 }
 
 impl Status {
@@ -27,7 +33,8 @@ impl Status {
         root::need()?;
         let view = Instance::view(options)?;
         output::show(self.format.format, &view, || text(&view))?;
-        Ok(ExitCode::SUCCESS)
+        let is_well = view.up && view.problems.is_empty();
+        Ok(if self.check && !is_well { ExitCode::from(UNWELL) } else { ExitCode::SUCCESS })
     }
 }
 
@@ -43,6 +50,7 @@ fn text(view: &InstanceView) -> String {
             let _ = write!(text, "{gap}{title}\n{body}");
         }
     };
+    section("Not as it should be", lines(&view.problems));
     section("Networks", networks(&view.networks).render("  "));
     section("Endpoints", endpoint::table(&view.endpoints).render("  "));
     if !view.ports.is_empty() {
@@ -54,6 +62,7 @@ fn text(view: &InstanceView) -> String {
     if !view.uplinks.is_empty() {
         section("Uplinks", uplinks(&view.uplinks).render("  "));
     }
+    section("Not covered", lines(&view.limits));
     if !view.deny.is_empty() {
         section("Denied sources", format!("  {}\n", view.deny.join(", ")));
     }
@@ -67,6 +76,10 @@ fn text(view: &InstanceView) -> String {
     let drops = drops(&view.counters);
     section("Drops", if drops.is_empty() { "  none\n".to_owned() } else { drops.render("  ") });
     text
+}
+
+fn lines(texts: &[String]) -> String {
+    texts.iter().flat_map(|text| ["  ", text, "\n"]).collect()
 }
 
 fn networks(networks: &[NetworkView]) -> Table<6> {
@@ -187,6 +200,8 @@ mod tests {
     fn everything_is_shown() {
         let text = text(&testing::instance());
         for part in [
+            "Not as it should be\n  the device nf2 is down\n\n",
+            "\nNot covered\n  the device tun0 is not covered\n",
             "Networks\n  NAME  SUBNETS                  GATEWAYS",
             "lab   10.77.0.0/24, fd77::/64",
             "8080/tcp  web:80",

@@ -23,6 +23,8 @@ pub(super) fn instance() -> InstanceView {
         state_dir: "/var/lib/netfast".into(),
         run_dir: "/run/netfast".into(),
         bpffs: "/sys/fs/bpf/netfast".into(),
+        problems: vec!["the device nf2 is down".to_owned()],
+        limits: vec!["the device tun0 is not covered".to_owned()],
         networks: vec![NetworkView {
             name: "lab".to_owned(),
             bridge: "nf-lab".to_owned(),
@@ -107,6 +109,8 @@ pub(super) fn endpoint() -> EndpointView {
 pub(super) fn nothing() -> InstanceView {
     InstanceView {
         up: false,
+        problems: Vec::new(),
+        limits: Vec::new(),
         networks: Vec::new(),
         endpoints: Vec::new(),
         ports: Vec::new(),

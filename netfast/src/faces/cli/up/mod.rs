@@ -1,7 +1,9 @@
 //! `netfast up`.
 
+mod privileges;
 mod replace;
 mod signals;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use self::signals::{End, Signals};
+use self::watch::Watch;
 use super::table::Table;
 use super::{cells, down, output, root};
 use crate::manifest;
@@ -30,8 +33,9 @@ Repeating the command with the same file changes nothing.";
 
 /// Bring up the network that a file describes.
 ///
-/// Without -d it stays in the foreground: Ctrl-C takes the network down. If the process ends in any other way, the
-/// network stays up: the kernel moves the packets, no process is needed for it.
+/// Without -d it stays in the foreground, follows the host's devices and addresses, and repairs what breaks. Ctrl-C takes
+/// the network down. If the process ends in any other way, the network stays up: the kernel moves the packets, no process
+/// is needed for it, and the next command looks after what has changed.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Up {
@@ -61,11 +65,13 @@ impl Up {
         #[cfg(feature = "log")]
         instance.follow_log()?;
         let view = Instance::view(options).context("look at what is up now")?;
+        let notices = instance.notices().to_vec();
         drop(instance);
         output::text(&summary(&view))?;
         let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
         output::line("Ctrl-C takes it down; the network stays up if this process is killed")?;
-        match signals.wait()? {
+        privileges::give_up()?;
+        match Watch::new(options, &signals, &notices)?.stay()? {
             End::Leave => Ok(ExitCode::SUCCESS),
             End::TakeDown => down::take_down(options),
         }

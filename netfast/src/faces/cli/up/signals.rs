@@ -1,11 +1,13 @@
-//! Waiting in the foreground.
+//! Signals to the foreground process.
 //!
-//! The signals are held back and taken one by one, instead of being handled whenever they come: what is being done is
-//! finished first, and nothing interrupts taking down.
+//! They are held back and taken one by one, instead of being handled whenever they come: what is being done is
+//! finished first, and nothing interrupts repairing or taking down.
+
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context as _, Result};
-use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 /// How waiting ended.
@@ -17,9 +19,9 @@ pub(super) enum End {
     Leave,
 }
 
-/// Signals held back for [`Signals::wait`].
+/// Signals held back; readable when one has come.
 #[derive(Debug)]
-pub(super) struct Signals(SigSet);
+pub(super) struct Signals(SignalFd);
 
 impl Signals {
     /// Holds the signals back from now on, in this thread and those it will start.
@@ -27,22 +29,28 @@ impl Signals {
         let signals: SigSet =
             [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect();
         signals.thread_block().context("hold signals back")?;
-        Ok(Self(signals))
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        SignalFd::with_flags(&signals, flags).map(Self).context("listen for signals")
     }
 
-    /// Waits for a signal that ends the process, also one that came before. Children that end are reaped.
-    pub(super) fn wait(&self) -> Result<End> {
+    /// Takes the signals that have come, up to one that ends the process. Children that have ended are reaped.
+    pub(super) fn take(&self) -> Result<Option<End>> {
         // Several children may share a signal, and one may have ended before it was held back.
         reap();
-        loop {
-            match self.0.wait() {
-                Ok(Signal::SIGINT) => return Ok(End::TakeDown),
+        while let Some(signal) = self.0.read_signal().context("read a signal")? {
+            match Signal::try_from(signal.ssi_signo.cast_signed()) {
+                Ok(Signal::SIGINT) => return Ok(Some(End::TakeDown)),
                 Ok(Signal::SIGCHLD) => reap(),
-                Ok(_) => return Ok(End::Leave),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("wait for a signal"),
+                _ => return Ok(Some(End::Leave)),
             }
         }
+        Ok(None)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -63,15 +71,15 @@ mod tests {
 
     use super::*;
 
-    /// Sends signals to a thread that holds them back, and returns how its waiting ends.
-    fn end(sent: &[Signal]) -> End {
+    /// Sends signals to a thread that holds them back, and returns what it makes of them.
+    fn end(sent: &[Signal]) -> Option<End> {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let signals = Signals::hold().unwrap();
                 for signal in sent {
                     pthread_kill(pthread_self(), *signal).unwrap();
                 }
-                signals.wait().unwrap()
+                signals.take().unwrap()
             });
             thread.join().unwrap()
         })
@@ -79,9 +87,11 @@ mod tests {
 
     #[test]
     fn only_an_interrupt_takes_down() {
-        assert_eq!(end(&[Signal::SIGINT]), End::TakeDown);
-        assert_eq!(end(&[Signal::SIGTERM]), End::Leave);
-        assert_eq!(end(&[Signal::SIGHUP]), End::Leave);
-        assert_eq!(end(&[Signal::SIGCHLD, Signal::SIGTERM]), End::Leave);
+        assert_eq!(end(&[Signal::SIGINT]), Some(End::TakeDown));
+        assert_eq!(end(&[Signal::SIGTERM]), Some(End::Leave));
+        assert_eq!(end(&[Signal::SIGHUP]), Some(End::Leave));
+        assert_eq!(end(&[Signal::SIGCHLD, Signal::SIGTERM]), Some(End::Leave));
+        assert_eq!(end(&[Signal::SIGCHLD]), None);
+        assert_eq!(end(&[]), None);
     }
 }

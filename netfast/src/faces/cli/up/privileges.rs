@@ -1,0 +1,41 @@
+//! What the foreground process may do besides what it must.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use caps::{CapSet, Capability, CapsHashSet};
+
+/// What following, repairing and taking down need.
+const NEEDED: [Capability; 7] = [
+    // Devices, addresses, neighbours, sysctls of devices; tc, XDP and cgroup programs.
+    Capability::CAP_NET_ADMIN,
+    // Maps and programs, and programs that read the kernel's memory.
+    Capability::CAP_BPF,
+    Capability::CAP_PERFMON,
+    // Entering and mounting network namespaces, the bpf file system.
+    Capability::CAP_SYS_ADMIN,
+    // `/proc/PID/ns/net` and `/proc/PID/environ` of processes that have more rights than this one then.
+    Capability::CAP_SYS_PTRACE,
+    // Ending commands that run as another user.
+    Capability::CAP_KILL,
+    // Namespaces in directories of another user, as rootless runtimes have them.
+    Capability::CAP_DAC_READ_SEARCH,
+];
+
+/// Gives up all capabilities that a long-running process does not need. Call it while there is no other thread: those
+/// started later have what this one has.
+///
+/// The bounding set stays and `no_new_privs` is not set: the commands inside endpoints run as root, and get from `execve`
+/// what they would have got without this.
+pub(super) fn give_up() -> Result<()> {
+    let needed: CapsHashSet = NEEDED.into_iter().collect();
+    let has = caps::read(None, CapSet::Permitted).context("read the capabilities")?;
+    let kept: CapsHashSet = has.intersection(&needed).copied().collect();
+    // Effective ones must be permitted ones at any time.
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, &kept).context("give up capabilities")?;
+    }
+    let names: BTreeSet<_> = kept.iter().map(ToString::to_string).collect();
+    tracing::debug!(kept = ?names, "gave up capabilities");
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! A second way out of the host.
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+use crate::ns::Ns;
+
+/// The host's addresses on a second uplink, and those of the world behind it.
+pub const SECOND: Addresses =
+    Addresses { host: ["198.51.100.1", "2001:db8:98::1"], outside: ["198.51.100.2", "2001:db8:98::2"] };
+
+/// Addresses of both ends of an uplink, IPv4 and IPv6.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The host's.
+    pub host: [&'static str; 2],
+    /// The other end's.
+    pub outside: [&'static str; 2],
+}
+
+impl Lab {
+    /// Joins the host by `device` to another world outside, called `beyond`, with the addresses [`SECOND`]. The host
+    /// has no routes to it but the on-link ones; the other way there are default routes.
+    pub fn second_uplink(&self, device: &str) -> Result<Ns> {
+        let beyond = Ns::new("beyond")?;
+        self.host.join(device, &beyond, "eth0")?;
+        for (ns, device, addresses) in [(&self.host, device, SECOND.host), (&beyond, "eth0", SECOND.outside)]
+        {
+            ns.address(device, &format!("{}/24", addresses[0]))?;
+            ns.address(device, &format!("{}/64", addresses[1]))?;
+        }
+        beyond.ip(&format!("route add default via {}", SECOND.host[0]))?;
+        beyond.ip(&format!("-6 route add default via {}", SECOND.host[1]))?;
+        Ok(beyond)
+    }
+}
+
+/// Waits until something holds, which it must within five seconds.
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let holds = (0..250).any(|n| {
+        if n > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        holds()
+    });
+    assert!(holds, "waited in vain: {what}");
+}

@@ -71,7 +71,8 @@ pub(super) fn converge(
     let rows = make_rows(world, &new, &facts, &tables);
     // Before the rows: a number that stands in a map is never given to something else.
     host.store.save_numbers(&tables.numbers)?;
-    tables::commit(&mut host.datapath.maps, &rows, instance.netns.cookie)?;
+    let settings = tables::Settings { netns_cookie: instance.netns.cookie, established: world.established };
+    tables::commit(&mut host.datapath.maps, &rows, settings)?;
 
     repair_links(host, &new)?;
     topology::activate(host, &new)?;

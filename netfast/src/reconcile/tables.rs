@@ -9,28 +9,52 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
 use netfast_common::policy::RuleKey;
-use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow};
+use netfast_common::rows::{CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow};
 
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
 use crate::kernel::{Maps, Prefix, Row, Table, grace_period};
+use crate::model::Established;
 use crate::store::fault;
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
 /// that the host's own connections never collide with it.
 const MASQUERADE: (u16, u16) = (10240, 32767);
 
+/// What a generation is besides its rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// Cookie of the instance's network namespace.
+    pub(super) netns_cookie: u64,
+    /// What becomes of flows that the policies no longer allow.
+    pub(super) established: Established,
+}
+
+impl Settings {
+    fn flags(self) -> u32 {
+        match self.established {
+            Established::Recheck => 0,
+            Established::Keep => CONFIG_KEEP,
+        }
+    }
+
+    fn are_in_force(self, config: &Config) -> bool {
+        // A change back to `recheck` is a new generation, as flows that were kept are to be judged.
+        config.netns_cookie == self.netns_cookie && config.flags & CONFIG_KEEP == self.flags()
+    }
+}
+
 /// Makes the maps hold `rows`. Returns the generation in force.
 ///
 /// # Errors
 /// When the kernel refuses a write. What was in force before still is, unless only the removal of old rows failed.
-pub(super) fn commit(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
-    commit_in(maps, rows, netns_cookie).context("write the maps")
+pub(super) fn commit(maps: &mut Maps, rows: &Rows, settings: Settings) -> Result<u32> {
+    commit_in(maps, rows, settings).context("write the maps")
 }
 
-fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
+fn commit_in(maps: &mut Maps, rows: &Rows, settings: Settings) -> Result<u32> {
     let config = maps.config.get(0)?;
-    if config.netns_cookie == netns_cookie && is_in_force(maps, rows, config.generation)? {
+    if settings.are_in_force(&config) && is_in_force(maps, rows, config.generation)? {
         return Ok(config.generation);
     }
     let generation = config.generation.wrapping_add(1);
@@ -62,8 +86,14 @@ fn commit_in(maps: &mut Maps, rows: &Rows, netns_cookie: u64) -> Result<u32> {
     fault::point("raise the generation");
     let (masquerade_first, masquerade_last) = MASQUERADE;
     let smallest_mtu = rows.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(0);
-    let raised =
-        Config { smallest_mtu, generation, netns_cookie, masquerade_first, masquerade_last, ..config };
+    let raised = Config {
+        generation,
+        flags: config.flags & !CONFIG_KEEP | settings.flags(),
+        netns_cookie: settings.netns_cookie,
+        masquerade_first,
+        masquerade_last,
+        smallest_mtu,
+    };
     maps.config.set(0, raised)?;
 
     for (ifindex, row) in &rows.endpoints {

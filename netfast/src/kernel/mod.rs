@@ -4,10 +4,12 @@
 //! instance. Devices are resolved in the network namespace of the calling thread.
 
 mod attach;
+mod batch;
 mod bpffs;
 mod cgroup;
 mod error;
 mod filter;
+mod flows;
 mod grace;
 mod link;
 mod load;
@@ -31,6 +33,7 @@ pub use self::attach::{Attached, Hook, Kind, Mode};
 pub use self::bpffs::Bpffs;
 pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
+pub use self::flows::{FlowCounts, FlowRows, now};
 pub use self::grace::grace_period;
 pub use self::load::{Datapath, Loaded, has_tcx};
 #[cfg(feature = "log")]

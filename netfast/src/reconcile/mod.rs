@@ -5,6 +5,7 @@ mod commands;
 mod converge;
 mod facts;
 mod files;
+pub mod flows;
 mod host;
 pub mod instance;
 mod plan;

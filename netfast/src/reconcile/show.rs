@@ -64,6 +64,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         deny: definitions.deny.iter().map(ToString::to_string).collect(),
         policies: definitions.world.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect(),
         generation: 0,
+        flows: None,
         counters: CounterView::default(),
     };
     if let Some(datapath) = &datapath {
@@ -71,6 +72,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         view.uplinks = uplinks(datapath, &links, !definitions.deny.is_empty())?;
         view.programs = programs(datapath)?;
         view.links = attached(datapath, &links, instance.and_then(|instance| instance.cgroup))?;
+        view.flows = Some(datapath.flows()?.counts.into());
         view.counters = counters(&datapath.maps.counters.all()?);
         mark_endpoints(datapath, &records, &mut view.endpoints)?;
     }

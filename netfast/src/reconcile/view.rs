@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::flows::TableView;
 use crate::model::Labels;
 
 /// A whole instance.
@@ -39,6 +40,8 @@ pub struct InstanceView {
     pub policies: Vec<String>,
     /// Number of the world in force.
     pub generation: u32,
+    /// The tables of flows; `None` unless it is up.
+    pub flows: Option<TableView>,
     /// What became of packets.
     pub counters: CounterView,
 }

@@ -9,7 +9,7 @@ use netfast_common::reason::DropReason;
 
 use super::options::FormatArgs;
 use super::table::Table;
-use super::{cells, endpoint, output, port, root};
+use super::{cells, endpoint, flow, output, port, root};
 use crate::reconcile::instance::{Instance, Options};
 use crate::reconcile::view::{CounterView, InstanceView, LinkView, NetworkView, ProgramView, UplinkView};
 
@@ -56,6 +56,9 @@ fn text(view: &InstanceView) -> String {
         section("Denied sources", format!("  {}\n", view.deny.join(", ")));
     }
     section("Programs", programs(&view.programs, &view.links).render("  "));
+    if let Some(flows) = &view.flows {
+        section("Flows", format!("  {}\n", flow::table_line(flows)));
+    }
     section("Packets", paths(&view.counters).render("  "));
     let drops = drops(&view.counters);
     section("Drops", if drops.is_empty() { "  none\n".to_owned() } else { drops.render("  ") });
@@ -158,6 +161,7 @@ mod tests {
             "8080/tcp  web:80",
             "eth0    192.0.2.1   xdp-native",
             "nf1, nf2 (gone)",
+            "Flows\n  entries: 4 of 131072 settled, 2 of 32768 new; 12 made, 5 removed, 0 flushed, 1 evicted\n",
             "policy_ingress        2    148  a policy isolates the receiver",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Endpoint, EndpointId, Labels, Network};
+use crate::reconcile::flows::TableView;
 use crate::reconcile::view::{
     CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView,
     NamedPortView, NetworkView, PortView, ProgramView, UplinkView,
@@ -54,6 +55,16 @@ pub(super) fn instance() -> InstanceView {
         deny: vec!["198.51.100.0/24".to_owned()],
         policies: vec!["default/web".to_owned()],
         generation: 3,
+        flows: Some(TableView {
+            settled: 4,
+            settled_size: 131_072,
+            new: 2,
+            new_size: 32_768,
+            made: 12,
+            removed: 5,
+            flushed: 0,
+            evicted: 1,
+        }),
         counters: CounterView {
             paths: BTreeMap::from([("endpoint".to_owned(), CountView { packets: 12, bytes: 3456 })]),
             drops: BTreeMap::from([
@@ -103,6 +114,7 @@ pub(super) fn nothing() -> InstanceView {
         deny: Vec::new(),
         policies: Vec::new(),
         generation: 0,
+        flows: None,
         counters: CounterView::default(),
         ..instance()
     }

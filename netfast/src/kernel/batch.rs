@@ -22,8 +22,8 @@ const ROWS: usize = 4096;
 /// The part of `union bpf_attr` for batches.
 #[repr(C)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    start: u64,
+    next: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -61,8 +61,8 @@ fn read<K, V>(
     values: &mut [V],
 ) -> io::Result<(usize, bool)> {
     let mut batch = Batch {
-        in_batch: start,
-        out_batch: (&raw mut *position) as u64,
+        start,
+        next: (&raw mut *position) as u64,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
         count: u32::try_from(keys.len().min(values.len())).unwrap_or(u32::MAX),

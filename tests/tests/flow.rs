@@ -237,3 +237,16 @@ fn kept_flows_outlive_the_policies_that_allowed_them() {
     lab.up(&format!("{without}established: recheck\npolicies: [closed.yaml]\n")).unwrap();
     assert_eq!(living.ask().unwrap_err().kind(), ErrorKind::TimedOut, "judged again");
 }
+
+#[test]
+fn without_an_instance_they_say_so() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let open = lab.file("open.yaml", OPEN).unwrap();
+    for args in [&["flow", "ls"][..], &["flow", "flush", "--all"], &["policy", "apply", &open]] {
+        let done = lab.netfast(args).unwrap();
+        assert_eq!(done.status.code(), Some(1));
+        assert!(done.stderr.contains("up (netfast up -f FILE brings it up)"), "{args:?}: {}", done.stderr);
+    }
+    assert_eq!(lab.leftovers().unwrap(), [""; 0]);
+}

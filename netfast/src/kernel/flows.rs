@@ -11,6 +11,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::{Datapath, KernelError, Result, batch};
 
+/// Rows of a table.
+type Rows = Vec<(FlowKey, Flow)>;
+
 /// Entries of both tables, main ones and aliases.
 #[derive(Clone, Debug, Default)]
 pub struct FlowRows {
@@ -50,12 +53,26 @@ impl FlowCounts {
 impl Datapath {
     /// Reads all flows.
     ///
-    /// While programs make and remove entries the counters and the tables are of slightly different moments. They are
-    /// read in such an order that no eviction is told that did not happen.
-    ///
     /// # Errors
     /// When a map cannot be read.
     pub fn flows(&self) -> Result<FlowRows> {
+        let (rows, counts) = self.flow_tables()?;
+        Ok(FlowRows { entries: rows.into_iter().flatten().collect(), counts })
+    }
+
+    /// Counts the entries of all flows.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn flow_counts(&self) -> Result<FlowCounts> {
+        Ok(self.flow_tables()?.1)
+    }
+
+    /// Rows of the nursery, then of the settled flows, and what became of all.
+    ///
+    /// While programs make and remove entries the counters and the tables are of slightly different moments. They are
+    /// read in such an order that no eviction is told that did not happen.
+    fn flow_tables(&self) -> Result<([Rows; 2], FlowCounts)> {
         let count = |event| Ok(self.maps.counters.get(flow_index(event))?.packets);
         let made = count(FlowEvent::Made)?;
         // In this order: an entry moves from the one to the other.
@@ -70,7 +87,7 @@ impl Datapath {
             removed: count(FlowEvent::Removed)?,
             flushed: count(FlowEvent::Flushed)?,
         };
-        Ok(FlowRows { entries: new.into_iter().chain(settled).collect(), counts })
+        Ok(([new, settled], counts))
     }
 
     /// Removes an entry from both tables, if it is of the flow that began at `created`. Returns how many there were.
@@ -97,7 +114,7 @@ impl Datapath {
         self.maps.counters.add(flow_index(FlowEvent::Flushed), entries)
     }
 
-    fn flow_table(&self, name: &'static str) -> Result<Vec<(FlowKey, Flow)>> {
+    fn flow_table(&self, name: &'static str) -> Result<Rows> {
         batch::rows(&self.pins.maps().join(name))
             .map_err(|e| KernelError::map("list", name, MapError::IoError(e)))
     }

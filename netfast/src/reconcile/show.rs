@@ -72,7 +72,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         view.uplinks = uplinks(datapath, &links, !definitions.deny.is_empty())?;
         view.programs = programs(datapath)?;
         view.links = attached(datapath, &links, instance.and_then(|instance| instance.cgroup))?;
-        view.flows = Some(datapath.flows()?.counts.into());
+        view.flows = Some(datapath.flow_counts()?.into());
         view.counters = counters(&datapath.maps.counters.all()?);
         mark_endpoints(datapath, &records, &mut view.endpoints)?;
     }

@@ -81,6 +81,10 @@ impl Crowd {
             IpAddr::V6(ip) => self.replace(source, &ip.octets(), &[checksum]),
         }
         self.replace(l4, &from.port().to_be_bytes(), &[checksum]);
+        if protocol == 17 && self.frame[checksum..checksum + 2] == [0, 0] {
+            // 0 would say that there is none.
+            self.frame[checksum..checksum + 2].copy_from_slice(&[0xff, 0xff]);
+        }
         self.frame.clone()
     }
 

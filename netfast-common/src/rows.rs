@@ -25,6 +25,8 @@ pub struct Config {
 
 /// The deny list is looked up in the uplinks' tc program, as the XDP slot of one of them is taken.
 pub const CONFIG_DENY_IN_TC: u32 = 1;
+/// Flows that have been answered go on though the policies in force deny them.
+pub const CONFIG_KEEP: u32 = 1 << 1;
 
 /// An endpoint, found by the index of its host veth. It does not change while the endpoint lives.
 #[repr(C)]

@@ -1,11 +1,15 @@
 //! A packet of a known flow on its way: both ends checked, translated, sent.
 
 use netfast_common::addr::{Addr, Mac};
-use netfast_common::conntrack::{Direction, FLOW_DESTINATION_NAT, FLOW_FROM_HOST, FLOW_SOURCE_NAT, Hop};
+use netfast_common::conntrack::{
+    Direction, FLOW_DESTINATION_NAT, FLOW_FROM_HOST, FLOW_REPLIED, FLOW_SOURCE_NAT, Flow, Hop,
+};
 use netfast_common::counter::Path;
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{AddressRow, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey};
+use netfast_common::rows::{
+    AddressRow, CONFIG_KEEP, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
+};
 
 use crate::flow_ref::FlowRef;
 use crate::nat;
@@ -150,7 +154,7 @@ fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result
     let (Ok(from), Ok(to)) = (endpoint_at(world, flow.originator), endpoint_at(world, flow.responder)) else {
         return Ok(false);
     };
-    if flow.flags & FLOW_FROM_HOST == 0 && flow.originator != flow.responder {
+    if flow.flags & FLOW_FROM_HOST == 0 && flow.originator != flow.responder && !is_kept(flow, work) {
         let (dst, dport) = flow.seen_destination();
         policy::judge(
             world,
@@ -163,6 +167,12 @@ fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result
     }
     known.entry.allow(work.config.generation);
     Ok(true)
+}
+
+/// Whether policies are not asked again: the flow has been answered, and such flows are to go on. A SYN begins anew.
+#[inline(always)]
+const fn is_kept(flow: &Flow, work: &Work) -> bool {
+    work.config.flags & CONFIG_KEEP != 0 && flow.flags & FLOW_REPLIED != 0 && !work.headers.is_syn()
 }
 
 /// Whether a hop is an uplink.

@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod counters;
+mod frame;
 mod lab;
 mod leftovers;
 mod ns;
@@ -24,6 +25,7 @@ mod uplink;
 mod xdp;
 
 pub use counters::Counters;
+pub use frame::{Crowd, FrameSocket, Frames, stranger};
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};
 pub use ns::Ns;
 pub use process::{Finished, Running};

@@ -2,10 +2,11 @@
 
 use netfast_common::protocol::{ICMP, TCP, UDP};
 use netfast_common::reason::DropReason;
+use netfast_common::rows::CONFIG_KEEP;
 
-use super::cast::{CLIENT, ELSEWHERE, Family, OUTSIDE, WEB};
+use super::cast::{CLIENT, ELSEWHERE, Family, HOST, OUTSIDE, WEB};
 use super::lab::{Allow, Fate, Lab, Way, anyone};
-use super::message::{ACK, Message, ping, tcp, udp};
+use super::message::{ACK, Message, SYN, ping, tcp, udp};
 
 #[test]
 fn the_receiver_isolated_but_for_one_port() {
@@ -129,4 +130,84 @@ fn icmp_is_not_allowed_by_a_rule_for_a_port() {
     lab.flip();
     let denied = Message::new(&CLIENT, &WEB, Family::V4, ping(7));
     assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress));
+}
+
+/// A lab in which flows that have been answered go on whatever policies say.
+fn keeping() -> Lab {
+    let mut lab = Lab::new();
+    lab.maps.config.flags |= CONFIG_KEEP;
+    lab
+}
+
+#[test]
+fn an_answered_flow_that_is_kept_goes_on_in_both_directions() {
+    for family in Family::BOTH {
+        for what in [tcp(4000, 80), udp(4000, 80), ping(7)] {
+            let mut lab = keeping();
+            let ask = Message::new(&CLIENT, &WEB, family, what);
+            lab.sends(&CLIENT, &ask).at(&WEB);
+            lab.sends(&WEB, &ask.reply()).at(&CLIENT);
+            lab.isolate(&WEB, Way::In, &[]);
+            lab.flip();
+            let more = if what == tcp(4000, 80) { ask.flags(ACK) } else { ask };
+            assert_eq!(lab.sends(&CLIENT, &more).at(&WEB), more, "{what:?}");
+            assert_eq!(lab.sends(&WEB, &more.reply()).at(&CLIENT), more.reply(), "{what:?}");
+
+            lab.maps.config.flags &= !CONFIG_KEEP;
+            lab.flip();
+            assert_eq!(lab.sends(&CLIENT, &more), Fate::Dropped(DropReason::PolicyIngress), "{what:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_answered_is_not_kept() {
+    let mut lab = keeping();
+    let ask = Message::new(&CLIENT, &WEB, Family::V4, udp(4000, 53));
+    lab.sends(&CLIENT, &ask).at(&WEB);
+    lab.isolate(&WEB, Way::In, &[]);
+    lab.flip();
+    for _ in 0..2 {
+        assert_eq!(lab.sends(&CLIENT, &ask), Fate::Dropped(DropReason::PolicyIngress));
+        assert_eq!(lab.sends(&WEB, &ask.reply()), Fate::Dropped(DropReason::PolicyIngress));
+    }
+}
+
+#[test]
+fn a_new_connection_is_judged_where_old_ones_are_kept() {
+    for family in Family::BOTH {
+        let mut lab = keeping();
+        let ask = Message::new(&CLIENT, &WEB, family, tcp(4000, 80));
+        lab.sends(&CLIENT, &ask).at(&WEB);
+        lab.sends(&WEB, &ask.reply().flags(SYN | ACK)).at(&CLIENT);
+        lab.isolate(&WEB, Way::In, &[]);
+        lab.flip();
+        assert_eq!(lab.sends(&CLIENT, &ask), Fate::Dropped(DropReason::PolicyIngress), "its own SYN too");
+        let other = Message::new(&CLIENT, &WEB, family, tcp(4001, 80));
+        assert_eq!(lab.sends(&CLIENT, &other), Fate::Dropped(DropReason::PolicyIngress));
+    }
+}
+
+#[test]
+fn what_is_kept_ends_with_its_endpoint_and_its_port() {
+    for family in Family::BOTH {
+        let mut lab = keeping();
+        lab.publish(TCP, 8080, &WEB, 80);
+        let ask = Message::new(&OUTSIDE, &HOST, family, tcp(50000, 8080));
+        let got = lab.comes_in(&ask).at(&WEB);
+        lab.sends(&WEB, &got.reply().flags(SYN | ACK)).out();
+        for world in &mut lab.maps.published {
+            world.clear();
+        }
+        lab.flip();
+        assert_eq!(lab.comes_in(&ask.clone().flags(ACK)), Fate::On(ask.flags(ACK)), "the port is gone");
+
+        let ask = Message::new(&CLIENT, &WEB, family, tcp(4000, 80));
+        lab.sends(&CLIENT, &ask).at(&WEB);
+        lab.sends(&WEB, &ask.reply().flags(SYN | ACK)).at(&CLIENT);
+        lab.leave(&WEB);
+        lab.flip();
+        let fate = lab.sends(&CLIENT, &ask.flags(ACK));
+        assert!(!matches!(fate, Fate::At(..)), "the endpoint is gone: {fate:?}");
+    }
 }

@@ -128,7 +128,8 @@ pub(super) fn program_error(error: LinkError) -> ProgramError {
     }
 }
 
-fn get(path: &Path) -> io::Result<OwnedFd> {
+/// Opens a pin.
+pub(super) fn get(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = GetObject { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     let fd = bpf(BPF_OBJ_GET, &mut attr)?;
@@ -148,6 +149,7 @@ fn info(fd: &OwnedFd) -> io::Result<Info> {
     Ok(info)
 }
 
+/// The system call `bpf`.
 pub(super) fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is the command's part of `union bpf_attr`, of the size that is told; the pointers in it are
     // to memory that the callers keep until the call returns.

@@ -4,11 +4,13 @@
 //! instance. Devices are resolved in the network namespace of the calling thread.
 
 mod attach;
+mod batch;
 mod bpffs;
 mod cgroup;
 mod error;
 mod events;
 mod filter;
+mod flows;
 mod grace;
 mod link;
 mod load;
@@ -35,6 +37,7 @@ pub use self::bpffs::Bpffs;
 pub use self::cgroup::default_cgroup;
 pub use self::error::KernelError;
 pub use self::events::{EventReader, Told, Wishes, active_readers, silence_reader};
+pub use self::flows::{FlowCounts, FlowRows, now};
 pub use self::grace::grace_period;
 pub use self::load::{Datapath, Loaded, ObjectState, has_tcx};
 #[cfg(feature = "log")]

@@ -6,7 +6,7 @@ use std::fmt;
 
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{self, MapData, MapError};
+use aya::maps::{self, MapData, MapError, PerCpuValues};
 use netfast_common::counter::Count;
 use nix::libc;
 
@@ -221,6 +221,18 @@ impl CounterArray {
     pub fn get(&self, index: u32) -> Result<Count> {
         let values = self.map.get(&index, 0).map_err(|e| self.about.failed("read", e))?;
         Ok(sum(&values))
+    }
+
+    /// Adds packets to a counter that no program writes. The caller holds the instance's lock.
+    pub fn add(&mut self, index: u32, packets: u64) -> Result<()> {
+        let failed = |e| self.about.failed("read", e);
+        let mut values = self.map.get(&index, 0).map_err(failed)?.to_vec();
+        if let Some(first) = values.first_mut() {
+            first.packets = first.packets.wrapping_add(packets);
+        }
+        let values =
+            PerCpuValues::try_from(values).map_err(|e| self.about.failed("write", MapError::IoError(e)))?;
+        self.map.set(index, values, 0).map_err(|e| self.about.failed("write", e))
     }
 
     /// All counters in the order of their indices, summed over the CPUs.

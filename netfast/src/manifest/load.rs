@@ -118,7 +118,7 @@ fn merge_namespaces(world: &mut World, places: &BTreeMap<Name, Pos>, objects: &O
 }
 
 /// Policies of namespaces that nothing else names.
-fn unused_policies(world: &World) -> Vec<Diagnostic> {
+pub fn unused_policies(world: &World) -> Vec<Diagnostic> {
     let used: BTreeSet<&Name> =
         world.endpoints.keys().map(|id| &id.namespace).chain(world.namespaces.keys()).collect();
     let unused = world.policies.iter().filter(|policy| !used.contains(&policy.namespace));

@@ -18,7 +18,7 @@ pub use self::endpoint::{Attachment, Endpoint, EndpointId, NamedPort};
 pub use self::limits::{LIMITS, Limit, Limits};
 pub use self::name::Name;
 pub use self::network::Network;
-pub use self::policy::{Peer, Policy, PortMatch, PortRange, Ports, Protocol, Rule, Source};
+pub use self::policy::{Established, Peer, Policy, PortMatch, PortRange, Ports, Protocol, Rule, Source};
 pub use self::publish::Publish;
 pub use self::selector::{Labels, Operator, Requirement, Selector};
 
@@ -34,6 +34,9 @@ pub struct World {
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
     /// Policies, in the order in which they were read.
     pub policies: Vec<Policy>,
+    /// What a change of policies does to flows that were established before.
+    #[serde(default)]
+    pub established: Established,
     /// The devices that lead outside; `None`: every addressed device of the host that is not netfast's own.
     pub uplinks: Option<BTreeSet<String>>,
     /// How much the instance may hold.

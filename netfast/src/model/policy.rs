@@ -25,6 +25,17 @@ pub struct Policy {
     pub egress: Option<Vec<Rule>>,
 }
 
+/// What a change of policies does to flows that were established before: those that have been answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Established {
+    /// Their next packet is judged by the new policies.
+    #[default]
+    Recheck,
+    /// They go on, whatever the new policies say.
+    Keep,
+}
+
 /// A place in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Source {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::check::{self, Problem, Remedy};
+use super::flows::{self, FlowFilter};
 use super::host::{Host, netns_dir};
 use super::{commands, converge, files, monitor, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
@@ -150,6 +151,14 @@ impl Instance {
         self.store.save_definitions(&definitions)?;
         self.definitions = definitions;
         Ok(answer)
+    }
+
+    /// Forgets the flows that `filter` selects, and says how many there were. Their next packets are first ones.
+    ///
+    /// # Errors
+    /// When the instance is not up, there is no such endpoint, or the kernel refuses.
+    pub fn flush(&self, filter: &FlowFilter) -> Result<usize> {
+        flows::flush(&self.store, filter)
     }
 
     /// Shows what the programs log of each packet, for as long as this process runs.

@@ -7,6 +7,7 @@ mod converge;
 mod damage;
 mod facts;
 mod files;
+pub mod flows;
 mod host;
 pub mod instance;
 pub mod monitor;

@@ -70,6 +70,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         policies: definitions.world.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect(),
         generation: 0,
         monitors: 0,
+        flows: None,
         counters: CounterView::default(),
     };
     if instance.is_some() {
@@ -87,6 +88,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         view.object = object(datapath)?;
         view.maps = maps(datapath)?;
         view.links = attached(datapath, &links, instance.and_then(|instance| instance.cgroup))?;
+        view.flows = Some(datapath.flow_counts()?.into());
         view.counters = counters(&datapath.maps.counters.all()?);
         mark_endpoints(datapath, &records, &mut view.endpoints)?;
     }

@@ -10,12 +10,14 @@ use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
 use netfast_common::maps as name;
 use netfast_common::policy::RuleKey;
-use netfast_common::rows::{CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey};
+use netfast_common::rows::{
+    CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
+};
 
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
 use crate::kernel::{Maps, Prefix, Row, Table, Trie, grace_period};
-use crate::model::{PortRange, World};
+use crate::model::{Established, PortRange, World};
 use crate::store::fault;
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
@@ -29,20 +31,34 @@ pub(super) struct Settings {
     netns_cookie: u64,
     /// The source ports of masqueraded flows.
     masquerade: PortRange,
+    /// What becomes of flows that the policies no longer allow.
+    established: Established,
 }
 
 impl Settings {
     /// What `world` asks for.
     pub(super) fn of(world: &World, netns_cookie: u64) -> Self {
-        Self { netns_cookie, masquerade: world.masquerade.unwrap_or(MASQUERADE) }
+        let masquerade = world.masquerade.unwrap_or(MASQUERADE);
+        Self { netns_cookie, masquerade, established: world.established }
     }
 
     /// The same with the words of `config` that are no setting.
     fn in_config(&self, rows: &Rows, config: Config) -> Config {
         let PortRange { first: masquerade_first, last: masquerade_last } = self.masquerade;
         let smallest_mtu = rows.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(0);
-        let netns_cookie = self.netns_cookie;
-        Config { smallest_mtu, netns_cookie, masquerade_first, masquerade_last, ..config }
+        // A change back to `recheck` is a new generation too, as flows that were kept are to be judged.
+        let keep = match self.established {
+            Established::Recheck => 0,
+            Established::Keep => CONFIG_KEEP,
+        };
+        Config {
+            generation: config.generation,
+            flags: config.flags & !CONFIG_KEEP | keep,
+            netns_cookie: self.netns_cookie,
+            masquerade_first,
+            masquerade_last,
+            smallest_mtu,
+        }
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>)
         }
     }
     let config = host.datapath.maps.config.get(0)?;
-    let flags = if is_slot_taken { CONFIG_DENY_IN_TC } else { 0 };
+    let others = config.flags & !CONFIG_DENY_IN_TC;
+    let flags = others | if is_slot_taken { CONFIG_DENY_IN_TC } else { 0 };
     if config.flags != flags {
         fault::point("switch the deny list in tc");
         host.datapath.maps.config.set(0, Config { flags, ..config })?;

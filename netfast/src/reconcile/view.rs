@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::flows::TableView;
 use crate::model::Labels;
 
 /// A whole instance.
@@ -50,6 +51,8 @@ pub struct InstanceView {
     pub generation: u32,
     /// Monitors that the programs write events for.
     pub monitors: usize,
+    /// The tables of flows; `None` unless it is up.
+    pub flows: Option<TableView>,
     /// What became of packets.
     pub counters: CounterView,
 }

@@ -61,7 +61,7 @@ impl Deny {
 }
 
 /// Reads a block without host bits, or an address, which is a block of one.
-fn parse(text: &str) -> Result<IpNet, TextError> {
+pub(super) fn parse(text: &str) -> Result<IpNet, TextError> {
     if text.contains('/') { cidr::parse_strict(text) } else { cidr::parse_address(text).map(IpNet::from) }
 }
 

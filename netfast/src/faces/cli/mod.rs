@@ -9,6 +9,7 @@ mod down;
 mod endpoint;
 mod error;
 mod exec;
+mod flow;
 mod log;
 mod monitor;
 mod options;
@@ -58,6 +59,8 @@ enum Command {
     Port(port::Port),
     #[command(subcommand)]
     Policy(policy::Policy),
+    #[command(subcommand)]
+    Flow(flow::Flow),
 }
 
 /// Runs the command that the process was started with.
@@ -92,7 +95,8 @@ impl Command {
             Self::Endpoint(command) => command.run(options),
             Self::Deny(command) => command.run(options),
             Self::Port(command) => command.run(options),
-            Self::Policy(command) => command.run(),
+            Self::Policy(command) => command.run(options),
+            Self::Flow(command) => command.run(options),
         }
     }
 
@@ -108,6 +112,7 @@ impl Command {
             Self::Deny(command) => command.what(),
             Self::Port(command) => command.what(),
             Self::Policy(command) => command.what(),
+            Self::Flow(command) => command.what(),
         }
     }
 }

@@ -4,14 +4,22 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Subcommand;
 
 use super::options::{Format, FormatArgs};
-use super::output;
+use super::{output, root};
 use crate::manifest::{self, Diagnostic, Severity};
+use crate::reconcile::instance::{Instance, Options};
 
-/// Look at policies.
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  netfast policy apply web.yaml db.yaml   these are the policies now, all others are gone
+  netfast policy check web.yaml           look first
+
+The next `netfast up` reads netfast.yaml and the policies it names again, and puts those in force.";
+
+/// Check policies, and put them in force.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
     /// Find every mistake in files of Kubernetes network policies, without applying anything.
@@ -24,32 +32,77 @@ pub(super) enum Policy {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Put the policies of files in force, in the place of all that are: all of them, or nothing changes.
+    ///
+    /// The first packet after this follows them. Labels of the namespaces in the files are put in force too; other
+    /// namespaces keep theirs. Exits as `policy check` does where the files have mistakes.
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 impl Policy {
-    pub(super) fn run(&self) -> Result<ExitCode> {
-        let Self::Check { files, format } = self;
-        let (diagnostics, summary) = match manifest::load_policies(files) {
-            Ok((policies, _, warnings)) => {
-                let count = policies.len();
-                (warnings, format!("{count} {}, no errors", if count == 1 { "policy" } else { "policies" }))
-            }
-            Err(diagnostics) => {
-                let summary = diagnostics.summary();
-                (diagnostics.0, summary)
-            }
-        };
-        output::show(format.format, &diagnostics, || text(&diagnostics))?;
-        if format.format == Format::Table {
-            output::line(&summary)?;
+    pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
+        match self {
+            Self::Check { files, format } => check(files, *format),
+            Self::Apply { files } => apply(files, options),
         }
-        Ok(ExitCode::from(code(&diagnostics)))
     }
 
     pub(super) fn what(&self) -> String {
-        let Self::Check { .. } = self;
-        "policy check".to_owned()
+        match self {
+            Self::Check { .. } => "policy check",
+            Self::Apply { .. } => "policy apply",
+        }
+        .to_owned()
     }
+}
+
+fn check(files: &[PathBuf], format: FormatArgs) -> Result<ExitCode> {
+    let (diagnostics, summary) = match manifest::load_policies(files) {
+        Ok((policies, _, warnings)) => (warnings, format!("{}, no errors", counted(policies.len()))),
+        Err(diagnostics) => {
+            let summary = diagnostics.summary();
+            (diagnostics.0, summary)
+        }
+    };
+    output::show(format.format, &diagnostics, || text(&diagnostics))?;
+    if format.format == Format::Table {
+        output::line(&summary)?;
+    }
+    Ok(ExitCode::from(code(&diagnostics)))
+}
+
+fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
+    root::need()?;
+    let (policies, namespaces, mut warnings) = match manifest::load_policies(files) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            let summary = diagnostics.summary();
+            output::complain(&format!("{}{summary}, nothing was changed", text(&diagnostics.0)));
+            return Ok(ExitCode::from(code(&diagnostics.0)));
+        }
+    };
+    let count = policies.len();
+    Instance::open(options)?.change(|definitions| {
+        ensure!(!definitions.world.networks.is_empty(), "nothing is up (netfast up -f FILE brings it up)");
+        definitions.world.namespaces.extend(namespaces);
+        definitions.world.policies = policies;
+        warnings.extend(manifest::unused_policies(&definitions.world));
+        Ok(())
+    })?;
+    if !warnings.is_empty() {
+        output::complain(text(&warnings).trim_end());
+    }
+    output::line(&format!("{} in force", counted(count)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn counted(policies: usize) -> String {
+    if policies == 1 { "1 policy".to_owned() } else { format!("{policies} policies") }
 }
 
 /// A file that cannot be read, which is complained of as a whole, is another matter than one with mistakes.

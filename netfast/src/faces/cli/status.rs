@@ -9,7 +9,7 @@ use netfast_common::reason::DropReason;
 
 use super::options::FormatArgs;
 use super::table::Table;
-use super::{cells, endpoint, output, port, root};
+use super::{cells, endpoint, flow, output, port, root};
 use crate::reconcile::instance::{Instance, Options};
 use crate::reconcile::view::{
     CounterView, InstanceView, LinkView, MapView, NetworkView, ObjectView, ProgramView, UplinkView,
@@ -71,6 +71,9 @@ fn text(view: &InstanceView) -> String {
     section("Maps", maps(&view.maps).render("  "));
     if view.monitors > 0 {
         section("Monitors", format!("  {} reading events\n", view.monitors));
+    }
+    if let Some(flows) = &view.flows {
+        section("Flows", format!("  {}\n", flow::table_line(flows)));
     }
     section("Packets", paths(&view.counters).render("  "));
     let drops = drops(&view.counters);
@@ -210,6 +213,7 @@ mod tests {
             "another netfast's; this one's is fedcba9876543210",
             "LIMIT     USED    OF   MEMORY\n  flows        9  1024  3.0 MiB\n  all maps     -     -  3.6 MiB",
             "Monitors\n  1 reading events\n",
+            "Flows\n  entries: 4 of 131072 settled, 2 of 32768 new; 12 made, 5 removed, 0 flushed, 1 evicted\n",
             "policy_ingress        2    148  a policy isolates the receiver",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Endpoint, EndpointId, Labels, Network};
+use crate::reconcile::flows::TableView;
 use crate::reconcile::view::{
     CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, MapView,
     NamedPortView, NetworkView, ObjectView, PortView, ProgramView, UplinkView,
@@ -69,6 +70,16 @@ pub(super) fn instance() -> InstanceView {
         policies: vec!["default/web".to_owned()],
         generation: 3,
         monitors: 1,
+        flows: Some(TableView {
+            settled: 4,
+            settled_size: 131_072,
+            new: 2,
+            new_size: 32_768,
+            made: 12,
+            removed: 5,
+            flushed: 0,
+            evicted: 1,
+        }),
         counters: CounterView {
             paths: BTreeMap::from([("endpoint".to_owned(), CountView { packets: 12, bytes: 3456 })]),
             drops: BTreeMap::from([
@@ -123,6 +134,7 @@ pub(super) fn nothing() -> InstanceView {
         policies: Vec::new(),
         generation: 0,
         monitors: 0,
+        flows: None,
         counters: CounterView::default(),
         ..instance()
     }

@@ -13,7 +13,7 @@ pub(super) use self::places::Places;
 use super::labels::labels;
 use super::text::name;
 use super::yaml::{Cursor, Fields, Named, Pos, Report, named, parse, show};
-use crate::model::{EndpointId, Labels, Name, Subject, World};
+use crate::model::{EndpointId, Established, Labels, Name, Subject, World};
 
 /// What a `netfast.yaml` says.
 #[derive(Default)]
@@ -49,7 +49,16 @@ pub(super) fn read(text: &str, report: &mut Report) -> Topology {
 
 impl Topology {
     fn read(&mut self, cursor: &Cursor<'_>, report: &mut Report) {
-        let known = ["networks", "namespaces", "endpoints", "policies", "uplinks", "limits", "masquerade"];
+        let known = [
+            "networks",
+            "namespaces",
+            "endpoints",
+            "policies",
+            "established",
+            "uplinks",
+            "limits",
+            "masquerade",
+        ];
         let hint = |field: &str| match field {
             "apiVersion" | "kind" | "metadata" | "spec" => {
                 Some("policies are files of their own, named under `policies` or by --policy")
@@ -72,6 +81,9 @@ impl Topology {
                 Some(text) => self.policies.push((text.to_owned(), file.at())),
                 None => {}
             }
+        }
+        if let Some(cursor) = fields.get("established") {
+            self.world.established = established(&cursor, report);
         }
         self.world.uplinks = fields.get("uplinks").map(|cursor| uplinks(&cursor, report));
         if let Some(cursor) = fields.get("limits") {
@@ -192,6 +204,18 @@ fn endpoint_id(item: &Named<'_>, report: &mut Report) -> Option<EndpointId> {
         }
     };
     Some(EndpointId { namespace, name: name? })
+}
+
+fn established(cursor: &Cursor<'_>, report: &mut Report) -> Established {
+    match cursor.text(report) {
+        Some("keep") => Established::Keep,
+        Some("recheck") | None => Established::Recheck,
+        Some(other) => {
+            let help = "recheck: policies are asked again; keep: it goes on";
+            cursor.error_help(report, format!("{} is neither recheck nor keep", show(other)), help);
+            Established::Recheck
+        }
+    }
 }
 
 fn uplinks(cursor: &Cursor<'_>, report: &mut Report) -> BTreeSet<String> {

@@ -253,3 +253,23 @@ fn wrong_files_are_explained() {
         assert_eq!(complaints(text), wanted, "{text}");
     }
 }
+
+#[test]
+fn established_flows_are_judged_again_or_kept() {
+    for (text, wanted) in [
+        ("networks: {}\n", Established::Recheck),
+        ("established: recheck\n", Established::Recheck),
+        ("established: keep\n", Established::Keep),
+    ] {
+        let (topology, found) = read_text(text);
+        assert!(found.is_empty(), "{found:?}");
+        assert_eq!(topology.world.established, wanted, "{text}");
+    }
+    let (_, found) = read_text("established: always\n");
+    assert_eq!(
+        found,
+        [
+            "n:1:14: established: \"always\" is neither recheck nor keep (recheck: policies are asked again; keep: it goes on)"
+        ]
+    );
+}

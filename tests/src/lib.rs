@@ -16,6 +16,7 @@ mod ns;
 mod payload;
 mod ping;
 mod process;
+mod raw;
 mod tcp;
 mod udp;
 mod up;
@@ -25,6 +26,7 @@ pub use counters::Counters;
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};
 pub use ns::Ns;
 pub use process::{Finished, Running};
+pub use raw::Raw;
 pub use tcp::{Conversation, Reply, TcpServer};
 pub use udp::{UdpServer, udp_ask_on};
 

@@ -8,6 +8,7 @@
 //!
 //! Labs are independent of each other, so tests run in parallel.
 
+mod bpf;
 mod cgroup;
 mod counters;
 mod lab;
@@ -18,8 +19,10 @@ mod ping;
 mod process;
 mod raw;
 mod tcp;
+mod tcx;
 mod udp;
 mod up;
+mod ways;
 mod xdp;
 
 pub use counters::Counters;
@@ -28,7 +31,9 @@ pub use ns::Ns;
 pub use process::{Finished, Running};
 pub use raw::Raw;
 pub use tcp::{Conversation, Reply, TcpServer};
+pub use tcx::Counting;
 pub use udp::{UdpServer, udp_ask_on};
+pub use ways::{PROTOCOLS, Protocol, WAYS, Way, Ways, Who, asker};
 
 /// Whether the caller may make namespaces.
 pub fn is_root() -> bool {

@@ -172,7 +172,7 @@ fn try_quote<P: Packet>(packet: &P, headers: &Headers, quoted: &mut Headers) -> 
 fn ports([first, second, third]: [u16; 3], tuple: &mut Tuple) -> bool {
     let protocol = tuple.protocol;
     (tuple.sport, tuple.dport) = match protocol {
-        protocol::TCP | protocol::UDP => (u16::from_be(first), u16::from_be(second)),
+        protocol::TCP | protocol::UDP | protocol::SCTP => (u16::from_be(first), u16::from_be(second)),
         protocol::ICMP | protocol::ICMPV6 => {
             let [kind, _] = first.to_ne_bytes();
             let id = u16::from_be(third);

@@ -60,7 +60,7 @@ impl Raw {
         Some(buffer)
     }
 
-    /// The first frame within `timeout` that can be parsed and is wanted.
+    /// The first frame within `timeout` that can be parsed and is wanted; of those that are there already, any.
     pub fn find(
         &self,
         timeout: Duration,
@@ -71,9 +71,6 @@ impl Raw {
             let frame = self.next(deadline.saturating_duration_since(Instant::now()))?;
             if SlicedPacket::from_ethernet(&frame).is_ok_and(|packet| wanted(&packet)) {
                 return Some(frame);
-            }
-            if Instant::now() >= deadline {
-                return None;
             }
         }
     }

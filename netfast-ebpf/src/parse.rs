@@ -210,10 +210,10 @@ fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropRe
 const MAX_EXTENSIONS: u32 = 6;
 
 /// Extension headers (RFC 8200): hop-by-hop options, routing, fragment, destination options.
-mod extension {
+pub(crate) mod extension {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
+    pub(crate) const FRAGMENT: u8 = 44;
     pub(super) const DESTINATION: u8 = 60;
 }
 

@@ -62,11 +62,11 @@ pub trait World {
     /// Remembers the ports of a packet that comes in fragments.
     fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow);
 
-    /// The device the host's routes choose for a packet that entered at `ifindex`.
+    /// The device the host's routes choose for a packet that entered at `ifindex`, however long it is.
     ///
     /// # Errors
     /// [`DropReason::NoRoute`] when there is no route.
-    fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason>;
+    fn route(&self, ifindex: u32, tuple: &Tuple) -> Result<u32, DropReason>;
 
     /// Counts a packet of `length` bytes that went this way.
     fn count(&self, path: Path, length: u32);

@@ -55,7 +55,6 @@ const FAMILY_V6: u8 = 10;
 const FIB_SUCCESS: i64 = 0;
 const FIB_NO_NEIGHBOUR: i64 = 7;
 /// `..._FRAG_NEEDED`: the device is known, and the packet larger than it takes.
-const FIB_FRAG_NEEDED: i64 = 8;
 
 impl FibLookup {
     /// The address in the form of the kernel's union: IPv4 in the first four bytes.
@@ -175,15 +174,16 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason> {
+    fn route(&self, ifindex: u32, tuple: &Tuple) -> Result<u32, DropReason> {
         let is_v4 = tuple.dst.is_v4();
         let mut lookup = FibLookup {
             family: if is_v4 { FAMILY_V4 } else { FAMILY_V6 },
             protocol: tuple.protocol,
             sport: tuple.sport.to_be(),
             dport: tuple.dport.to_be(),
-            // The length of the IP packet; with 0 the kernel would count the Ethernet header in.
-            length: length.saturating_sub(14).min(u32::from(u16::MAX)) as u16,
+            // Fits every device, as the caller looks at the MTU: the kernel would say that the packet is too big, but
+            // not for which device (Linux 6.18). With 0 it would take the whole buffer's length.
+            length: 1,
             ifindex,
             src: FibLookup::address(&tuple.src),
             dst: FibLookup::address(&tuple.dst),
@@ -194,7 +194,7 @@ impl World for Kernel {
             bpf_fib_lookup(self.context, (&raw mut lookup).cast(), size_of::<FibLookup>() as i32, 0)
         };
         match result {
-            FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAG_NEEDED => Ok(lookup.ifindex),
+            FIB_SUCCESS | FIB_NO_NEIGHBOUR => Ok(lookup.ifindex),
             _ => Err(DropReason::NoRoute),
         }
     }

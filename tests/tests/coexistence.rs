@@ -1,10 +1,6 @@
 //! netfast beside other people's firewalls, settings and programs: all ways stay open, and what is theirs stays.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test panics where it fails, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::fs;
 use std::path::Path;

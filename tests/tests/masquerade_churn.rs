@@ -1,10 +1,6 @@
 //! Short connections through masquerade, one after the other and as fast as they go, to one address and port.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test panics where it fails, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;

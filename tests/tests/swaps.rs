@@ -1,10 +1,6 @@
 //! Policies that are swapped under traffic: no packet passes that neither policy allows, none is lost that both allow.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test panics where it fails, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

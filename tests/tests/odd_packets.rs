@@ -330,7 +330,7 @@ fn fragments_out_of_order() {
     let fragment = |id: u8, offset: u16, more: bool, payload: &[u8]| {
         let mut frame = frames.v4(WEB, 17, payload);
         frame[19] = id;
-        let bits = offset / 8 | if more { 0x2000 } else { 0 };
+        let bits = (offset / 8) | if more { 0x2000 } else { 0 };
         frame[20..22].copy_from_slice(&bits.to_be_bytes());
         frame[24..26].copy_from_slice(&[0, 0]);
         let sum: u32 =
@@ -409,7 +409,7 @@ fn broadcast_and_multicast_stay_where_they_are() {
 fn duplicate_addresses_and_announcements() {
     require_root!();
     let frames = Frames::new(None);
-    let heard = frames.web().raw("eth0").unwrap();
+    let arrived = frames.web().raw("eth0").unwrap();
     // Duplicate address detection asks from `::`, and is not answered: an address that is not the endpoint's own is of
     // no use to it, whoever has it.
     let before = frames.ways.lab.dropped("client", "unknown_neighbour").unwrap();
@@ -436,7 +436,7 @@ fn duplicate_addresses_and_announcements() {
         frames.drops(&[arp(1, WEB, WEB), arp(2, WEB, WEB), arp(2, "10.77.0.1", CLIENT)]),
         [("spoofed_arp".to_owned(), 3)]
     );
-    assert!(heard.next(SHORT).is_none());
+    assert!(arrived.next(SHORT).is_none());
     frames.still_works();
 }
 

@@ -1,7 +1,5 @@
 //! Policies that are swapped under traffic: no packet passes that neither policy allows, none is lost that both allow.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
-
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;

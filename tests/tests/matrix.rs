@@ -61,12 +61,12 @@ fn is_dropped(
     protocol: Protocol,
     (denier, reason): (&str, &str),
 ) -> Result<()> {
-    let arriving = ways.listen(way)?;
+    let ear = ways.listen(way)?;
     let before = ways.lab.drops(denier)?;
     if let Ok(seen) = ways.ask(way, family, protocol, SHORT) {
         bail!("answered to {seen}");
     }
-    let arrived = arriving.find(Duration::ZERO, |packet| asker(packet, protocol).is_some());
+    let arrived = ear.find(Duration::ZERO, |packet| asker(packet, protocol).is_some());
     ensure!(arrived.is_none(), "it arrived");
     let mut after = ways.lab.drops(denier)?;
     // Reports of multicast groups, by which an endpoint's kernel interrupts at any time.

@@ -38,7 +38,7 @@ fn serve(ns: &Ns, address: &str) {
                 stream.write_all(&question)?;
                 if question == [0] {
                     // The client closes; its end is read before ours is sent.
-                    stream.read(&mut question)?;
+                    let _end = stream.read(&mut question)?;
                 }
                 Ok(())
             };

@@ -47,7 +47,7 @@ fn check(policy: Option<&str>, denied: Option<(usize, &str)>) {
     ways.all(|way, family, protocol| match denied {
         None => ways.reaches(way, family, protocol),
         Some((by, reason)) => match way.denied[by] {
-            Some(denier) => is_dropped(&ways, way, family, protocol, (denier, reason)),
+            Some(who) => is_dropped(&ways, way, family, protocol, (who, reason)),
             None => ways.reaches(way, family, protocol),
         },
     })

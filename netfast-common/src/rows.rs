@@ -219,7 +219,7 @@ pub struct FragmentKey {
     pub dst: Addr,
     /// Identification, of 16 (IPv4) or 32 bits (IPv6).
     pub id: u32,
-    /// IP protocol number.
+    /// IP protocol number; of IPv6, where it is no part of the identification, 44.
     pub protocol: u32,
 }
 
@@ -232,7 +232,9 @@ pub struct FragmentRow {
     /// Destination port.
     pub dport: u16,
     /// Type of an ICMP or ICMPv6 echo; 255 for everything else.
-    pub echo: u16,
+    pub echo: u8,
+    /// IP protocol number: in IPv6, other extension headers may stand before it.
+    pub protocol: u8,
 }
 
 /// Key of the drops of one endpoint for one reason.

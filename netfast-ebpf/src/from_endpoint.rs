@@ -206,7 +206,7 @@ fn outside<P: Packet, W: World>(
     if endpoint.flags & ENDPOINT_INTERNAL != 0 {
         return Err(DropReason::Internal);
     }
-    let ifindex = world.route(packet.ifindex(), tuple, packet.len())?;
+    let ifindex = world.route(packet.ifindex(), tuple)?;
     // The host's route for an unused address of a network leads to its bridge, which is no uplink.
     let uplink = world.uplink(ifindex).ok_or(DropReason::NoSuchAddress)?;
     opening.responder = Hop { ifindex, incarnation: 0 };

@@ -126,19 +126,19 @@ pub(crate) fn rewrite_error<P: Packet>(
     }
     let ports = sum_differences(word_difference(old.sport, new.sport), word_difference(old.dport, new.dport));
     difference = sum_differences(difference, ports);
-    let Some(layout) = layout(old.protocol) else {
-        return Err(DropReason::UnsupportedProtocol);
-    };
-    match layout.identifier {
-        Some(at) => packet.store(quoted.l4 + at, &identifier(new).to_be())?,
-        None => packet.store(quoted.l4, &[new.sport.to_be(), new.dport.to_be()])?,
-    }
-    let covered = if layout.has_pseudo_header { sum_differences(addresses, ports) } else { ports };
-    // The quote of a TCP packet may end before its checksum.
-    let at = quoted.l4 + layout.checksum;
-    if packet.load(at).is_ok_and(|field: u16| field != 0 || !layout.is_optional) {
-        let patched = patch_quoted(packet, at, covered)?;
-        difference = sum_differences(difference, patched);
+    // Without a layout only addresses were translated, which is under no checksum behind them.
+    if let Some(layout) = layout(old.protocol) {
+        match layout.identifier {
+            Some(at) => packet.store(quoted.l4 + at, &identifier(new).to_be())?,
+            None => packet.store(quoted.l4, &[new.sport.to_be(), new.dport.to_be()])?,
+        }
+        let covered = if layout.has_pseudo_header { sum_differences(addresses, ports) } else { ports };
+        // The quote of a TCP packet may end before its checksum.
+        let at = quoted.l4 + layout.checksum;
+        if packet.load(at).is_ok_and(|field: u16| field != 0 || !layout.is_optional) {
+            let patched = patch_quoted(packet, at, covered)?;
+            difference = sum_differences(difference, patched);
+        }
     }
     packet.patch_checksum(headers.l4 + 2, Checksum::Segment, false, difference)?;
     let addresses = sum_differences(

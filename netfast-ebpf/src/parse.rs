@@ -214,10 +214,10 @@ fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropRe
 const MAX_EXTENSIONS: u32 = 6;
 
 /// Extension headers (RFC 8200): hop-by-hop options, routing, fragment, destination options.
-mod extension {
+pub(crate) mod extension {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
+    pub(crate) const FRAGMENT: u8 = 44;
     pub(super) const DESTINATION: u8 = 60;
 }
 
@@ -317,17 +317,19 @@ fn transport<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropRea
     Ok(())
 }
 
-/// Gives a later fragment the ports and the kind of echo of the first one, or remembers those of a first fragment.
+/// Gives a later fragment the protocol, the ports and the kind of echo of the first one, or remembers those of a first fragment.
 /// `false`: the first one has not been seen. A function of its own in BPF, as few packets need it.
 #[inline(never)]
-#[expect(clippy::cast_possible_truncation, reason = "it came from a byte")]
 fn fragment_ports<W: World>(world: &W, headers: &mut Headers, id: u32) -> bool {
     let is_echo = headers.is_echo();
     let Headers { tuple, icmp_type, is_later_fragment, .. } = headers;
-    let key = FragmentKey { src: tuple.src, dst: tuple.dst, id, protocol: u32::from(tuple.protocol) };
+    // RFC 8200, 4.5: what stands behind the fragment header may differ, and only that of the first counts.
+    let protocol = if tuple.src.is_v4() { tuple.protocol } else { extension::FRAGMENT };
+    let key = FragmentKey { src: tuple.src, dst: tuple.dst, id, protocol: u32::from(protocol) };
     if !*is_later_fragment {
-        let echo = u16::from(if is_echo { *icmp_type } else { icmp::NONE });
-        world.remember_fragment(&key, &FragmentRow { sport: tuple.sport, dport: tuple.dport, echo });
+        let echo = if is_echo { *icmp_type } else { icmp::NONE };
+        let row = FragmentRow { sport: tuple.sport, dport: tuple.dport, echo, protocol: tuple.protocol };
+        world.remember_fragment(&key, &row);
         return true;
     }
     let Some(row) = world.fragment(&key) else {
@@ -335,6 +337,7 @@ fn fragment_ports<W: World>(world: &W, headers: &mut Headers, id: u32) -> bool {
     };
     tuple.sport = row.sport;
     tuple.dport = row.dport;
-    *icmp_type = row.echo as u8;
+    tuple.protocol = row.protocol;
+    *icmp_type = row.echo;
     true
 }

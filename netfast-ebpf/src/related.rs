@@ -10,7 +10,7 @@ use netfast_common::reason::DropReason;
 use crate::forward;
 use crate::nat;
 use crate::packet::Packet;
-use crate::parse::{Headers, is_echo_reply, is_echo_request};
+use crate::parse::{Headers, extension, is_echo_reply, is_echo_request};
 use crate::track::{Known, seen};
 use crate::verdict::{Dropped, Outcome, Verdict};
 use crate::work::Work;
@@ -163,6 +163,15 @@ fn try_quote<P: Packet>(packet: &P, headers: &Headers, quoted: &mut Headers) -> 
         [quoted.tuple.src, quoted.tuple.dst] = packet.load(l3 + 8)?;
         quoted.tuple.protocol = words[1].to_ne_bytes()[2];
         quoted.l4 = l3 + 40;
+        if quoted.tuple.protocol == extension::FRAGMENT {
+            // Senders that know of a smaller MTU make fragments, of which a router behind may say the same again.
+            let [next, _, offset_high, offset_low]: [u8; 4] = packet.load(quoted.l4)?;
+            if offset_high != 0 || offset_low & 0xf8 != 0 {
+                return Ok(false);
+            }
+            quoted.tuple.protocol = next;
+            quoted.l4 += 8;
+        }
     }
     Ok(ports(packet.load(quoted.l4)?, &mut quoted.tuple))
 }
@@ -172,7 +181,7 @@ fn try_quote<P: Packet>(packet: &P, headers: &Headers, quoted: &mut Headers) -> 
 fn ports([first, second, third]: [u16; 3], tuple: &mut Tuple) -> bool {
     let protocol = tuple.protocol;
     (tuple.sport, tuple.dport) = match protocol {
-        protocol::TCP | protocol::UDP => (u16::from_be(first), u16::from_be(second)),
+        protocol::TCP | protocol::UDP | protocol::SCTP => (u16::from_be(first), u16::from_be(second)),
         protocol::ICMP | protocol::ICMPV6 => {
             let [kind, _] = first.to_ne_bytes();
             let id = u16::from_be(third);

@@ -1,8 +1,8 @@
 //! Flows: finding the one a packet is of, opening a new one, closing what is over.
 
 use netfast_common::conntrack::{
-    self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A, FLOW_SOURCE_NAT,
-    Flow, Hop,
+    self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A, FLOW_RST,
+    FLOW_SOURCE_NAT, Flow, Hop, SECOND,
 };
 use netfast_common::flow::{FlowKey, Side, Tuple};
 use netfast_common::protocol;
@@ -88,7 +88,7 @@ fn is_alias_of(entry: &Flow, key: &FlowKey) -> bool {
 /// [`DropReason::InvalidState`] for an echo request that poses as the reply of another flow.
 #[inline(always)]
 pub(crate) fn find<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, DropReason> {
-    let Work { headers, key, now, .. } = work;
+    let Work { headers, key, now, opening, .. } = work;
     let tuple = &headers.tuple;
     let side;
     (*key, side) = tuple.key();
@@ -115,6 +115,9 @@ pub(crate) fn find<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>
     let flow = known.entry.get();
     let reopens = headers.is_syn() && conntrack::is_closed(flow.flags);
     if reopens || conntrack::is_over(tuple.protocol, flow.flags, flow.seen, *now) {
+        if reopens && known.direction == Direction::Original {
+            opening.last_port = flow.key.a_port;
+        }
         remove(world, key, known.entry);
         return Ok(None);
     }
@@ -265,11 +268,17 @@ fn write<W: World>(world: &W, work: &mut Work) {
 
 /// Source ports tried before giving up.
 const PROBES: u32 = 32;
+/// With so many of them, ports of flows that closed lately are passed over.
+const PATIENT_PROBES: u32 = 24;
+/// How long a closed flow's port is better left alone: who closed first remembers its segments that long (Linux'
+/// `TCP_TIMEWAIT_LEN`), and takes the SYN of somebody whose time stamps are behind for one of those.
+const REST: u64 = 60 * SECOND;
 
 /// A search for a source port by which the responder can tell a new flow from all others.
 struct Probe<'a, W> {
     world: &'a W,
     work: &'a mut Work,
+    tried: u32,
     found: bool,
 }
 
@@ -283,7 +292,8 @@ impl<W: World> Attempt for Probe<'_, W> {
         } else {
             port + 1
         };
-        self.found = try_reserve(self.world, self.work);
+        self.found = try_reserve(self.world, self.work, self.tried < PATIENT_PROBES);
+        self.tried += 1;
         self.found
     }
 }
@@ -299,7 +309,16 @@ fn reserve<W: World>(world: &W, work: &mut Work) -> bool {
         matches!(original.protocol, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6);
     let keeps_port =
         !has_ports || opening.source == original.src || (original.sport >= first && original.sport <= last);
-    if keeps_port && try_reserve(world, work) {
+    let is_patient = has_ports && opening.source != original.src;
+    let last_port = core::mem::take(&mut opening.last_port);
+    if is_patient && last_port >= first && last_port <= last {
+        opening.source_port = last_port;
+        if try_reserve(world, work, false) {
+            return true;
+        }
+        work.opening.source_port = work.headers.tuple.sport;
+    }
+    if keeps_port && try_reserve(world, work, is_patient) {
         return true;
     }
     if !has_ports || last < first {
@@ -307,15 +326,15 @@ fn reserve<W: World>(world: &W, work: &mut Work) -> bool {
     }
     let span = u32::from(last - first) + 1;
     work.opening.source_port = first + (world.random() % span) as u16;
-    let mut probe = Probe { world, work, found: false };
+    let mut probe = Probe { world, work, tried: 0, found: false };
     repeat(PROBES, &mut probe);
     probe.found
 }
 
-/// Writes the alias entry for [`Opening::source_port`](crate::work::Opening::source_port), unless a living flow has that tuple. A function of its own in
-/// BPF.
+/// Writes the alias entry for [`Opening::source_port`](crate::work::Opening::source_port), unless a living flow has that tuple; if patient, one that
+/// closed lately neither. A function of its own in BPF.
 #[inline(never)]
-fn try_reserve<W: World>(world: &W, work: &mut Work) -> bool {
+fn try_reserve<W: World>(world: &W, work: &mut Work, is_patient: bool) -> bool {
     let Work { headers, opening, draft, key: main, now, .. } = work;
     let protocol = headers.tuple.protocol;
     let seen = Tuple {
@@ -342,6 +361,14 @@ fn try_reserve<W: World>(world: &W, work: &mut Work) -> bool {
     if let Some(holder) = holder {
         let flow = holder.get();
         if !conntrack::is_closed(flow.flags) && !conntrack::is_over(protocol, flow.flags, flow.seen, *now) {
+            return false;
+        }
+        let was_reset = flow.flags & FLOW_RST != 0;
+        if is_patient
+            && !was_reset
+            && conntrack::is_closed(flow.flags)
+            && now.saturating_sub(flow.seen) < REST
+        {
             return false;
         }
         if is_alias {

@@ -83,6 +83,9 @@ pub struct Opening {
     pub port: u16,
     /// Source port as the responder is to see it.
     pub source_port: u16,
+    /// The source port that this flow had when it was opened the last time; 0: none. Its server may remember that, and
+    /// knows a connection that goes on by its time stamps.
+    pub last_port: u16,
 }
 
 impl Work {
@@ -99,6 +102,7 @@ impl Work {
             published: 0,
             port: 0,
             source_port: 0,
+            last_port: 0,
         };
         Self {
             config: Config::default(),

@@ -65,11 +65,11 @@ pub trait World {
     /// Remembers the ports of a packet that comes in fragments.
     fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow);
 
-    /// The device the host's routes choose for a packet that entered at `ifindex`.
+    /// The device the host's routes choose for a packet that entered at `ifindex`, however long it is.
     ///
     /// # Errors
     /// [`DropReason::NoRoute`] when there is no route.
-    fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason>;
+    fn route(&self, ifindex: u32, tuple: &Tuple) -> Result<u32, DropReason>;
 
     /// Asks the host's routes for the next hop of the packet in hand, which entered at `ifindex` and leaves by `uplink`.
     /// Where they name another uplink than the flow's, [`Work::next_hop`] says nothing.

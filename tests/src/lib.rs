@@ -8,6 +8,7 @@
 //!
 //! Labs are independent of each other, so tests run in parallel.
 
+mod bpf;
 mod cgroup;
 mod counters;
 mod frame;
@@ -17,11 +18,14 @@ mod ns;
 mod payload;
 mod ping;
 mod process;
+mod raw;
 mod tcp;
+mod tcx;
 mod traffic;
 mod udp;
 mod up;
 mod uplink;
+mod ways;
 mod xdp;
 
 pub use counters::Counters;
@@ -29,10 +33,13 @@ pub use frame::{Crowd, FrameSocket, Frames, stranger};
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};
 pub use ns::Ns;
 pub use process::{Finished, Running};
+pub use raw::Raw;
 pub use tcp::{Conversation, Reply, TcpServer};
+pub use tcx::Counting;
 pub use traffic::{Report, Traffic};
 pub use udp::{UdpServer, udp_ask_on};
 pub use uplink::{Addresses, SECOND, eventually};
+pub use ways::{PROTOCOLS, Protocol, WAYS, Way, Ways, Who, asker};
 
 /// Whether the caller may make namespaces.
 pub fn is_root() -> bool {

@@ -58,19 +58,19 @@ const FIB_PROHIBIT: i64 = 3;
 /// `BPF_FIB_LKUP_RET_SUCCESS`, and `..._NO_NEIGH`: the device is known, the neighbour is not resolved yet.
 const FIB_SUCCESS: i64 = 0;
 const FIB_NO_NEIGHBOUR: i64 = 7;
-/// `..._FRAG_NEEDED`: the device is known, and the packet larger than it takes.
-const FIB_FRAG_NEEDED: i64 = 8;
 
 impl FibLookup {
-    /// A question about a packet that came in at `ifindex`. `length` 0: how long it is does not matter.
+    /// A question about a packet that came in at `ifindex`.
     #[inline(always)]
-    fn new(ifindex: u32, tuple: &Tuple, length: u16) -> Self {
+    fn new(ifindex: u32, tuple: &Tuple) -> Self {
         Self {
             family: if tuple.dst.is_v4() { FAMILY_V4 } else { FAMILY_V6 },
             protocol: tuple.protocol,
             sport: tuple.sport.to_be(),
             dport: tuple.dport.to_be(),
-            length,
+            // Fits every device, as the caller looks at the MTU: the kernel would say that the packet is too big, but
+            // not for which device (Linux 6.18). With 0 it would take the whole buffer's length.
+            length: 1,
             ifindex,
             src: Self::address(&tuple.src),
             dst: Self::address(&tuple.dst),
@@ -206,12 +206,10 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn route(&self, ifindex: u32, tuple: &Tuple, length: u32) -> Result<u32, DropReason> {
-        // The length of the IP packet; with 0 the kernel would count the Ethernet header in.
-        let length = length.saturating_sub(14).min(u32::from(u16::MAX)) as u16;
-        let mut lookup = FibLookup::new(ifindex, tuple, length);
+    fn route(&self, ifindex: u32, tuple: &Tuple) -> Result<u32, DropReason> {
+        let mut lookup = FibLookup::new(ifindex, tuple);
         match lookup.ask(self.context) {
-            FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAG_NEEDED => Ok(lookup.ifindex),
+            FIB_SUCCESS | FIB_NO_NEIGHBOUR => Ok(lookup.ifindex),
             _ => Err(DropReason::NoRoute),
         }
     }
@@ -250,9 +248,9 @@ impl World for Kernel {
 /// (Linux 6.18).
 #[inline(never)]
 fn next_hop(context: *mut c_void, ifindex: u32, uplink: u32, work: &mut Work) -> bool {
-    let mut lookup = FibLookup::new(ifindex, &work.headers.tuple, 0);
+    let mut lookup = FibLookup::new(ifindex, &work.headers.tuple);
     match lookup.ask(context) {
-        FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAG_NEEDED if lookup.ifindex == uplink => {
+        FIB_SUCCESS | FIB_NO_NEIGHBOUR if lookup.ifindex == uplink => {
             let [[a, b], [c, d]] = [halves(lookup.dst[0]), halves(lookup.dst[1])];
             work.next_hop = NextHop { family: u32::from(lookup.family), address: [a, b, c, d] };
             true

@@ -156,7 +156,7 @@ impl World for Maps {
         self.fragments.borrow_mut().insert(*key, *row);
     }
 
-    fn route(&self, _: u32, tuple: &Tuple, _: u32) -> Result<u32, DropReason> {
+    fn route(&self, _: u32, tuple: &Tuple) -> Result<u32, DropReason> {
         self.routes.get(&tuple.dst).copied().unwrap_or(Ok(self.default_route))
     }
 

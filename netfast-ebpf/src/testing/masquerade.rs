@@ -6,7 +6,7 @@ use netfast_common::reason::DropReason;
 
 use super::cast::{CLIENT, ELSEWHERE, Family, GUEST, HOST, OUTSIDE, STRANGER, WEB};
 use super::lab::{Fate, Lab};
-use super::message::{ACK, Message, RST, ping, tcp, udp};
+use super::message::{ACK, FIN, Message, RST, ping, tcp, udp};
 
 #[test]
 fn out_and_back() {
@@ -176,4 +176,32 @@ fn no_way_out() {
         assert_eq!(lab.sends(&CLIENT, &ask), Fate::Dropped(DropReason::NoUplinkAddress));
         assert_eq!(lab.flows(), 0);
     }
+}
+
+#[test]
+fn a_closed_flows_port_rests_while_others_are_free() {
+    let mut lab = Lab::new();
+    lab.masquerade_range(20000, 20001);
+    let ask = |sport| Message::new(&CLIENT, &OUTSIDE, Family::V4, tcp(sport, 443));
+    let first = lab.sends(&CLIENT, &ask(20000)).out();
+    assert_eq!(first.ports().0, 20000);
+    lab.comes_in(&first.reply().flags(FIN | ACK)).at(&CLIENT);
+    lab.sends(&CLIENT, &ask(20000).flags(FIN | ACK)).out();
+    // Another one may keep that port, but the server remembers it.
+    let ask = |sport| Message::new(&STRANGER, &OUTSIDE, Family::V4, tcp(sport, 443));
+    assert_eq!(lab.sends(&STRANGER, &ask(20000)).out().ports().0, 20001);
+    assert_eq!(lab.sends(&STRANGER, &ask(3)).out().ports().0, 20000, "better than none");
+}
+
+#[test]
+fn a_flow_that_is_opened_again_keeps_its_port() {
+    let mut lab = Lab::new();
+    let ask = Message::new(&CLIENT, &OUTSIDE, Family::V4, tcp(50000, 443));
+    let first = lab.sends(&CLIENT, &ask).out();
+    lab.comes_in(&first.reply().flags(FIN | ACK)).at(&CLIENT);
+    lab.sends(&CLIENT, &ask.flags(FIN | ACK)).out();
+    assert_eq!(lab.sends(&CLIENT, &ask).out().ports(), first.ports());
+    // Another one has another.
+    let other = Message::new(&STRANGER, &OUTSIDE, Family::V4, tcp(50000, 443));
+    assert_ne!(lab.sends(&STRANGER, &other).out().ports(), first.ports());
 }

@@ -5,10 +5,19 @@ use anyhow::Result;
 use crate::setup::apt;
 use crate::workspace::find_program;
 
+/// Program, the Debian package it comes in, and what it is for.
+const PROGRAMS: [(&str, &str, &str); 2] = [
+    ("ip", "iproute2", "`ip` builds the networks that the tests and the demo run in"),
+    ("nft", "nftables", "tests set up other people's firewalls with `nft`, in namespaces of their own"),
+];
+
 pub(crate) fn ensure() -> Result<bool> {
-    if find_program("ip").is_some() {
-        return Ok(false);
+    let mut changed = false;
+    for (program, package, why) in PROGRAMS {
+        if find_program(program).is_none() {
+            apt::install(&[package], why)?;
+            changed = true;
+        }
     }
-    apt::install(&["iproute2"], "`ip` builds the networks that the tests and the demo run in")?;
-    Ok(true)
+    Ok(changed)
 }

@@ -13,6 +13,7 @@ mod counters;
 mod lab;
 mod leftovers;
 mod ns;
+mod patience;
 mod payload;
 mod ping;
 mod process;

@@ -16,6 +16,7 @@ mod log;
 mod maps;
 mod mounts;
 mod object;
+mod probe;
 mod remove;
 mod sizes;
 mod table;
@@ -36,6 +37,9 @@ pub use self::load::{Datapath, Loaded, has_tcx};
 #[cfg(feature = "log")]
 pub use self::log::follow;
 pub use self::maps::Maps;
+pub use self::probe::{
+    HELPERS, Helper, SET_RETVAL, accounts_to_cgroup, check_object, has_btf, has_membarrier, has_ring_buffer,
+};
 pub use self::sizes::Sizes;
 pub use self::table::{Array, CounterArray, CounterTable, Prefix, Table, Trie};
 pub use self::test_run::{Packet, TestOutput};

@@ -3,6 +3,7 @@
 mod assign;
 mod commands;
 mod converge;
+pub mod doctor;
 mod facts;
 mod files;
 mod host;

@@ -22,9 +22,19 @@ const LIBRARY: &str = "netfast";
 /// Tests of the library that use the kernel.
 const UNITS: &str = "kernel:: net::";
 
-/// The end-to-end tests that are about packets. Without KVM all of them would take half an hour.
-const DATAPATH: &[&str] =
-    &["clsact", "redirect", "published", "masquerade", "isolation", "policy", "deny", "elsewhere", "reboot"];
+/// The end-to-end tests that are about packets, or about the kernel. Without KVM all of them would take half an hour.
+const DATAPATH: &[&str] = &[
+    "clsact",
+    "redirect",
+    "published",
+    "masquerade",
+    "isolation",
+    "policy",
+    "deny",
+    "elsewhere",
+    "reboot",
+    "doctor",
+];
 
 /// How often longer than here the tests may wait for something.
 const PATIENCE: u32 = 10;

@@ -19,8 +19,8 @@ pub(crate) const CONSOLE: &str = "/dev/ttyS1";
 /// Begins the guest's last line; its exit code follows.
 pub(crate) const END: &str = "netfast-guest: exit ";
 
-/// For all of it. Software emulation takes a few minutes.
-const LIMIT: Duration = Duration::from_mins(30);
+/// For all of it. Software emulation takes a quarter of an hour, and more beside other work.
+const LIMIT: Duration = Duration::from_mins(60);
 
 /// Ended when dropped.
 struct Machine(Child);

@@ -5,6 +5,7 @@
 
 mod cells;
 mod deny;
+mod doctor;
 mod down;
 mod endpoint;
 mod error;
@@ -47,6 +48,7 @@ enum Command {
     Up(up::Up),
     Down(down::Down),
     Status(status::Status),
+    Doctor(doctor::Doctor),
     Exec(exec::Exec),
     #[command(subcommand)]
     Endpoint(endpoint::Endpoint),
@@ -85,6 +87,7 @@ impl Command {
             Self::Up(command) => command.run(options),
             Self::Down(command) => command.run(options),
             Self::Status(command) => command.run(options),
+            Self::Doctor(command) => command.run(options),
             Self::Exec(command) => command.run(options),
             Self::Endpoint(command) => command.run(options),
             Self::Deny(command) => command.run(options),
@@ -99,6 +102,7 @@ impl Command {
             Self::Up(_) => "up".to_owned(),
             Self::Down(_) => "down".to_owned(),
             Self::Status(_) => "status".to_owned(),
+            Self::Doctor(_) => "doctor".to_owned(),
             Self::Exec(command) => command.what(),
             Self::Endpoint(command) => command.what(),
             Self::Deny(command) => command.what(),

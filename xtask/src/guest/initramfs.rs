@@ -20,7 +20,7 @@ const PROGRAMS: &[&str] = &["ip", "tc", "ss", "nsenter", "unshare"];
 const LIBRARY: &str = "netfast";
 
 /// Tests of the library that use the kernel.
-const UNITS: &str = "kernel:: net::";
+const UNITS: &str = "kernel:: net:: doctor::";
 
 /// The end-to-end tests that are about packets, or about the kernel. Without KVM all of them would take half an hour.
 const DATAPATH: &[&str] = &[
@@ -96,6 +96,8 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
+echo '127.0.0.1 localhost' >/etc/hosts
+touch /etc/resolv.conf
 exec </dev/null >{CONSOLE} 2>&1
 "
     );
@@ -117,7 +119,7 @@ code=0
             None if DATAPATH.contains(&name.as_str()) => "",
             _ => continue,
         };
-        _ = writeln!(script, "echo '== {name}'; /tests/{name} {filter} || code=1");
+        _ = writeln!(script, "echo '== {name}'; /tests/{name} --show-output {filter} || code=1");
     }
     _ = write!(script, "echo '{END}'$code\nsleep 1\npoweroff -f\n");
     script

@@ -20,7 +20,7 @@ pub(crate) const CONSOLE: &str = "/dev/ttyS1";
 pub(crate) const END: &str = "netfast-guest: exit ";
 
 /// For all of it. Software emulation takes a quarter of an hour, and more beside other work.
-const LIMIT: Duration = Duration::from_mins(60);
+const LIMIT: Duration = Duration::from_hours(1);
 
 /// Ended when dropped.
 struct Machine(Child);

@@ -37,7 +37,7 @@ const DATAPATH: &[&str] = &[
 ];
 
 /// How often longer than here the tests may wait for something.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 5;
 
 /// Makes the image, and returns where it is.
 pub(crate) fn make(

@@ -15,6 +15,7 @@ mod frame;
 mod lab;
 mod leftovers;
 mod ns;
+mod patience;
 mod payload;
 mod ping;
 mod process;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::mount::{MsFlags, mount};
@@ -17,6 +17,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cgroup;
+use crate::patience::patient;
 use crate::process::{Finished, run};
 
 /// A network namespace, kept alive by an open file. Clones share it.
@@ -218,7 +219,8 @@ impl Ns {
 
 /// Waits for what the kernel does in its own time.
 fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..1000 {
+    let deadline = Instant::now() + patient(Duration::from_secs(5));
+    while Instant::now() < deadline {
         if done()? {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Type};
 
 use crate::ns::Ns;
+use crate::patience::patient;
 use crate::payload::Payload;
 use crate::tcp::{invalid, late};
 
@@ -33,7 +34,7 @@ impl Ns {
         let identifier = u16::try_from(std::process::id() & 0xffff).unwrap_or(0);
         let message = echo(request, identifier, number, size);
 
-        let start = Instant::now();
+        let (start, timeout) = (Instant::now(), patient(timeout));
         socket.send(&message)?;
         let mut buffer = vec![0; 65_536];
         loop {

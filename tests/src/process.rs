@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::patience::patient;
+
 /// How a child ended and what it said.
 #[derive(Debug)]
 pub struct Finished {
@@ -80,7 +82,7 @@ impl Running {
 
     /// Waits until it has printed `text` on either stream; it is an error if it ends or takes too long instead.
     pub fn wait_for(&mut self, text: &str, timeout: Duration) -> Result<()> {
-        let start = Instant::now();
+        let (start, timeout) = (Instant::now(), patient(timeout));
         loop {
             // Looked at first: what it said last is heard only after its end.
             let over = self.ended() && self.stdout.is_complete() && self.stderr.is_complete();
@@ -109,7 +111,7 @@ impl Running {
     /// Closes its input and waits for its end.
     pub fn finish(mut self, timeout: Duration) -> Result<Finished> {
         drop(self.child.stdin.take());
-        let start = Instant::now();
+        let (start, timeout) = (Instant::now(), patient(timeout));
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;
@@ -175,7 +177,7 @@ impl Heard {
 
     /// Everything, once the child has ended. A grandchild that keeps the pipe open must not hang us.
     fn all(&self) -> String {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + patient(Duration::from_secs(2));
         while !self.is_complete() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }

@@ -13,6 +13,7 @@ use anyhow::Result;
 use socket2::{Domain, SockRef, Type};
 
 use crate::ns::Ns;
+use crate::patience::patient;
 use crate::payload::{Hash, Payload};
 
 /// What a server answered.
@@ -197,6 +198,7 @@ impl Ns {
         address: &str,
         timeout: Duration,
     ) -> io::Result<TcpStream> {
+        let timeout = patient(timeout);
         let address: SocketAddr = address.parse().map_err(invalid)?;
         let socket = self.socket_for(address, Type::STREAM, from)?;
         socket.connect_timeout(&address.into(), timeout)?;

@@ -13,6 +13,7 @@ use anyhow::Result;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::ns::Ns;
+use crate::patience::patient;
 use crate::payload::{Hash, Payload};
 use crate::tcp::{Reply, invalid, late, plain};
 
@@ -86,7 +87,7 @@ pub fn udp_ask_on(socket: &Socket, size: usize, timeout: Duration) -> io::Result
     hash.update(&question);
     socket.send(&question)?;
 
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + patient(timeout);
     let mut buffer = vec![0; 65_536];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -124,10 +124,18 @@ fn without_its_program_the_bridge_carries_the_same_traffic() {
     for address in lab.addresses("right").unwrap() {
         left.ping(&address.to_string(), SECOND).unwrap();
     }
+    let links = lab.netfast_json(&["status"]).unwrap()["links"].clone();
+    let has_tcx = links.as_array().unwrap().iter().any(|link| link["hook"] == "tcx");
     for endpoint in ["left", "right"] {
-        let index = lab.inspect(endpoint).unwrap()["host_ifindex"].as_u64().unwrap();
+        let about = lab.inspect(endpoint).unwrap();
+        let index = about["host_ifindex"].as_u64().unwrap();
         let pin = lab.dir().join(format!("bpffs/v1/links/{index}-from_endpoint"));
-        let done = lab.host.finish("rm", &[&pin.display().to_string()], SECOND).unwrap();
+        let done = if has_tcx {
+            lab.host.finish("rm", &[&pin.display().to_string()], SECOND).unwrap()
+        } else {
+            let device = about["host_ifname"].as_str().unwrap();
+            lab.host.finish("tc", &["filter", "del", "dev", device, "ingress"], SECOND).unwrap()
+        };
         assert!(done.success(), "{}", done.stderr);
     }
     for address in lab.addresses("right").unwrap() {

@@ -5,6 +5,7 @@
 mod build;
 mod check;
 mod demo;
+mod guest;
 mod output;
 mod run;
 mod serve_http;

@@ -41,7 +41,20 @@ impl Stages {
 
     /// Runs cargo tests, and counts them.
     pub(crate) fn tests(&mut self, name: &str, command: &mut Command) {
-        self.timed(name, |tally| counted(command, tally));
+        self.lines(name, |line| spoken(command, line));
+    }
+
+    /// Runs a stage that hands over each line its tests print; shows them, and counts the tests.
+    pub(crate) fn lines(&mut self, name: &str, stage: impl FnOnce(&mut dyn FnMut(&str)) -> Result<()>) {
+        self.timed(name, |tally| {
+            stage(&mut |line| {
+                if let Some(result) = tally_of(line) {
+                    tally.passed += result.passed;
+                    tally.failed += result.failed;
+                }
+                output::line(line);
+            })
+        });
     }
 
     fn timed(&mut self, name: &str, stage: impl FnOnce(&mut Tally) -> Result<()>) {
@@ -77,8 +90,8 @@ impl Stages {
     }
 }
 
-/// Runs `command`, showing what it prints, and adds up its `test result:` lines.
-fn counted(command: &mut Command, tally: &mut Tally) -> Result<()> {
+/// Runs `command` and hands over what it prints.
+fn spoken(command: &mut Command, hear: &mut dyn FnMut(&str)) -> Result<()> {
     let (reader, writer) = std::io::pipe().context("make a pipe")?;
     if !output::is_terminal() {
         // One pipe for both keeps what cargo says and what the tests say in order. A terminal is left to cargo,
@@ -89,12 +102,7 @@ fn counted(command: &mut Command, tally: &mut Tally) -> Result<()> {
     // The command holds the writing ends, and the reader would wait for them.
     command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
     for line in BufReader::new(reader).lines() {
-        let line = line.context("read the tests' output")?;
-        if let Some(result) = tally_of(&line) {
-            tally.passed += result.passed;
-            tally.failed += result.failed;
-        }
-        output::line(&line);
+        hear(&line.context("read the tests' output")?);
     }
     let status = child.wait().with_context(|| format!("wait for {}", shown(command)))?;
     if !status.success() {

@@ -1,4 +1,4 @@
-use super::super::testing::{ip, loaded};
+use super::super::testing::{ip, loaded, loaded_with_tcx};
 use super::*;
 
 fn in_force(device: &str, direction: TcAttachType) -> Vec<u32> {
@@ -11,7 +11,7 @@ fn index(device: &str) -> u32 {
 
 #[test]
 fn a_tcx_link_outlives_its_maker_and_is_made_once() {
-    loaded(|bpffs, datapath| {
+    loaded_with_tcx(|bpffs, datapath| {
         ip("link add nf0 type veth peer name nf1");
         for _ in 0..2 {
             for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
@@ -35,7 +35,7 @@ fn a_tcx_link_outlives_its_maker_and_is_made_once() {
 
 #[test]
 fn a_device_that_takes_the_index_of_a_dead_one_is_attached_anew() {
-    loaded(|_, datapath| {
+    loaded_with_tcx(|_, datapath| {
         ip("link add nf0 index 77 type bridge");
         datapath.attach(Hook::UplinkIngress, "nf0", Mode::Auto).unwrap();
         ip("link del nf0");
@@ -50,7 +50,7 @@ fn a_device_that_takes_the_index_of_a_dead_one_is_attached_anew() {
 
 #[test]
 fn another_program_in_the_link_is_replaced() {
-    loaded(|_, datapath| {
+    loaded_with_tcx(|_, datapath| {
         ip("link add nf0 type bridge");
         datapath.attach(Hook::UplinkIngress, "nf0", Mode::Auto).unwrap();
         let before = datapath.attached().unwrap();
@@ -88,7 +88,7 @@ fn a_filter_is_made_once_and_removed() {
 
 #[test]
 fn going_over_from_one_kind_to_the_other_leaves_one() {
-    loaded(|_, datapath| {
+    loaded_with_tcx(|_, datapath| {
         ip("link add nf0 type bridge");
         for (mode, kind) in
             [(Mode::Clsact, Kind::Clsact), (Mode::Auto, Kind::Tcx), (Mode::Clsact, Kind::Clsact)]

@@ -19,6 +19,7 @@ mod log;
 mod maps;
 mod mounts;
 mod object;
+mod probe;
 mod recover;
 mod remove;
 mod sizes;
@@ -43,6 +44,9 @@ pub use self::load::{Datapath, Loaded, ObjectState, has_tcx};
 #[cfg(feature = "log")]
 pub use self::log::follow;
 pub use self::maps::Maps;
+pub use self::probe::{
+    HELPERS, Helper, SET_RETVAL, accounts_to_cgroup, check_object, has_btf, has_membarrier, has_ring_buffer,
+};
 pub use self::table::{Array, CounterArray, CounterTable, Prefix, Table, Trie};
 pub use self::test_run::{Packet, TestOutput};
 pub use self::usage::MapUsage;

@@ -8,7 +8,7 @@ use std::{panic, thread};
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 
-use super::{Bpffs, Datapath, KernelError};
+use super::{Bpffs, Datapath, KernelError, has_tcx};
 use crate::model::Limits;
 
 /// Runs `test` with an empty directory, or says why it cannot.
@@ -42,6 +42,17 @@ pub(super) fn loaded(test: impl FnOnce(&Bpffs, Datapath) + Send + 'static) {
             }
             Err(e) => panic!("{e}: {e:?}"),
             Ok(datapath) => test(&bpffs, datapath),
+        }
+    });
+}
+
+/// As [`loaded`], on a kernel with tcx links.
+pub(super) fn loaded_with_tcx(test: impl FnOnce(&Bpffs, Datapath) + Send + 'static) {
+    loaded(|bpffs, datapath| {
+        if has_tcx() {
+            test(bpffs, datapath);
+        } else {
+            eprintln!("skipped: this kernel has no tcx (Linux 6.6)");
         }
     });
 }

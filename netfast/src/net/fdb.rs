@@ -89,6 +89,9 @@ fn parse(answer: &RouteNetlinkMessage, bridge: u32) -> Option<FdbEntry> {
         match attribute {
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
             NeighbourAttribute::Controller(index) => controller = Some(*index),
+            // A kernel with CONFIG_BRIDGE_VLAN_FILTERING keeps each entry a second time, for VLAN 1 (seen on 6.1).
+            // As long as a bridge does not filter, the one without a VLAN is in force.
+            NeighbourAttribute::Vlan(_) => return None,
             _ => {}
         }
     }

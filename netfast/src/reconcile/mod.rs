@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod converge;
 mod damage;
+pub mod doctor;
 mod facts;
 mod files;
 pub mod flows;

@@ -8,10 +8,12 @@ mod apt;
 mod bpf_linker;
 mod bpf_toolchain;
 mod components;
+mod emulator;
 mod programs;
 
 use anyhow::Result;
 
+pub(crate) use self::emulator::ensure as ensure_emulator;
 use crate::output;
 
 /// Sets up everything. Silent if nothing was missing.

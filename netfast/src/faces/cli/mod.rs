@@ -5,6 +5,7 @@
 
 mod cells;
 mod deny;
+mod doctor;
 mod down;
 mod endpoint;
 mod error;
@@ -49,6 +50,7 @@ enum Command {
     Up(up::Up),
     Down(down::Down),
     Status(status::Status),
+    Doctor(doctor::Doctor),
     Exec(exec::Exec),
     Monitor(monitor::Monitor),
     #[command(subcommand)]
@@ -90,6 +92,7 @@ impl Command {
             Self::Up(command) => command.run(options),
             Self::Down(command) => command.run(options),
             Self::Status(command) => command.run(options),
+            Self::Doctor(command) => command.run(options),
             Self::Exec(command) => command.run(options),
             Self::Monitor(command) => command.run(options),
             Self::Endpoint(command) => command.run(options),
@@ -106,6 +109,7 @@ impl Command {
             Self::Up(_) => "up".to_owned(),
             Self::Down(_) => "down".to_owned(),
             Self::Status(_) => "status".to_owned(),
+            Self::Doctor(_) => "doctor".to_owned(),
             Self::Exec(command) => command.what(),
             Self::Monitor(_) => "monitor".to_owned(),
             Self::Endpoint(command) => command.what(),

@@ -53,7 +53,7 @@ pub const MAX_RULES: u32 = 262_144;
 /// Most settled flows; a translated one has two entries.
 pub const MAX_FLOWS: u32 = 131_072;
 /// Most flows whose originator has not answered yet; a translated one has two entries.
-pub const MAX_NEW_FLOWS: u32 = 32_768;
+pub const MAX_NEW_FLOWS: u32 = 65_536;
 /// Most packets being reassembled at a time, of which the ports are remembered.
 pub const MAX_FRAGMENTS: u32 = 8192;
 /// Most published ports, counted per host address and protocol.

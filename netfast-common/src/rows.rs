@@ -63,6 +63,10 @@ pub const ENDPOINT_READY: u32 = 1;
 pub const ENDPOINT_INTERNAL: u32 = 2;
 /// Its network's addresses are known outside: no masquerade, and reachable without being published.
 pub const ENDPOINT_ROUTED: u32 = 4;
+/// It may send from any MAC and IP address: a virtual machine or a bridge lives inside.
+pub const ENDPOINT_ANY_SOURCE: u32 = 8;
+/// Packets to it pass the egress of its host veth, where others may look at them or shape them.
+pub const ENDPOINT_PLAIN: u32 = 16;
 
 /// Whose an address is.
 #[repr(C)]

@@ -238,7 +238,7 @@ pub(crate) fn deliver<P: Packet, W: World>(
             address_frame(packet, target.mac, source)?;
             let path = if from.incarnation == 0 { Path::FromOutside } else { Path::ToEndpoint };
             world.count(path, length);
-            Ok(Verdict::ToEndpoint(to.ifindex))
+            Ok(Verdict::to(target))
         }
         None if to.ifindex != 0 => {
             world.count(Path::ToOutside, length);

@@ -1,10 +1,12 @@
 //! Packets that an endpoint sends, as they come out of its veth.
 
+use netfast_common::addr::Addr;
 use netfast_common::conntrack::Hop;
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
-    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_INTERNAL, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow,
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL, ENDPOINT_READY,
+    ENDPOINT_ROUTED, EndpointRow,
 };
 
 use crate::forward;
@@ -43,7 +45,8 @@ fn handle<P: Packet, W: World>(
         return Err(DropReason::NotReady.into());
     }
     let frame: Frame = packet.load(0)?;
-    if frame.src != endpoint.mac {
+    let is_free = endpoint.flags & ENDPOINT_ANY_SOURCE != 0;
+    if frame.src != endpoint.mac && !is_free {
         return Err(DropReason::SpoofedMac.into());
     }
     if packet.has_vlan_tag() {
@@ -52,7 +55,7 @@ fn handle<P: Packet, W: World>(
     match frame.ether_type {
         ethertype::ARP => {
             neighbour::arp(packet, world, endpoint).unpack()?;
-            return Ok(Verdict::ToEndpoint(endpoint.ifindex));
+            return Ok(Verdict::to(endpoint));
         }
         ethertype::IPV4 | ethertype::IPV6 => {}
         _ => return Err(DropReason::BadEthertype.into()),
@@ -63,20 +66,22 @@ fn handle<P: Packet, W: World>(
     let is_own = headers.tuple.src == own && !own.is_unspecified();
     if headers.is_neighbour_discovery() {
         let src = headers.tuple.src;
-        if !is_own && !src.is_link_local_v6() && !src.is_unspecified() {
+        if !is_own && !is_free && !src.is_link_local_v6() && !src.is_unspecified() {
             return Err(DropReason::SpoofedAddress.into());
         }
         neighbour::discovery(packet, world, endpoint, headers).unpack()?;
-        return Ok(Verdict::ToEndpoint(endpoint.ifindex));
+        return Ok(Verdict::to(endpoint));
     }
     if headers.tuple.dst.is_multicast() {
         // Before the source is looked at: hosts send reports from `::` and link-local addresses by themselves.
         return Err(DropReason::Multicast.into());
     }
-    if !is_own {
+    let Tuple { src, dst, .. } = &headers.tuple;
+    if !is_own && !is_free {
         return Err(DropReason::SpoofedAddress.into());
     }
-    if headers.tuple.dst.is_loopback() || headers.tuple.dst.is_unspecified() {
+    let is_wrong = |addr: &Addr| addr.is_loopback() || addr.is_unspecified() || addr.is_multicast();
+    if is_wrong(dst) || (!is_own && is_wrong(src)) {
         return Err(DropReason::Martian.into());
     }
 

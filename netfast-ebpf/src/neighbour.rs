@@ -5,7 +5,7 @@ use netfast_common::checksum::fold;
 use netfast_common::counter::Path;
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{ADDRESS_ENDPOINT, ADDRESS_GATEWAY, EndpointRow};
+use netfast_common::rows::{ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ANY_SOURCE, EndpointRow};
 
 use crate::packet::{Frame, Packet, Wire};
 use crate::parse::{Headers, L3, ethertype, icmp};
@@ -76,7 +76,8 @@ fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRo
     let sender_address = address(sender);
     // 0.0.0.0 is the sender of a probe (RFC 5227).
     let is_probe = sender_address.is_unspecified();
-    if sender_mac != endpoint.mac || (sender_address != endpoint.ip4 && !is_probe) {
+    let is_own = sender_mac == endpoint.mac && (sender_address == endpoint.ip4 || is_probe);
+    if !is_own && endpoint.flags & ENDPOINT_ANY_SOURCE == 0 {
         return Err(DropReason::SpoofedArp);
     }
     if operation != REQUEST || is_probe {
@@ -88,11 +89,11 @@ fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRo
         operation: REPLY,
         sender_mac: mac,
         sender: target,
-        target_mac: endpoint.mac,
+        target_mac: sender_mac,
         target: sender,
     };
     packet.store(L3, &reply)?;
-    answer(packet, world, endpoint, mac, ethertype::ARP)
+    answer(packet, world, mac, ethertype::ARP)
 }
 
 /// A neighbour solicitation or advertisement with one option (RFC 4861, 4.3 and 4.4).
@@ -175,7 +176,7 @@ fn try_discovery<P: Packet, W: World>(
     packet.store(headers.l4, &advertisement)?;
     packet.store(L3 + 8, &target)?;
     packet.store(L3 + 24, &asker)?;
-    answer(packet, world, endpoint, mac, ethertype::IPV6)
+    answer(packet, world, mac, ethertype::IPV6)
 }
 
 /// The checksum of an advertisement sent by its target, pseudo-header included (RFC 4443, 2.3). A ones' complement
@@ -204,7 +205,8 @@ fn checksum(message: &Discovery, dst: &Addr) -> u16 {
 #[inline(always)]
 fn advertised<P: Packet>(packet: &P, endpoint: &EndpointRow, headers: &Headers) -> Result<(), DropReason> {
     let target: Addr = packet.load(headers.l4 + 8)?;
-    if target == endpoint.ip6 || target.is_link_local_v6() {
+    let is_free = endpoint.flags & ENDPOINT_ANY_SOURCE != 0;
+    if target == endpoint.ip6 || target.is_link_local_v6() || is_free {
         Err(DropReason::UnknownNeighbour)
     } else {
         Err(DropReason::SpoofedArp)
@@ -216,11 +218,11 @@ fn advertised<P: Packet>(packet: &P, endpoint: &EndpointRow, headers: &Headers) 
 fn answer<P: Packet, W: World>(
     packet: &mut P,
     world: &W,
-    endpoint: &EndpointRow,
     mac: Mac,
     ether_type: u16,
 ) -> Result<(), DropReason> {
-    packet.store(0, &Frame { dst: endpoint.mac, src: mac, ether_type })?;
+    let asker: Mac = packet.load(6)?;
+    packet.store(0, &Frame { dst: asker, src: mac, ether_type })?;
     world.count(Path::Neighbour, packet.len());
     Ok(())
 }

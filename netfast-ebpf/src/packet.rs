@@ -76,6 +76,9 @@ pub trait Packet {
     /// [`DropReason::DatapathError`] when the kernel cannot.
     fn resize(&mut self, length: u32) -> Result<(), DropReason>;
 
+    /// Whether another of netfast's programs has decided that it goes out of this device.
+    fn is_decided(&self) -> bool;
+
     /// Index of the device the program runs at.
     fn ifindex(&self) -> u32;
 

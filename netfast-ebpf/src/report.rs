@@ -46,10 +46,13 @@ pub fn report<P: Packet, W: World>(
     if !matches!(reason, DropReason::TtlExpired | DropReason::TooBig) {
         return None;
     }
-    match turn(packet, world, work, reason == DropReason::TooBig).unpack() {
-        Ok(true) if world.endpoint(packet.ifindex()).is_some() => Some(Verdict::ToEndpoint(packet.ifindex())),
-        Ok(true) => Some(Verdict::ToUplink(packet.ifindex())),
-        _ => None,
+    if !turn(packet, world, work, reason == DropReason::TooBig).unpack().is_ok_and(|turned| turned) {
+        return None;
+    }
+    let ifindex = packet.ifindex();
+    match world.endpoint(ifindex) {
+        Some(endpoint) => Some(Verdict::to(endpoint)),
+        None => Some(Verdict::ToUplink(ifindex)),
     }
 }
 
@@ -113,10 +116,11 @@ const fn message(is_v4: bool, is_too_big: bool, mtu: u32) -> Message {
 /// The address that speaks: the gateway to an endpoint, the uplink's own to the world outside.
 #[inline(always)]
 fn hop<P: Packet, W: World>(packet: &P, world: &W, is_v4: bool) -> Option<Addr> {
-    let (ip4, ip6) = if let Some(endpoint) = world.endpoint(packet.ifindex()) {
+    let ifindex = packet.ifindex();
+    let (ip4, ip6) = if let Some(endpoint) = world.endpoint(ifindex) {
         (endpoint.gateway4, endpoint.gateway6)
     } else {
-        let uplink = world.uplink(packet.ifindex())?;
+        let uplink = world.uplink(ifindex)?;
         (uplink.ip4, uplink.ip6)
     };
     let addr = if is_v4 { ip4 } else { ip6 };

@@ -27,6 +27,9 @@ pub fn to_endpoint<P: Packet, W: World>(
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
     let endpoint = world.endpoint(packet.ifindex()).ok_or(DropReason::NotReady)?;
+    if packet.is_decided() {
+        return Ok(Verdict::Next);
+    }
     handle(packet, world, work, endpoint).map_err(|dropped| dropped.or_at(endpoint))
 }
 

@@ -1,7 +1,7 @@
 //! What becomes of a packet.
 
 use netfast_common::reason::DropReason;
-use netfast_common::rows::EndpointRow;
+use netfast_common::rows::{ENDPOINT_PLAIN, EndpointRow};
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +11,22 @@ pub enum Verdict {
     Next,
     /// Straight into the namespace behind this host veth.
     ToEndpoint(u32),
+    /// Out of this host veth, past whatever is attached there.
+    ToDevice(u32),
     /// Out of this uplink, to the next hop the host's routes say.
     ToUplink(u32),
+}
+
+impl Verdict {
+    /// The way to an endpoint that is decided on.
+    #[inline(always)]
+    pub const fn to(endpoint: &EndpointRow) -> Self {
+        if endpoint.flags & ENDPOINT_PLAIN == 0 {
+            Self::ToEndpoint(endpoint.ifindex)
+        } else {
+            Self::ToDevice(endpoint.ifindex)
+        }
+    }
 }
 
 /// A packet that goes nowhere.

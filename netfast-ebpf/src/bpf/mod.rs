@@ -9,7 +9,9 @@ mod skb;
 mod socket;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::{bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type};
+use aya_ebpf::helpers::generated::{
+    bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
+};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use netfast_common::event::{Program, WANT_PACKETS, anybody};
@@ -84,6 +86,13 @@ fn run(
             }
             into_endpoint(context, ifindex)
         }
+        Ok(Verdict::ToDevice(ifindex)) => {
+            // Whoever reads packets gets it from `to_endpoint`.
+            if is_read(work) {
+                passed(context, program, None, work);
+            }
+            out_of_veth(&mut packet, ifindex)
+        }
         Ok(Verdict::ToUplink(ifindex)) => {
             if is_read(work) {
                 passed(context, program, None, work);
@@ -103,6 +112,7 @@ fn run(
                     }
                     into_endpoint(context, ifindex)
                 }
+                Some(Verdict::ToDevice(ifindex)) => out_of_veth(&mut packet, ifindex),
                 Some(Verdict::ToUplink(ifindex)) => out_of_uplink(ifindex, work),
                 Some(Verdict::Next) | None => DROP,
             }
@@ -120,6 +130,14 @@ fn into_endpoint(context: &TcContext, ifindex: u32) -> i32 {
         bpf_skb_change_type(context.skb.skb, PACKET_HOST);
         bpf_redirect_peer(ifindex, 0) as i32
     }
+}
+
+/// Redirects out of a host veth.
+#[inline(always)]
+fn out_of_veth(packet: &mut Skb, ifindex: u32) -> i32 {
+    packet.decide();
+    // SAFETY: a plain helper call.
+    unsafe { bpf_redirect(ifindex, 0) as i32 }
 }
 
 /// Redirects out of an uplink.
@@ -179,6 +197,9 @@ fn tell(context: &TcContext, ifindex: u32, decided: &Result<Verdict, Dropped>) {
         Ok(Verdict::Next) => aya_log_ebpf::debug!(context, "device {}: on to the stack", ifindex),
         Ok(Verdict::ToEndpoint(to)) => {
             aya_log_ebpf::debug!(context, "device {}: to the endpoint behind device {}", ifindex, *to);
+        }
+        Ok(Verdict::ToDevice(to)) => {
+            aya_log_ebpf::debug!(context, "device {}: past the programs of device {}", ifindex, *to);
         }
         Ok(Verdict::ToUplink(to)) => {
             aya_log_ebpf::debug!(context, "device {}: out of device {}", ifindex, *to);

@@ -10,6 +10,10 @@ use aya_ebpf::helpers::generated::{
 use netfast_common::reason::DropReason;
 use netfast_ebpf::packet::{Checksum, Packet, Wire};
 
+/// Mark of a packet on its way from one of netfast's programs to the egress of a host veth. No endpoint can set it: the
+/// kernel clears marks where a packet leaves its namespace.
+const DECIDED: u32 = 0x6e66_7674;
+
 /// A socket buffer at a tc hook.
 pub(super) struct Skb {
     skb: *mut __sk_buff,
@@ -18,6 +22,13 @@ pub(super) struct Skb {
 impl Skb {
     pub(super) const fn new(skb: *mut __sk_buff) -> Self {
         Self { skb }
+    }
+
+    /// Marks the packet as decided on.
+    #[inline(always)]
+    pub(super) fn decide(&mut self) {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).mark = DECIDED };
     }
 }
 
@@ -44,6 +55,12 @@ impl Packet for Skb {
     fn resize(&mut self, length: u32) -> Result<(), DropReason> {
         // SAFETY: a plain helper call.
         done(unsafe { bpf_skb_change_tail(self.skb, length, 0) }, DropReason::DatapathError)
+    }
+
+    #[inline(always)]
+    fn is_decided(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).mark == DECIDED }
     }
 
     #[inline(always)]

@@ -15,11 +15,13 @@ pub(super) struct Bytes {
     pub(super) is_offloaded: bool,
     /// Payload of each piece it will be cut into; 0: it is one.
     pub(super) segment: u32,
+    /// It comes from another of netfast's programs.
+    pub(super) is_decided: bool,
 }
 
 impl Bytes {
     pub(super) fn new(frame: Vec<u8>, ifindex: u32) -> Self {
-        Self { frame, ifindex, has_vlan_tag: false, is_offloaded: false, segment: 0 }
+        Self { frame, ifindex, has_vlan_tag: false, is_offloaded: false, segment: 0, is_decided: false }
     }
 }
 
@@ -36,6 +38,10 @@ impl Packet for Bytes {
         self.frame.resize(length as usize, 0);
         self.segment = 0;
         Ok(())
+    }
+
+    fn is_decided(&self) -> bool {
+        self.is_decided
     }
 
     fn ifindex(&self) -> u32 {

@@ -26,6 +26,8 @@ use crate::{from_endpoint, from_uplink, to_endpoint};
 pub(super) enum Fate {
     /// It reached the endpoint with this interface index.
     At(u32, Message),
+    /// It went out of this host veth, past what is attached there.
+    Past(u32, Message),
     /// It left through the uplink.
     Out(Message),
     /// It went on to the host's stack.
@@ -240,7 +242,9 @@ impl Lab {
         match answer {
             // A drop is counted once, by the entry point, so no stage may have counted the packet as passed.
             Err(_) => assert_eq!(*counted, []),
-            Ok(Verdict::ToEndpoint(_) | Verdict::ToUplink(_)) => assert_eq!(counted.len(), 1),
+            Ok(Verdict::ToEndpoint(_) | Verdict::ToDevice(_) | Verdict::ToUplink(_)) => {
+                assert_eq!(counted.len(), 1);
+            }
             Ok(Verdict::Next) => assert!(counted.len() <= 1),
         }
         answer
@@ -274,6 +278,11 @@ impl Lab {
         let (verdict, bytes) = self.frame(program, ifindex, message.bytes());
         match verdict {
             Ok(Verdict::ToEndpoint(to)) => Fate::At(to, Message::read(&bytes)),
+            Ok(Verdict::ToDevice(to)) => {
+                let mut packet = Bytes { is_decided: true, ..Bytes::new(bytes, to) };
+                assert_eq!(self.run(Program::ToEndpoint, &mut packet), Ok(Verdict::Next));
+                Fate::Past(to, Message::read(&packet.frame))
+            }
             Ok(Verdict::ToUplink(to)) => {
                 assert_eq!(to, HOST.ifindex);
                 Fate::Out(Message::read(&bytes))

@@ -10,6 +10,7 @@ mod message;
 mod errors;
 mod forwarding;
 mod fragments;
+mod guests;
 mod isolation;
 mod lifetime;
 mod malformed;

@@ -7,8 +7,9 @@ use ipnet::IpNet;
 use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
-    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_INTERNAL, ENDPOINT_READY,
-    ENDPOINT_ROUTED, EndpointRow, PublishKey, PublishRow, SourceKey, Subject, UplinkRow,
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL,
+    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PublishKey, PublishRow, SourceKey, Subject,
+    UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};
@@ -44,6 +45,10 @@ pub struct PlacedEndpoint<'a> {
     pub ip6: Option<Ipv6Addr>,
     /// MAC address of its container veth.
     pub mac: [u8; 6],
+    /// It may send from its own addresses only.
+    pub source_check: bool,
+    /// Packets are redirected into its namespace.
+    pub redirect: bool,
     /// Ports of the host that lead to it.
     pub publish: Vec<PlacedPublish<'a>>,
 }
@@ -149,6 +154,8 @@ fn endpoint_row(endpoint: &PlacedEndpoint<'_>) -> EndpointRow {
     let PlacedEndpoint { network: PlacedNetwork { network, id, mac: gateway_mac }, .. } = endpoint;
     let internal = if network.internal { ENDPOINT_INTERNAL } else { 0 };
     let routed = if network.routed { ENDPOINT_ROUTED } else { 0 };
+    let any_source = if endpoint.source_check { 0 } else { ENDPOINT_ANY_SOURCE };
+    let plain = if endpoint.redirect { 0 } else { ENDPOINT_PLAIN };
     EndpointRow {
         ip4: v4(endpoint.ip),
         ip6: v6(endpoint.ip6),
@@ -158,7 +165,7 @@ fn endpoint_row(endpoint: &PlacedEndpoint<'_>) -> EndpointRow {
         slot: endpoint.slot,
         network: *id,
         ifindex: endpoint.ifindex,
-        flags: ENDPOINT_READY | internal | routed,
+        flags: ENDPOINT_READY | internal | routed | any_source | plain,
         mac: Mac::new(endpoint.mac),
         gateway_mac: Mac::new(*gateway_mac),
     }

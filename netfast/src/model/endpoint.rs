@@ -51,10 +51,21 @@ pub struct Endpoint {
     pub mac: Option<[u8; 6]>,
     /// Largest IP packet in bytes; `None`: the network's.
     pub mtu: Option<u16>,
+    /// It may send from its own MAC and IP addresses only. Without the check, a virtual machine or a bridge may live inside.
+    #[serde(default = "yes")]
+    pub source_check: bool,
+    /// Packets are redirected into its namespace. Else they go out of its host veth, past what others have attached there.
+    #[serde(default = "yes")]
+    pub redirect: bool,
     /// Where it lives.
     pub attachment: Attachment,
     /// Command to run inside, with its arguments.
     pub command: Option<Vec<String>>,
+}
+
+/// What a definition written by an earlier version means.
+const fn yes() -> bool {
+    true
 }
 
 impl Endpoint {
@@ -70,6 +81,8 @@ impl Endpoint {
             ip6: None,
             mac: None,
             mtu: None,
+            source_check: true,
+            redirect: true,
             attachment: Attachment::Create,
             command: None,
         }

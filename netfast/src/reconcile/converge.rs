@@ -136,7 +136,10 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
         .endpoints
         .values()
         .filter_map(|record| {
+            let endpoint = world.endpoints.get(&record.id)?;
             Some(PlacedEndpoint {
+                source_check: endpoint.source_check,
+                redirect: endpoint.redirect,
                 id: &record.id,
                 network: networks.get(&record.network)?,
                 incarnation: record.incarnation,

@@ -147,6 +147,8 @@ impl Shown<'_> {
             ip6: record.ip6,
             mac: netfast_common::addr::Mac::new(record.mac).to_string(),
             mtu: record.mtu,
+            source_check: endpoint.source_check,
+            redirect: endpoint.redirect,
             netns: record.netns.clone(),
             host_ifname: record.host_ifname.clone(),
             host_ifindex: link.map(|link| link.index),

@@ -101,6 +101,10 @@ pub struct EndpointView {
     pub mac: String,
     /// Largest IP packet in bytes.
     pub mtu: u16,
+    /// It may send from its own addresses only.
+    pub source_check: bool,
+    /// Packets are redirected into its namespace.
+    pub redirect: bool,
     /// Path of its network namespace.
     pub netns: PathBuf,
     /// The host's end of its veth.

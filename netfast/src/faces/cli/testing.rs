@@ -101,6 +101,8 @@ pub(super) fn endpoint() -> EndpointView {
         ip6: "fd77::2".parse().ok(),
         mac: "02:00:00:00:00:10".to_owned(),
         mtu: 1500,
+        source_check: true,
+        redirect: true,
         netns: "/run/netfast/netns/web".into(),
         host_ifname: "nf1".to_owned(),
         host_ifindex: Some(7),

@@ -1,7 +1,7 @@
 //! An endpoint.
 
 use super::endpoint_fields::{address, attachment, command, ports};
-use super::network::mtu;
+use super::network::{flag, mtu};
 use super::publish;
 use crate::manifest::labels::labels;
 use crate::manifest::text::mac::parse_mac;
@@ -9,7 +9,7 @@ use crate::manifest::yaml::{Fields, Report};
 use crate::model::{Endpoint, EndpointId, Name};
 
 /// The fields of an endpoint.
-pub(super) const KNOWN: [&str; 12] = [
+pub(super) const KNOWN: [&str; 14] = [
     "network",
     "namespace",
     "labels",
@@ -19,6 +19,8 @@ pub(super) const KNOWN: [&str; 12] = [
     "ip6",
     "mac",
     "mtu",
+    "source_check",
+    "redirect",
     "command",
     "netns",
     "pid",
@@ -36,6 +38,8 @@ pub(super) fn read(id: EndpointId, network: Name, fields: &Fields<'_>, report: &
         ip6: address(fields, "ip6", report),
         mac: fields.get("mac").and_then(|c| c.parse(report, parse_mac)),
         mtu: mtu(fields, report),
+        source_check: flag(fields, "source_check", report).unwrap_or(true),
+        redirect: flag(fields, "redirect", report).unwrap_or(true),
         attachment: attachment(fields, report),
         command: fields.get("command").and_then(|c| command(&c, report)),
     }

@@ -17,8 +17,8 @@ pub(super) fn read(name: Name, fields: &Fields<'_>, report: &mut Report) -> Opti
         name,
         subnet: None,
         subnet6: None,
-        internal: flag(fields, "internal", report),
-        routed: flag(fields, "routed", report),
+        internal: flag(fields, "internal", report).unwrap_or_default(),
+        routed: flag(fields, "routed", report).unwrap_or_default(),
         mtu: mtu(fields, report).unwrap_or(DEFAULT_MTU),
     };
     if let Some(field) = fields.get("subnet") {
@@ -43,8 +43,9 @@ fn wrong_family(field: &Cursor<'_>, net: IpNet, other: &str, report: &mut Report
     field.error_help(report, format!("{net} is {family}"), format!("write it at {other}"));
 }
 
-fn flag(fields: &Fields<'_>, name: &str, report: &mut Report) -> bool {
-    fields.get(name).and_then(|field| field.boolean(report)).unwrap_or(false)
+/// Reads `true` or `false`.
+pub(super) fn flag(fields: &Fields<'_>, name: &str, report: &mut Report) -> Option<bool> {
+    fields.get(name).and_then(|field| field.boolean(report))
 }
 
 /// Reads an MTU. Whether it is large enough depends on the network.

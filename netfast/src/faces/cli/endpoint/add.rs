@@ -49,6 +49,12 @@ pub(in super::super) struct Add {
     /// Largest IP packet in bytes [default: the network's].
     #[arg(long)]
     mtu: Option<u16>,
+    /// Let it send from any MAC and IP address, for a virtual machine or a bridge inside.
+    #[arg(long)]
+    no_source_check: bool,
+    /// Send packets to it out of its host veth, past what others attach there, instead of redirecting them inside.
+    #[arg(long)]
+    no_redirect: bool,
     /// A port it serves, as 80/tcp or http=80/tcp. May be repeated.
     #[arg(long = "port", value_name = "PORT", value_parser = manifest::parse_port)]
     ports: Vec<NamedPort>,
@@ -122,6 +128,8 @@ impl Add {
             ip6: self.ip6,
             mac: self.mac.map(|Mac(mac)| mac),
             mtu: self.mtu,
+            source_check: !self.no_source_check,
+            redirect: !self.no_redirect,
             attachment,
             command: Some(self.command.clone()).filter(|command| !command.is_empty()),
             ..Endpoint::new(id, network)

@@ -141,6 +141,8 @@ fn details(endpoint: &EndpointView) -> String {
         ("addresses", cells::both(endpoint.ip, endpoint.ip6)),
         ("mac", endpoint.mac.clone()),
         ("mtu", endpoint.mtu.to_string()),
+        ("sources", if endpoint.source_check { "" } else { "not checked" }.to_owned()),
+        ("way in", if endpoint.redirect { "" } else { "by its host interface" }.to_owned()),
         ("netns", endpoint.netns.display().to_string()),
         ("host interface", endpoint.host_ifname.clone()),
         ("ports", list(endpoint.ports.iter().map(cells::named_port).collect())),

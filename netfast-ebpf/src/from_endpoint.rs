@@ -12,7 +12,7 @@ use netfast_common::rows::{
 use crate::forward;
 use crate::neighbour;
 use crate::packet::{Frame, Packet};
-use crate::parse::{self, ethertype};
+use crate::parse::{self, Headers, ethertype};
 use crate::policy::{self, Party, PolicyPort};
 use crate::related;
 use crate::track::{self, Known};
@@ -72,18 +72,7 @@ fn handle<P: Packet, W: World>(
         neighbour::discovery(packet, world, endpoint, headers).unpack()?;
         return Ok(Verdict::to(endpoint));
     }
-    if headers.tuple.dst.is_multicast() {
-        // Before the source is looked at: hosts send reports from `::` and link-local addresses by themselves.
-        return Err(DropReason::Multicast.into());
-    }
-    let Tuple { src, dst, .. } = &headers.tuple;
-    if !is_own && !is_free {
-        return Err(DropReason::SpoofedAddress.into());
-    }
-    let is_wrong = |addr: &Addr| addr.is_loopback() || addr.is_unspecified() || addr.is_multicast();
-    if is_wrong(dst) || (!is_own && is_wrong(src)) {
-        return Err(DropReason::Martian.into());
-    }
+    admit(headers, is_own, is_free).unpack()?;
 
     work.config = world.config();
     work.now = world.now();
@@ -98,6 +87,25 @@ fn handle<P: Packet, W: World>(
         track::open(world, work)?
     };
     forward::send(packet, world, &known, work)
+}
+
+/// Whether a packet may have these addresses: `is_own`: the source is the endpoint's, `is_free`: it need not be. A
+/// function of its own in BPF: behind it, the verifier forgets which addresses it took the packet to have.
+#[inline(never)]
+fn admit(headers: &Headers, is_own: bool, is_free: bool) -> Outcome {
+    let Tuple { src, dst, .. } = &headers.tuple;
+    let is_wrong = |addr: &Addr| addr.is_loopback() || addr.is_unspecified() || addr.is_multicast();
+    let reason = if dst.is_multicast() {
+        // Before the source is looked at: hosts send reports from `::` and link-local addresses by themselves.
+        DropReason::Multicast
+    } else if !is_own && !is_free {
+        DropReason::SpoofedAddress
+    } else if is_wrong(dst) || (!is_own && is_wrong(src)) {
+        DropReason::Martian
+    } else {
+        return Outcome::pack(Ok(true));
+    };
+    Outcome::pack(Err(reason.into()))
 }
 
 /// The flow the packet is of, if it may go on.

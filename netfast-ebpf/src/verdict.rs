@@ -57,6 +57,54 @@ impl From<DropReason> for Dropped {
     }
 }
 
+/// A decision on a packet, packed into a word.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Decision(u64);
+
+impl Decision {
+    const NEXT: u64 = 0;
+    const TO_ENDPOINT: u64 = 1;
+    const TO_DEVICE: u64 = 2;
+    const TO_UPLINK: u64 = 3;
+    const FIRST_REASON: u64 = 4;
+
+    /// Packs a decision.
+    #[inline(always)]
+    pub fn pack(decision: Result<Verdict, Dropped>) -> Self {
+        let (code, number) = match decision {
+            Ok(Verdict::Next) => (Self::NEXT, 0),
+            Ok(Verdict::ToEndpoint(ifindex)) => (Self::TO_ENDPOINT, ifindex),
+            Ok(Verdict::ToDevice(ifindex)) => (Self::TO_DEVICE, ifindex),
+            Ok(Verdict::ToUplink(ifindex)) => (Self::TO_UPLINK, ifindex),
+            Err(Dropped { reason, endpoint }) => (Self::FIRST_REASON + reason as u64, endpoint),
+        };
+        Self(u64::from(number) << 32 | code)
+    }
+
+    /// The decision.
+    ///
+    /// # Errors
+    /// What was packed.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
+    pub fn unpack(self) -> Result<Verdict, Dropped> {
+        let number = (self.0 >> 32) as u32;
+        match self.0 & 0xffff_ffff {
+            Self::NEXT => Ok(Verdict::Next),
+            Self::TO_ENDPOINT => Ok(Verdict::ToEndpoint(number)),
+            Self::TO_DEVICE => Ok(Verdict::ToDevice(number)),
+            Self::TO_UPLINK => Ok(Verdict::ToUplink(number)),
+            code => Err(Dropped {
+                reason: DropReason::from_code((code - Self::FIRST_REASON) as u8)
+                    .unwrap_or(DropReason::DatapathError),
+                endpoint: number,
+            }),
+        }
+    }
+}
+
 /// What a stage that is a BPF function of its own answers, packed into the one register such a function returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -101,6 +149,16 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decisions_survive_packing() {
+        let passed =
+            [Verdict::Next, Verdict::ToEndpoint(7), Verdict::ToDevice(u32::MAX), Verdict::ToUplink(9)];
+        let drops = DropReason::ALL.iter().map(|reason| Err(Dropped { reason: *reason, endpoint: 7 }));
+        for decision in passed.into_iter().map(Ok).chain(drops) {
+            assert_eq!(Decision::pack(decision).unpack(), decision);
+        }
+    }
 
     #[test]
     fn outcomes_survive_packing() {

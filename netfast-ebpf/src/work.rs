@@ -7,6 +7,7 @@ use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::rows::Config;
 
 use crate::parse::Headers;
+use crate::verdict::Decision;
 
 /// Everything the stages hand on to each other. It lives in a per-CPU map and keeps the last packet's values, so that
 /// each stage writes a field before another reads it.
@@ -38,6 +39,8 @@ pub struct Work {
     pub draft: Flow,
     /// Whom an uplink hands the packet to.
     pub next_hop: NextHop,
+    /// What was decided on the packet.
+    pub decision: Decision,
     /// MTU of the uplink that a packet is too big for.
     pub mtu: u32,
     /// How many ICMP errors this CPU has sent in that second. (Unlike all else, these two are of packets before.)
@@ -118,6 +121,7 @@ impl Work {
             receiver: hop,
             draft: Flow::default(),
             next_hop: NextHop::default(),
+            decision: Decision::default(),
             mtu: 0,
             reported: 0,
             reported_at: 0,

@@ -17,7 +17,7 @@ use aya_ebpf::programs::TcContext;
 use netfast_common::event::{Program, WANT_PACKETS, anybody};
 use netfast_ebpf::packet::Packet;
 use netfast_ebpf::report::report;
-use netfast_ebpf::verdict::{Dropped, Verdict};
+use netfast_ebpf::verdict::{Decision, Dropped, Verdict};
 use netfast_ebpf::work::{NextHop, Work};
 use netfast_ebpf::world::World;
 
@@ -72,52 +72,41 @@ fn run(
     let decided = decide(&mut packet, &kernel, work);
     #[cfg(feature = "log")]
     tell(context, packet.ifindex(), &decided);
-    match decided {
-        Ok(Verdict::Next) => {
-            if is_read(work) {
-                let is_received = program == Program::ToEndpoint;
-                passed(context, program, if is_received { Some(OWN_DEVICE) } else { None }, work);
-            }
-            NEXT
-        }
-        Ok(Verdict::ToEndpoint(ifindex)) => {
-            if is_read(work) {
-                passed(context, program, Some(ifindex), work);
-            }
-            into_endpoint(context, ifindex)
-        }
-        Ok(Verdict::ToDevice(ifindex)) => {
-            // Whoever reads packets gets it from `to_endpoint`.
-            if is_read(work) {
-                passed(context, program, None, work);
-            }
-            out_of_veth(&mut packet, ifindex)
-        }
-        Ok(Verdict::ToUplink(ifindex)) => {
-            if is_read(work) {
-                passed(context, program, None, work);
-            }
-            out_of_uplink(ifindex, work)
-        }
-        Err(Dropped { reason, endpoint }) => {
-            kernel.count_drop(reason, endpoint, packet.len());
-            if is_read(work) {
-                events::decided(context.skb.skb, program, work);
-                events::dropped(context.skb.skb, program, reason, endpoint, work);
-            }
-            match report(&mut packet, &kernel, work, reason) {
-                Some(Verdict::ToEndpoint(ifindex)) => {
-                    if is_read(work) {
-                        captured(context, ifindex, work);
-                    }
-                    into_endpoint(context, ifindex)
-                }
-                Some(Verdict::ToDevice(ifindex)) => out_of_veth(&mut packet, ifindex),
-                Some(Verdict::ToUplink(ifindex)) => out_of_uplink(ifindex, work),
-                Some(Verdict::Next) | None => DROP,
-            }
+    set_decision(work, Decision::pack(decided));
+    if is_read(work) {
+        decided_on(context, program, work);
+    }
+    if let Err(Dropped { reason, endpoint }) = decision(work).unpack() {
+        kernel.count_drop(reason, endpoint, packet.len());
+        let Some(error) = report(&mut packet, &kernel, work, reason) else {
+            return DROP;
+        };
+        set_decision(work, Decision::pack(Ok(error)));
+        if is_read(work) {
+            captured(context, program, work);
         }
     }
+    match decision(work).unpack() {
+        Ok(Verdict::Next) => NEXT,
+        Ok(Verdict::ToEndpoint(ifindex)) => into_endpoint(context, ifindex),
+        Ok(Verdict::ToDevice(ifindex)) => out_of_veth(&mut packet, ifindex),
+        Ok(Verdict::ToUplink(ifindex)) => out_of_uplink(ifindex, work),
+        Err(_) => DROP,
+    }
+}
+
+/// The decision on the packet. It is read from memory, so that the verifier takes it for any: it walks what follows once,
+/// and not once for each way that leads to a decision.
+#[inline(always)]
+fn decision(work: &Work) -> Decision {
+    // SAFETY: a field of a reference.
+    unsafe { (&raw const work.decision).read_volatile() }
+}
+
+#[inline(always)]
+fn set_decision(work: &mut Work, decision: Decision) {
+    // SAFETY: a field of a reference.
+    unsafe { (&raw mut work.decision).write_volatile(decision) };
 }
 
 /// Redirects into the namespace behind a host veth.
@@ -171,19 +160,25 @@ fn is_read(work: &Work) -> bool {
     unsafe { (&raw const work.gate).read_volatile() != 0 }
 }
 
-/// Tells the readers of events of a packet that passed, and was received by the endpoint behind `receiver`.
+/// Tells the readers of events what was decided on.
 #[inline(always)]
-fn passed(context: &TcContext, program: Program, receiver: Option<u32>, work: &Work) {
+fn decided_on(context: &TcContext, program: Program, work: &Work) {
     let skb = context.skb.skb;
     events::decided(skb, program, work);
-    if let Some(receiver) = receiver {
-        captured(context, receiver, work);
+    match decision(work).unpack() {
+        Ok(_) => captured(context, program, work),
+        Err(Dropped { reason, endpoint }) => events::dropped(skb, program, reason, endpoint, work),
     }
 }
 
-/// Hands a packet that the endpoint behind `receiver` gets to those who read packets.
+/// Hands a packet that an endpoint gets to those who read packets. One that leaves by its device is seen there.
 #[inline(always)]
-fn captured(context: &TcContext, receiver: u32, work: &Work) {
+fn captured(context: &TcContext, program: Program, work: &Work) {
+    let receiver = match decision(work).unpack() {
+        Ok(Verdict::ToEndpoint(ifindex)) => ifindex,
+        Ok(Verdict::Next) if program == Program::ToEndpoint => OWN_DEVICE,
+        _ => return,
+    };
     if work.gate & anybody(WANT_PACKETS) != 0 {
         events::captured(context.skb.skb, work.gate, receiver, false);
     }

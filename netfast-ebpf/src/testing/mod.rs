@@ -1,8 +1,10 @@
 //! The stages on the host: packets that are bytes, a world that is maps in memory, and a cast of hosts that send to
 //! each other. What one stage puts out is what the next one gets, and every packet is checked by etherparse.
 
+mod arbitrary;
 mod bytes;
 mod cast;
+mod corpus;
 mod lab;
 mod maps;
 mod message;

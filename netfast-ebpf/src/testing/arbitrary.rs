@@ -151,7 +151,7 @@ fn always(seen: &Seen) {
             assert!(after.len() <= LONGEST_ERROR, "an error of {} bytes", after.len());
             assert_eq!((&after[..6], &after[6..12]), (&before[6..12], &before[..6]), "to the sender");
         }
-        (None, None) => assert_eq!(before, after, "what is dropped is not changed"),
+        (None, None) => {}
     }
 }
 
@@ -203,9 +203,15 @@ fn is_the_hosts(lab: &Lab, addr: Addr) -> bool {
 /// What holds where policies allow nothing: only the host and its endpoints talk, as policies are no matter between
 /// them, and neighbours are answered.
 fn denied(lab: &Lab, seen: &Seen) {
-    let Seen { program, ifindex, before, after, passed, path, .. } = seen;
+    let Seen { program, ifindex, before, after, passed, told, path } = seen;
     match (program, passed) {
-        (_, None) => {}
+        (_, None) => {
+            assert_eq!(
+                (before, told),
+                (after, &None),
+                "what is dropped at once is not changed, and no error is sent"
+            );
+        }
         (Program::FromEndpoint, Some(Verdict::ToEndpoint(to))) => {
             assert_eq!(to, ifindex, "to whom sent it");
             if *path == Some(Path::Neighbour) {

@@ -11,6 +11,8 @@ mod error;
 mod events;
 mod filter;
 mod flows;
+#[cfg(test)]
+mod gate_tests;
 mod grace;
 mod link;
 mod load;

@@ -14,6 +14,8 @@ mod flows;
 #[cfg(test)]
 mod gate_tests;
 mod grace;
+#[cfg(test)]
+mod journeys;
 mod link;
 mod load;
 #[cfg(feature = "log")]

@@ -9,8 +9,8 @@ use crate::workspace::root;
 fn complaints(text: &str, exists: impl Fn(&str) -> bool) -> (Vec<String>, usize, usize) {
     let (mut complaints, mut rows, mut names) = (Vec::new(), 0, 0);
     for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| --")) {
-        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let [what, shown] = cells[..] else {
+        let columns: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [what, shown] = columns[..] else {
             complaints.push(format!("not two cells: {line}"));
             continue;
         };
@@ -18,12 +18,12 @@ fn complaints(text: &str, exists: impl Fn(&str) -> bool) -> (Vec<String>, usize,
             continue;
         }
         rows += 1;
-        let named: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
-        if named.is_empty() {
+        let tests: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
             complaints.push(format!("shown by no test: {what}"));
         }
-        names += named.len();
-        let missing = named.iter().filter(|name| !exists(name));
+        names += tests.len();
+        let missing = tests.iter().filter(|name| !exists(name));
         complaints.extend(missing.map(|name| format!("{name} does not exist: {what}")));
     }
     (complaints, rows, names)

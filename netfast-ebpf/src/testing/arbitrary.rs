@@ -63,7 +63,7 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>, others: &[(String, Vec<u8>)]
         match random.below(6) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
             1 if !bytes.is_empty() => {
-                bytes[at] = *random.one_of(&[0, 1, 6, 17, 44, 58, 60, 0x7f, 0x80, 0xff])
+                bytes[at] = *random.one_of(&[0, 1, 6, 17, 44, 58, 60, 0x7f, 0x80, 0xff]);
             }
             2 if !bytes.is_empty() => bytes[at] = random.byte(),
             3 => bytes.truncate(at),
@@ -240,7 +240,7 @@ fn denied(lab: &Lab, seen: &Seen) {
             assert!(is_the_hosts(lab, src) || is_error, "{src:?} got to an endpoint");
         }
         (Program::FromUplink, Some(Verdict::Next)) => {
-            assert_eq!(before, after, "what is the host's is left alone")
+            assert_eq!(before, after, "what is the host's is left alone");
         }
         (_, Some(verdict)) => panic!("{verdict:?}, though nothing is allowed"),
     }

@@ -202,7 +202,7 @@ fn options(corpus: &mut Corpus) {
 fn extensions(corpus: &mut Corpus) {
     let message = Message::new(&CLIENT, &WEB, Family::V6, tcp(4000, 80));
     let options = |size: usize| Some(Ipv6RawExtHeader::new_raw(IpNumber(0), &vec![0; size]).unwrap());
-    let cases = [
+    let cases = vec![
         ("hop-by-hop", Ipv6Extensions { hop_by_hop_options: options(6), ..Ipv6Extensions::default() }),
         ("destination", Ipv6Extensions { destination_options: options(14), ..Ipv6Extensions::default() }),
         (

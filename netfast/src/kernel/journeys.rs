@@ -100,13 +100,13 @@ impl Host {
     }
 
     #[track_caller]
-    fn from_endpoint(&mut self, ifindex: u32, bytes: &[u8], path: Path) -> Vec<u8> {
+    fn endpoint_sends(&mut self, ifindex: u32, bytes: &[u8], path: Path) -> Vec<u8> {
         let verdict = if path == Path::ToHost { NEXT } else { REDIRECT };
         self.run(Hook::EndpointIngress, ifindex, bytes, verdict, path_index(path))
     }
 
     #[track_caller]
-    fn from_outside(&mut self, bytes: &[u8]) -> Vec<u8> {
+    fn comes_in(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.run(Hook::UplinkIngress, self.uplink, bytes, REDIRECT, path_index(Path::FromOutside))
     }
 }
@@ -247,15 +247,15 @@ fn from_endpoint_to_endpoint() {
         let (client, web) = ((CLIENT.mac, CLIENT.addr(is_v4), 4000), (WEB.mac, WEB.addr(is_v4), 53));
         for _ in 0..2 {
             let question = udp(client, web, 64);
-            assert_eq!(host.from_endpoint(host.client, &question, Path::ToEndpoint), question);
+            assert_eq!(host.endpoint_sends(host.client, &question, Path::ToEndpoint), question);
             let answer = udp(web, client, 64);
-            assert_eq!(host.from_endpoint(host.web, &answer, Path::ToEndpoint), answer);
+            assert_eq!(host.endpoint_sends(host.web, &answer, Path::ToEndpoint), answer);
         }
         let spoofed = udp((CLIENT.mac, HOST.addr(is_v4), 4000), web, 64);
         let reason = drop_index(DropReason::SpoofedAddress);
         assert_eq!(host.run(Hook::EndpointIngress, host.client, &spoofed, DROP, reason), spoofed);
         let to_host = udp(client, (GATEWAY.mac, GATEWAY.addr(is_v4), 53), 64);
-        assert_eq!(host.from_endpoint(host.client, &to_host, Path::ToHost), to_host);
+        assert_eq!(host.endpoint_sends(host.client, &to_host, Path::ToHost), to_host);
         let from_host = udp((GATEWAY.mac, GATEWAY.addr(is_v4), 53), client, 64);
         let path = path_index(Path::FromHost);
         assert_eq!(host.run(Hook::EndpointEgress, host.client, &from_host, NEXT, path), from_host);
@@ -269,10 +269,10 @@ fn from_outside_to_a_published_port() {
         let (web, gateway) = (WEB.addr(is_v4), GATEWAY.mac);
         for _ in 0..2 {
             let question = udp(outside, (HOST.mac, HOST.addr(is_v4), 8080), 64);
-            let got = host.from_outside(&question);
+            let got = host.comes_in(&question);
             assert_eq!(got, udp((gateway, outside.1, 50000), (WEB.mac, web, 80), 63));
             let answer = udp((WEB.mac, web, 80), (gateway, outside.1, 50000), 64);
-            let back = host.from_endpoint(host.web, &answer, Path::ToOutside);
+            let back = host.endpoint_sends(host.web, &answer, Path::ToOutside);
             // The neighbours' MAC addresses are written by the kernel, on its way out.
             let expected = udp((WEB.mac, HOST.addr(is_v4), 8080), (gateway, outside.1, 50000), 63);
             assert_eq!(back, expected);
@@ -288,11 +288,11 @@ fn masqueraded_out_and_back() {
         let mut ports = Vec::new();
         for _ in 0..2 {
             let question = udp(client, (GATEWAY.mac, outside, 53), 64);
-            let got = host.from_endpoint(host.client, &question, Path::ToOutside);
+            let got = host.endpoint_sends(host.client, &question, Path::ToOutside);
             let port = source_port(&got);
             assert!((20000..30000).contains(&port));
             assert_eq!(got, udp((CLIENT.mac, address, port), (GATEWAY.mac, outside, 53), 63));
-            let back = host.from_outside(&udp((OUTSIDE.mac, outside, 53), (HOST.mac, address, port), 64));
+            let back = host.comes_in(&udp((OUTSIDE.mac, outside, 53), (HOST.mac, address, port), 64));
             assert_eq!(back, udp((GATEWAY.mac, outside, 53), client, 63));
             ports.push(port);
         }
@@ -306,11 +306,11 @@ fn to_oneself_through_a_published_port() {
         let (web, address, gateway) = (WEB.addr(is_v4), HOST.addr(is_v4), GATEWAY.addr(is_v4));
         for _ in 0..2 {
             let question = udp((WEB.mac, web, 25000), (GATEWAY.mac, address, 8080), 64);
-            let got = host.from_endpoint(host.web, &question, Path::ToEndpoint);
+            let got = host.endpoint_sends(host.web, &question, Path::ToEndpoint);
             let port = source_port(&got);
             assert_eq!(got, udp((GATEWAY.mac, gateway, port), (WEB.mac, web, 80), 63));
             let answer = udp((WEB.mac, web, 80), (GATEWAY.mac, gateway, port), 64);
-            let back = host.from_endpoint(host.web, &answer, Path::ToEndpoint);
+            let back = host.endpoint_sends(host.web, &answer, Path::ToEndpoint);
             assert_eq!(back, udp((GATEWAY.mac, address, 8080), (WEB.mac, web, 25000), 63));
         }
     });
@@ -334,9 +334,9 @@ fn an_error_about_what_was_masqueraded() {
         let client = (CLIENT.mac, CLIENT.addr(is_v4), 50001);
         let (outside, address) = (OUTSIDE.addr(is_v4), HOST.addr(is_v4));
         let question = udp(client, (GATEWAY.mac, outside, 53), 64);
-        let sent = host.from_endpoint(host.client, &question, Path::ToOutside);
+        let sent = host.endpoint_sends(host.client, &question, Path::ToOutside);
         let error = unreachable(is_v4, (HOST.mac, address), (OUTSIDE.mac, outside), 64, &sent[14..]);
-        let got = host.from_outside(&error);
+        let got = host.comes_in(&error);
         // It quotes the packet as the client sent it, but for the hop it had gone.
         let quoted = udp(client, (GATEWAY.mac, outside, 53), 63);
         let expected = unreachable(is_v4, (CLIENT.mac, client.1), (GATEWAY.mac, outside), 63, &quoted[14..]);
@@ -354,7 +354,7 @@ fn cut(whole: &[u8], is_v4: bool, first: usize) -> [Vec<u8>; 2] {
         if is_v4 {
             bytes[16..18].copy_from_slice(&(20 + length).to_be_bytes());
             bytes[18..20].copy_from_slice(&77_u16.to_be_bytes());
-            bytes[20..22].copy_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+            bytes[20..22].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
             let sum = etherparse::Ipv4Header::from_slice(&bytes[14..]).unwrap().0.calc_header_checksum();
             bytes[24..26].copy_from_slice(&sum.to_be_bytes());
         } else {
@@ -381,7 +381,7 @@ fn fragments_in_order() {
         let [first, later] = cut(&question, is_v4, 16);
         let unknown = drop_index(DropReason::FragmentUnknown);
         assert_eq!(host.run(Hook::EndpointIngress, host.client, &later, DROP, unknown), later);
-        assert_eq!(host.from_endpoint(host.client, &first, Path::ToOutside), expected[0]);
-        assert_eq!(host.from_endpoint(host.client, &later, Path::ToOutside), expected[1]);
+        assert_eq!(host.endpoint_sends(host.client, &first, Path::ToOutside), expected[0]);
+        assert_eq!(host.endpoint_sends(host.client, &later, Path::ToOutside), expected[1]);
     });
 }

@@ -134,7 +134,7 @@ fn always(seen: &Seen) {
             if matches!((program, verdict), (Program::ToEndpoint, to) if *to != Verdict::Next) {
                 panic!("redirected on its way to the endpoint");
             }
-            if let Verdict::ToEndpoint(to) = verdict {
+            if let Verdict::ToEndpoint(to) | Verdict::ToDevice(to) = verdict {
                 let member = member(*to);
                 assert_eq!(after[..6], member.mac.octets(), "delivered with another's MAC address");
             }

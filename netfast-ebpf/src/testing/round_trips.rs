@@ -83,7 +83,7 @@ fn sent(lab: &mut Lab, from: &Member, message: &Message) -> Option<Message> {
     let fate = if from.network == 0 { lab.comes_in(message) } else { lab.sends(from, message) };
     match fate {
         Fate::At(_, got) | Fate::Out(got) => Some(got),
-        Fate::On(_) | Fate::Dropped(_) => None,
+        Fate::Past(..) | Fate::On(_) | Fate::Dropped(_) => None,
     }
 }
 

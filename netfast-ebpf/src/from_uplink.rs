@@ -67,8 +67,10 @@ fn established<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, Dr
     let Some(known) = track::find(world, work)? else {
         return Ok(None);
     };
-    if known.sender().incarnation != 0 {
-        // From outside, with an endpoint's address.
+    let sender = known.sender();
+    let is_the_host = sender.ifindex == 0 && world.address(&work.headers.tuple.src).is_some();
+    if sender.incarnation != 0 || is_the_host {
+        // From outside, with the address of an endpoint, or of the host itself.
         return Err(DropReason::SpoofedAddress.into());
     }
     if known.receiver().incarnation == 0 {
@@ -93,9 +95,11 @@ fn open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Outcome 
 fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Result<bool, Dropped> {
     let Work { headers, opening, config, answers, .. } = work;
     let tuple = &headers.tuple;
-    if world.address(&tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
+    let source = world.address(&tuple.src);
+    if source.is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
         return Err(DropReason::SpoofedAddress.into());
     }
+    let is_the_host = source.is_some();
     let Some(row) = world.address(&tuple.dst) else {
         return Ok(false);
     };
@@ -118,6 +122,10 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
         };
         forward::publish_target(world, publish, opening)?
     };
+    if is_the_host {
+        // To the host itself it would be the host's to judge.
+        return Err(DropReason::SpoofedAddress.into());
+    }
     policy::judge(
         world,
         work.config.generation,

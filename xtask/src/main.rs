@@ -4,6 +4,8 @@
 
 mod build;
 mod check;
+#[cfg(test)]
+mod checklist;
 mod demo;
 mod guest;
 mod output;

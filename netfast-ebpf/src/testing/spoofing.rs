@@ -1,12 +1,13 @@
 //! Endpoints that pretend to be others.
 
 use netfast_common::addr::Addr;
+use netfast_common::protocol::UDP;
 use netfast_common::reason::DropReason;
 
 use super::bytes::Bytes;
 use super::cast::{CLIENT, Family, HOST, OUTSIDE, STRANGER, WEB};
 use super::lab::{Fate, Lab, Program};
-use super::message::{Message, ping, tcp};
+use super::message::{Message, ping, tcp, udp};
 
 #[test]
 fn a_foreign_mac_or_address() {
@@ -57,6 +58,26 @@ fn an_endpoints_address_from_outside() {
         assert_eq!(lab.comes_in(&new), Fate::Dropped(DropReason::SpoofedAddress));
         assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
         assert_eq!(lab.comes_in(&ask), Fate::Dropped(DropReason::SpoofedAddress), "of a known flow");
+    }
+}
+
+#[test]
+fn from_outside_in_the_hosts_name() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        lab.publish(UDP, 8080, &WEB, 80);
+        let spoofed = Fate::Dropped(DropReason::SpoofedAddress);
+        for name in [HOST, CLIENT.gateway()] {
+            let outsider =
+                Message { src: name.addr(family), ..Message::new(&OUTSIDE, &HOST, family, udp(53, 8080)) };
+            assert_eq!(lab.comes_in(&outsider), spoofed, "to a published port");
+            let from_host = Message::new(&name, &CLIENT, family, udp(53, 4000));
+            assert_eq!(lab.host_sends(&CLIENT, &from_host), Fate::On(from_host.clone()));
+            assert_eq!(lab.comes_in(&from_host), spoofed, "as the host's side of a flow with an endpoint");
+        }
+        let to_host =
+            Message { src: HOST.addr(family), ..Message::new(&OUTSIDE, &HOST, family, udp(53, 4000)) };
+        assert_eq!(lab.comes_in(&to_host), Fate::On(to_host.clone()), "the host's to judge");
     }
 }
 

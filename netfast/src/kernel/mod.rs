@@ -11,7 +11,11 @@ mod error;
 mod events;
 mod filter;
 mod flows;
+#[cfg(test)]
+mod gate_tests;
 mod grace;
+#[cfg(test)]
+mod journeys;
 mod link;
 mod load;
 #[cfg(feature = "log")]

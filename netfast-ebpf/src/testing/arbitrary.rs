@@ -1,0 +1,365 @@
+//! Whatever bytes come: the corpus as it is, the corpus damaged at random, and noise, through all three programs.
+//!
+//! It is the same every time. `NETFAST_FUZZ_RUNS` and `NETFAST_FUZZ_SEED` ask for more, or for other damage. A packet
+//! that does harm is printed in full: as a file in `netfast-ebpf/corpus` it is part of every later run.
+
+use std::env;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use netfast_common::addr::Addr;
+use netfast_common::counter::Path;
+use netfast_common::protocol::{TCP, UDP};
+
+use super::bytes::Bytes;
+use super::cast::{CLIENT, ENDPOINTS, HOST, Member, OUTSIDE, WEB};
+use super::corpus;
+use super::lab::{Lab, Program, Way};
+use crate::report::report;
+use crate::verdict::Verdict;
+
+/// Damaged packets of one test, unless `NETFAST_FUZZ_RUNS` says otherwise.
+const RUNS: u32 = 100_000;
+/// Packets after which a lab is made anew, so that its tables stay small.
+const RUNS_OF_A_LAB: u32 = 1000;
+/// Longest frame that is made of others.
+const LONGEST: usize = 2000;
+/// Most bytes of an ICMP error: Ethernet, IPv6 and ICMP headers, and the quote.
+const LONGEST_ERROR: usize = 14 + 40 + 8 + 128;
+
+/// A small generator of random numbers (xorshift64), so that a failure comes again.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() >> 16) as usize % limit.max(1)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[3]
+    }
+
+    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+/// A setting from the environment.
+fn setting(name: &str, otherwise: u64) -> u64 {
+    env::var(name).map_or(otherwise, |value| value.parse().expect(name))
+}
+
+/// Damages a packet: a few bits, a byte that is often special, its end, or a piece of another packet.
+fn damage(random: &mut Random, bytes: &mut Vec<u8>, others: &[(String, Vec<u8>)]) {
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        match random.below(6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+            1 if !bytes.is_empty() => {
+                bytes[at] = *random.one_of(&[0, 1, 6, 17, 44, 58, 60, 0x7f, 0x80, 0xff]);
+            }
+            2 if !bytes.is_empty() => bytes[at] = random.byte(),
+            3 => bytes.truncate(at),
+            4 => {
+                let more = random.below(40);
+                bytes.extend((0..more).map(|_| random.byte()));
+            }
+            _ => {
+                let (_, other) = random.one_of(others);
+                let from = random.below(other.len());
+                bytes.truncate(at);
+                bytes.extend(&other[from..]);
+            }
+        }
+    }
+    bytes.truncate(LONGEST);
+}
+
+/// Bytes that were never a packet, though half of them look like one at first.
+fn noise(random: &mut Random) -> Vec<u8> {
+    let length = random.below(120);
+    let mut bytes: Vec<u8> = (0..length).map(|_| random.byte()).collect();
+    if bytes.len() > 40 && random.below(2) == 0 {
+        bytes[6..12].copy_from_slice(&CLIENT.mac.octets());
+        let ether_type = random.one_of(&[[8, 0, 0x45], [0x86, 0xdd, 0x60], [8, 6, 0]]);
+        bytes[12..15].copy_from_slice(ether_type);
+    }
+    bytes
+}
+
+/// Where a packet comes in: one program at one device.
+fn places() -> Vec<(Program, u32)> {
+    let ports = ENDPOINTS.map(|member| member.ifindex).into_iter().chain([9999]);
+    let both = ports.flat_map(|at| [(Program::FromEndpoint, at), (Program::ToEndpoint, at)]);
+    both.chain([(Program::FromUplink, HOST.ifindex)]).collect()
+}
+
+/// What was seen of one packet.
+struct Seen {
+    program: Program,
+    ifindex: u32,
+    before: Vec<u8>,
+    after: Vec<u8>,
+    passed: Option<Verdict>,
+    /// It was dropped, and turned into an error that goes this way.
+    told: Option<Verdict>,
+    path: Option<Path>,
+}
+
+/// Runs a program on a packet.
+fn run(lab: &mut Lab, (program, ifindex): (Program, u32), packet: Bytes) -> Seen {
+    let before = packet.frame.clone();
+    let mut packet = packet;
+    let (mut passed, mut told) = (None, None);
+    match lab.run(program, &mut packet) {
+        Ok(verdict) => passed = Some(verdict),
+        Err(dropped) => told = report(&mut packet, &lab.maps, &mut lab.work, dropped.reason),
+    }
+    Seen { program, ifindex, before, after: packet.frame, passed, told, path: lab.path() }
+}
+
+/// What holds in every world.
+fn always(seen: &Seen) {
+    let Seen { program, ifindex, before, after, passed, told, .. } = seen;
+    match (passed, told) {
+        (Some(verdict), _) => {
+            assert_eq!(before.len(), after.len(), "what passes keeps its length");
+            if matches!((program, verdict), (Program::ToEndpoint, to) if *to != Verdict::Next) {
+                panic!("redirected on its way to the endpoint");
+            }
+            if let Verdict::ToEndpoint(to) | Verdict::ToDevice(to) = verdict {
+                let member = member(*to);
+                assert_eq!(after[..6], member.mac.octets(), "delivered with another's MAC address");
+            }
+            if matches!(program, Program::FromEndpoint) {
+                from_its_own(before, &member(*ifindex));
+            }
+        }
+        (None, Some(verdict)) => {
+            let back = match program {
+                Program::FromUplink => Verdict::ToUplink(*ifindex),
+                _ => Verdict::ToEndpoint(*ifindex),
+            };
+            assert_eq!(*verdict, back, "an error goes back to where the packet came from");
+            assert!(after.len() <= LONGEST_ERROR, "an error of {} bytes", after.len());
+            assert_eq!((&after[..6], &after[6..12]), (&before[6..12], &before[..6]), "to the sender");
+        }
+        (None, None) => {}
+    }
+}
+
+/// The endpoint behind a device.
+fn member(ifindex: u32) -> Member {
+    ENDPOINTS.into_iter().find(|member| member.ifindex == ifindex).expect("no such endpoint")
+}
+
+/// The source and the destination of an IP packet, read without the parser under test.
+fn ends(frame: &[u8]) -> Option<(Addr, Addr)> {
+    let v4 = |at: usize| Some(Addr::from_v4(frame.get(at..at + 4)?.try_into().ok()?));
+    let v6 = |at: usize| Some(Addr::from_v6(frame.get(at..at + 16)?.try_into().ok()?));
+    match frame.get(12..14)? {
+        [8, 0] => Some((v4(26)?, v4(30)?)),
+        [0x86, 0xdd] => Some((v6(22)?, v6(38)?)),
+        _ => None,
+    }
+}
+
+/// Type of the ICMP message in a packet without options and extension headers.
+fn icmp_type(frame: &[u8]) -> Option<u8> {
+    match (frame.get(12..14)?, frame.get(23)?, frame.get(20)?) {
+        ([8, 0], 1, _) => frame.get(14 + usize::from(frame[14] & 0xf) * 4).copied(),
+        ([0x86, 0xdd], _, 58) => frame.get(54).copied(),
+        _ => None,
+    }
+}
+
+/// What an endpoint sends passes only with its own addresses.
+fn from_its_own(frame: &[u8], endpoint: &Member) {
+    assert_eq!(frame[6..12], endpoint.mac.octets(), "with another's MAC address");
+    if let Some((src, _)) = ends(frame) {
+        let is_neighbour_discovery = matches!(icmp_type(frame), Some(135..=137)) && frame[12] == 0x86;
+        let is_own = src == endpoint.ip4 || src == endpoint.ip6;
+        assert!(
+            is_own || is_neighbour_discovery && src.is_link_local_v6(),
+            "with another's address: {src:?}"
+        );
+    }
+}
+
+/// Whether an address is the host's, or a gateway's.
+fn is_the_hosts(lab: &Lab, addr: Addr) -> bool {
+    let gateways = ENDPOINTS.map(|member| member.gateway());
+    let is_known = lab.maps.addresses.contains_key(&addr);
+    is_known && gateways.into_iter().chain([HOST]).any(|member| addr == member.ip4 || addr == member.ip6)
+}
+
+/// What holds where policies allow nothing: only the host and its endpoints talk, as policies are no matter between
+/// them, and neighbours are answered.
+fn denied(lab: &Lab, seen: &Seen) {
+    let Seen { program, ifindex, before, after, passed, told, path } = seen;
+    match (program, passed) {
+        (_, None) => {
+            assert_eq!(
+                (before, told),
+                (after, &None),
+                "what is dropped at once is not changed, and no error is sent"
+            );
+        }
+        (Program::FromEndpoint, Some(Verdict::ToEndpoint(to))) => {
+            assert_eq!(to, ifindex, "to whom sent it");
+            if *path == Some(Path::Neighbour) {
+                let is_answer = after[12..14] == [8, 6] || icmp_type(after) == Some(136);
+                assert!(is_answer, "no answer about a neighbour");
+            } else {
+                let (src, dst) = ends(before).expect("no IP packet");
+                assert_eq!(src, dst, "what one sends to oneself is one's own business");
+            }
+        }
+        (Program::FromEndpoint, Some(Verdict::Next)) => {
+            let (_, dst) = ends(before).expect("no IP packet");
+            assert!(is_the_hosts(lab, dst), "an endpoint got to {dst:?}");
+            assert_eq!(before, after);
+        }
+        (Program::ToEndpoint, Some(Verdict::Next)) => {
+            assert_eq!(before, after);
+            // ARP, and what the host's stack says about neighbours.
+            let Some((src, _)) = ends(before) else {
+                assert_eq!(before[12..14], [8, 6], "no IP packet");
+                return;
+            };
+            let errors: &[u8] =
+                if before[12] == 8 { &[3, 4, 5, 11, 12] } else { &[1, 2, 3, 4, 133, 134, 135, 136, 137] };
+            let is_error = icmp_type(before).is_some_and(|kind| errors.contains(&kind));
+            assert!(is_the_hosts(lab, src) || is_error, "{src:?} got to an endpoint");
+        }
+        (Program::FromUplink, Some(Verdict::Next)) => {
+            assert_eq!(before, after, "what is the host's is left alone");
+        }
+        (_, Some(verdict)) => panic!("{verdict:?}, though nothing is allowed"),
+    }
+}
+
+/// Everything is forbidden, and nothing is published.
+fn closed_lab() -> Lab {
+    let mut lab = Lab::new();
+    for member in ENDPOINTS {
+        lab.isolate(&member, Way::In, &[]);
+        lab.isolate(&member, Way::Out, &[]);
+    }
+    lab.flip();
+    lab
+}
+
+/// Everything is allowed, and there is something to get to.
+fn open_lab() -> Lab {
+    let mut lab = Lab::new();
+    for protocol in [TCP, UDP] {
+        lab.publish(protocol, 8080, &WEB, 80);
+    }
+    lab.maps.config.smallest_mtu = 400;
+    lab.maps.uplinks.get_mut(&HOST.ifindex).unwrap().mtu = 400;
+    lab
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// Runs `check` on what becomes of a packet, and tells which packet it was should that fail.
+fn try_one(lab: &mut Lab, place: (Program, u32), packet: Bytes, check: fn(&Lab, &Seen)) -> Seen {
+    let told = (hex(&packet.frame), packet.has_vlan_tag, packet.is_offloaded, packet.segment);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let seen = run(lab, place, packet);
+        always(&seen);
+        check(lab, &seen);
+        seen
+    }));
+    result.unwrap_or_else(|cause| {
+        eprintln!("{place:?}; frame, VLAN tag, offloaded, segment: {told:?}");
+        resume_unwind(cause)
+    })
+}
+
+/// Sends the corpus, as it is and damaged, and noise; returns how many packets passed, and how many became errors.
+fn fuzz(lab: fn() -> Lab, check: fn(&Lab, &Seen)) -> (u32, u32) {
+    let corpus = corpus::read();
+    let (mut passed, mut told) = (0, 0);
+    let mut note = |seen: &Seen| {
+        passed += u32::from(seen.passed.is_some());
+        told += u32::from(seen.told.is_some());
+    };
+    for (_, frame) in &corpus {
+        let mut lab = lab();
+        for place in places() {
+            note(&try_one(&mut lab, place, Bytes::new(frame.clone(), place.1), check));
+        }
+    }
+    let mut random = Random(setting("NETFAST_FUZZ_SEED", 1));
+    let places = places();
+    // Most of the corpus is the client's, or comes from outside.
+    let likely = [
+        (Program::FromEndpoint, CLIENT.ifindex),
+        (Program::ToEndpoint, CLIENT.ifindex),
+        (Program::FromUplink, HOST.ifindex),
+    ];
+    let mut world = lab();
+    for run in 0..setting("NETFAST_FUZZ_RUNS", u64::from(RUNS)) {
+        if run % u64::from(RUNS_OF_A_LAB) == 0 {
+            world = lab();
+        }
+        let frame = if random.below(20) == 0 {
+            noise(&mut random)
+        } else {
+            let mut frame = random.one_of(&corpus).1.clone();
+            damage(&mut random, &mut frame, &corpus);
+            frame
+        };
+        let place = if random.below(4) == 0 { *random.one_of(&places) } else { *random.one_of(&likely) };
+        let mut packet = Bytes::new(frame, place.1);
+        packet.has_vlan_tag = random.below(50) == 0;
+        packet.is_offloaded = random.below(10) == 0;
+        packet.segment = *random.one_of(&[0, 0, 0, 300, 1400]);
+        note(&try_one(&mut world, place, packet, check));
+        if random.below(100) == 0 {
+            world.wait(random.below(20) as u64);
+        }
+    }
+    (passed, told)
+}
+
+#[test]
+fn nothing_passes_where_nothing_is_allowed() {
+    let (passed, _) = fuzz(closed_lab, denied);
+    assert!(passed > 0, "the host's own packets, and answers about neighbours");
+}
+
+#[test]
+fn whatever_comes_stays_within_bounds_where_everything_is_allowed() {
+    let (passed, told) = fuzz(open_lab, |_, _| {});
+    assert!(passed > 1000 && told > 10, "{passed} passed and {told} were told");
+}
+
+#[test]
+fn what_holds_where_nothing_is_allowed_fails_where_something_is() {
+    let ask = super::message::Message::new(
+        &CLIENT,
+        &OUTSIDE,
+        super::cast::Family::V4,
+        super::message::udp(4000, 53),
+    );
+    let mut lab = open_lab();
+    let place = (Program::FromEndpoint, CLIENT.ifindex);
+    let seen = run(&mut lab, place, Bytes::new(ask.bytes(), place.1));
+    always(&seen);
+    assert!(catch_unwind(AssertUnwindSafe(|| denied(&lab, &seen))).is_err());
+}

@@ -60,6 +60,11 @@ fn a_published_port_cannot_be_bound() {
     let lab = Lab::new().unwrap();
     lab.up(&manifest("'8080:80', '5353:53/udp', '192.0.2.1:8081:80', '[::1]:8082:80', '127.0.0.1:8083:80'"))
         .unwrap();
+    let status = lab.netfast_json(&["status"]).unwrap();
+    for program in ["post_bind4", "post_bind6", "connect4"] {
+        let is_shown = |link: &serde_json::Value| link["program"] == program && link["hook"] == "cgroup";
+        assert!(status["links"].as_array().unwrap().iter().any(is_shown), "{program} in {status:#}");
+    }
     let host = &lab.host;
     for address in ["0.0.0.0", "127.0.0.1", HOST_V4, "[::]", "[::1]", "[::ffff:127.0.0.1]"] {
         refused(host, Type::STREAM, &format!("{address}:8080"));

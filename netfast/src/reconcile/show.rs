@@ -322,7 +322,8 @@ fn attached(datapath: &Datapath, links: &[Link], cgroup: Option<PathBuf>) -> Res
     }));
     if datapath.sockets_attached()?.is_some() {
         let cgroup = cgroup.or_else(|| default_cgroup().ok()).unwrap_or_default();
-        let sockets = datapath.programs()?.into_iter().filter(|program| program.kind == "cgroup_sock_addr");
+        let sockets =
+            datapath.programs()?.into_iter().filter(|program| program.kind.starts_with("cgroup_sock"));
         views.extend(sockets.map(|program| LinkView {
             program: program.name.to_owned(),
             hook: "cgroup",

@@ -193,7 +193,7 @@ pub struct ProgramView {
     pub name: String,
     /// The kernel's number for it.
     pub id: u32,
-    /// `sched_cls`, `xdp` or `cgroup_sock_addr`.
+    /// `sched_cls`, `xdp`, `cgroup_sock_addr` or `cgroup_sock`.
     #[serde(rename = "type")]
     pub kind: &'static str,
 }

@@ -1,41 +1,39 @@
 //! Giving up what a process may do beyond its user's own rights.
 
-use nix::libc;
+use std::io;
+
+use caps::{CapSet, CapsHashSet};
 
 use super::error::Error;
-
-/// `struct __user_cap_header_struct` of `<linux/capability.h>`.
-#[repr(C)]
-struct Header {
-    version: u32,
-    pid: libc::c_int,
-}
-
-/// `struct __user_cap_data_struct`, of which version 3 takes two.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Data {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-/// `_LINUX_CAPABILITY_VERSION_3`.
-const VERSION_3: u32 = 0x2008_0522;
 
 /// Gives up every capability of the calling thread, which should be the only one, and of whatever it executes.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn drop_capabilities() -> Result<(), Error> {
-    let failed = |errno: nix::errno::Errno| Error::system("give up", "all capabilities", errno);
     // Else a program executed by root would have them all again.
-    nix::sys::prctl::set_no_new_privs().map_err(failed)?;
-    let header = Header { version: VERSION_3, pid: 0 };
-    let none = [Data { effective: 0, permitted: 0, inheritable: 0 }; 2];
-    // SAFETY: both are as the kernel's headers declare them, and live until the call returns.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
-    nix::errno::Errno::result(result).map(drop).map_err(failed)
+    nix::sys::prctl::set_no_new_privs().map_err(|errno| Error::system("give up", "privileges", errno))?;
+    keep_capabilities(&CapsHashSet::new())?;
+    caps::clear(None, CapSet::Inheritable).map_err(failed)
+}
+
+/// Gives up the capabilities of the calling thread that are not in `needed`; returns what it keeps. What it executes as
+/// root gets them all again.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn keep_capabilities(needed: &CapsHashSet) -> Result<CapsHashSet, Error> {
+    let has = caps::read(None, CapSet::Permitted).map_err(failed)?;
+    let kept: CapsHashSet = has.intersection(needed).copied().collect();
+    // Effective ones must be permitted ones at any time.
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, &kept).map_err(failed)?;
+    }
+    Ok(kept)
+}
+
+fn failed(error: caps::errors::CapsError) -> Error {
+    Error::system("give up", "capabilities", io::Error::other(error))
 }
 
 #[cfg(test)]

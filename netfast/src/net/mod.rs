@@ -34,7 +34,7 @@ mod tests;
 
 pub use self::address::{Address, Scope};
 pub use self::bridge::BridgeSpec;
-pub use self::capabilities::drop_capabilities;
+pub use self::capabilities::{drop_capabilities, keep_capabilities};
 pub use self::changes::Changes;
 pub use self::container::configure_container;
 pub use self::error::Error;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
-use caps::{CapSet, Capability, CapsHashSet};
+use anyhow::Result;
+use caps::{Capability, CapsHashSet};
+
+use crate::net::keep_capabilities;
 
 /// What following, repairing and taking down need.
 const NEEDED: [Capability; 7] = [
@@ -29,12 +31,7 @@ const NEEDED: [Capability; 7] = [
 /// what they would have got without this.
 pub(super) fn give_up() -> Result<()> {
     let needed: CapsHashSet = NEEDED.into_iter().collect();
-    let has = caps::read(None, CapSet::Permitted).context("read the capabilities")?;
-    let kept: CapsHashSet = has.intersection(&needed).copied().collect();
-    // Effective ones must be permitted ones at any time.
-    for set in [CapSet::Effective, CapSet::Permitted] {
-        caps::set(None, set, &kept).context("give up capabilities")?;
-    }
+    let kept = keep_capabilities(&needed)?;
     let names: BTreeSet<_> = kept.iter().map(ToString::to_string).collect();
     tracing::debug!(kept = ?names, "gave up capabilities");
     Ok(())

@@ -187,6 +187,8 @@ pub struct SourceKey {
 }
 
 impl SourceKey {
+    /// Number of the set of destinations for which sources are not masqueraded.
+    pub const NOT_MASQUERADED: u32 = u32::MAX;
     /// Bits in front of the address.
     pub const SET_BITS: u32 = 64;
     /// Bits of a key that names a single address.

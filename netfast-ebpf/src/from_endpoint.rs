@@ -6,7 +6,7 @@ use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL, ENDPOINT_READY,
-    ENDPOINT_ROUTED, EndpointRow,
+    ENDPOINT_ROUTED, EndpointRow, SourceKey,
 };
 
 use crate::forward;
@@ -223,7 +223,9 @@ fn outside<P: Packet, W: World>(
     // The host's route for an unused address of a network leads to its bridge, which is no uplink.
     let uplink = world.uplink(ifindex).ok_or(DropReason::NoSuchAddress)?;
     opening.responder = Hop { ifindex, incarnation: 0 };
-    if endpoint.flags & ENDPOINT_ROUTED == 0 {
+    let keeps_source = endpoint.flags & ENDPOINT_ROUTED != 0
+        || world.is_source(&SourceKey::new(SourceKey::NOT_MASQUERADED, tuple.dst));
+    if !keeps_source {
         opening.source = if tuple.src.is_v4() { uplink.ip4 } else { uplink.ip6 };
         if opening.source.is_unspecified() {
             return Err(DropReason::NoUplinkAddress);

@@ -187,6 +187,29 @@ fn a_routed_network_keeps_its_addresses() {
 }
 
 #[test]
+fn destinations_left_out_see_the_own_address() {
+    require_root!();
+    let lab = lab();
+    let one = lab.endpoint_ns("one").unwrap();
+    let _server = lab.outside.tcp_serve("[::]:80").unwrap();
+    let ask = || {
+        let replies = outsides().map(|(outside, _)| one.tcp_ask(&format!("{outside}:80"), SECOND).unwrap());
+        replies.map(|reply| reply.seen_source.ip())
+    };
+    let own = lab.addresses("one").unwrap();
+    assert!(!ask().iter().any(|seen| own.contains(seen)));
+
+    let except = "masquerade: {except: [192.0.2.0/24, '2001:db8:99::/64']}\n";
+    let file = lab.file("netfast.yaml", &format!("{MANIFEST}{except}")).unwrap();
+    lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
+    assert_eq!(ask().to_vec(), own);
+    // That is no way in.
+    let _inside = one.tcp_serve("[::]:80").unwrap();
+    let server = std::net::SocketAddr::new(own[0], 80).to_string();
+    assert!(lab.outside.tcp_ask(&server, SHORT).is_err());
+}
+
+#[test]
 fn unpublished_addresses_are_not_reached_from_outside() {
     require_root!();
     let lab = lab();

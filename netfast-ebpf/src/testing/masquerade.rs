@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use netfast_common::reason::DropReason;
+use netfast_common::rows::SourceKey;
 
 use super::cast::{CLIENT, ELSEWHERE, Family, GUEST, HOST, OUTSIDE, STRANGER, WEB};
 use super::lab::{Fate, Lab};
@@ -85,6 +86,20 @@ fn an_exhausted_range_is_told_and_recovers() {
     lab.wait(61);
     let fourth = lab.sends(&CLIENT, &ask(4)).out();
     assert!((20000..=20001).contains(&fourth.ports().0), "and so is that of one that is over");
+}
+
+#[test]
+fn destinations_left_out_see_the_endpoint_itself() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        lab.maps.sources.insert(SourceKey::new(SourceKey::NOT_MASQUERADED, OUTSIDE.addr(family)));
+        let ask = Message::new(&CLIENT, &OUTSIDE, family, udp(50000, 53));
+        let got = lab.sends(&CLIENT, &ask).out();
+        assert_eq!(got, Message { ttl: 63, ..ask });
+        assert_eq!(lab.comes_in(&got.reply()).at(&CLIENT).ports(), (53, 50000));
+        let other = Message::new(&CLIENT, &ELSEWHERE, family, udp(50000, 53));
+        assert_eq!(lab.sends(&CLIENT, &other).out().src, HOST.addr(family));
+    }
 }
 
 #[test]

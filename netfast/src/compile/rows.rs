@@ -100,12 +100,14 @@ pub struct Rows {
     pub rules: BTreeMap<(RuleKey, u32), RuleRow>,
 }
 
-/// Makes the rows. `host` are the host's addresses, those of the bridges not among them.
+/// Makes the rows. `host` are the host's addresses, those of the bridges not among them; `not_masqueraded` the
+/// destinations that see the endpoints' own addresses.
 pub fn rows<'a>(
     networks: impl Iterator<Item = &'a PlacedNetwork<'a>>,
     endpoints: &[PlacedEndpoint<'_>],
     uplinks: &[Uplink],
     host: &BTreeSet<IpAddr>,
+    not_masqueraded: &BTreeSet<IpNet>,
     tables: &Tables,
 ) -> Rows {
     let mut rows = Rows { cidrs: tables.cidrs.clone(), rules: tables.rules.clone(), ..Rows::default() };
@@ -134,6 +136,8 @@ pub fn rows<'a>(
             rows.sources.extend(sources.map(|block| source(publish.sources, *block)));
         }
     }
+    let kept = not_masqueraded.iter();
+    rows.sources.extend(kept.map(|block| source(SourceKey::NOT_MASQUERADED, *block)));
     rows.uplinks = uplinks.iter().map(|uplink| (uplink.ifindex, uplink_row(uplink))).collect();
     rows
 }

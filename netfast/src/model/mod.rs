@@ -11,6 +11,7 @@ pub mod selector;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::{Problem, Subject, check};
@@ -45,6 +46,9 @@ pub struct World {
     /// The ports masqueraded flows get as source ports; `None`: the default.
     #[serde(default)]
     pub masquerade: Option<PortRange>,
+    /// Destinations that see the endpoints' own addresses.
+    #[serde(default)]
+    pub not_masqueraded: BTreeSet<IpNet>,
 }
 
 /// The label every namespace has by itself.

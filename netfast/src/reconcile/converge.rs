@@ -152,7 +152,14 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
             })
         })
         .collect();
-    rows::rows(networks.values(), &endpoints, &facts.uplinks, &facts.addresses, tables)
+    rows::rows(
+        networks.values(),
+        &endpoints,
+        &facts.uplinks,
+        &facts.addresses,
+        &world.not_masqueraded,
+        tables,
+    )
 }
 
 fn placed(record: &PublishRecord) -> PlacedPublish<'_> {

@@ -1,6 +1,10 @@
 //! The sizes of the maps, and the range of ports for masquerade.
 
-use crate::manifest::text::port;
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use crate::manifest::text::{cidr, port};
 use crate::manifest::yaml::{Cursor, Fields, Report};
 use crate::model::{LIMITS, Limits, PortRange};
 
@@ -24,9 +28,15 @@ pub(super) fn limits(cursor: &Cursor<'_>, report: &mut Report) -> Limits {
     limits
 }
 
-/// Reads `masquerade`.
-pub(super) fn masquerade(cursor: &Cursor<'_>, report: &mut Report) -> Option<PortRange> {
-    let field = Fields::plain(cursor, &["ports"], report).get("ports")?;
+/// Reads `masquerade`: the source ports, and the destinations that are left out.
+pub(super) fn masquerade(cursor: &Cursor<'_>, report: &mut Report) -> (Option<PortRange>, BTreeSet<IpNet>) {
+    let fields = Fields::plain(cursor, &["ports", "except"], report);
+    let ports = fields.get("ports").and_then(|field| source_ports(&field, report));
+    let items = fields.get("except").map(|field| field.items(report)).unwrap_or_default();
+    (ports, items.iter().filter_map(|item| item.parse(report, cidr::parse_strict)).collect())
+}
+
+fn source_ports(field: &Cursor<'_>, report: &mut Report) -> Option<PortRange> {
     let text = field.text_or_number(report)?;
     let range = port::range(text).map_err(|error| field.complain(report, error)).ok()?;
     if range.first < FIRST_PORT {
@@ -45,6 +55,18 @@ mod tests {
         let mut report = Report::new("n", text);
         let world = read(text, &mut report).world;
         (world.limits, world.masquerade, report.finish().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn destinations_are_left_out_of_masquerade() {
+        let text = "masquerade: {except: [10.0.0.0/8, 'fd00::/8', 10.0.0.1/8]}\n";
+        let mut report = Report::new("n", text);
+        let world = read(text, &mut report).world;
+        let blocks: Vec<_> = world.not_masqueraded.iter().map(ToString::to_string).collect();
+        assert_eq!((blocks, world.masquerade), (vec!["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()], None));
+        let found: Vec<_> = report.finish().iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("n:1:47: masquerade.except[2]: "), "{found:?}");
     }
 
     #[test]

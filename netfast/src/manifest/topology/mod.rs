@@ -89,7 +89,9 @@ impl Topology {
         if let Some(cursor) = fields.get("limits") {
             self.world.limits = limits::limits(&cursor, report);
         }
-        self.world.masquerade = fields.get("masquerade").and_then(|c| limits::masquerade(&c, report));
+        if let Some(cursor) = fields.get("masquerade") {
+            (self.world.masquerade, self.world.not_masqueraded) = limits::masquerade(&cursor, report);
+        }
     }
 
     fn networks(&mut self, cursor: &Cursor<'_>, report: &mut Report) {

@@ -43,7 +43,7 @@ fn a_default_instance_is_small_and_tells_what_is_used() {
     assert_eq!(map(&status, "NF_ENDPOINT")["used"], 2);
     assert_eq!(map(&status, "NF_CONFIG")["used"], Value::Null);
 
-    let before = map(&status, "NF_FLOW")["used"].as_u64().unwrap();
+    let before = map(&status, "NF_NURSERY")["used"].as_u64().unwrap();
     let web = lab.endpoint_ns("web").unwrap();
     let client = lab.endpoint_ns("client").unwrap();
     let _server = web.udp_serve("10.77.0.3:53").unwrap();
@@ -51,7 +51,7 @@ fn a_default_instance_is_small_and_tells_what_is_used() {
         client.udp_ask("10.77.0.3:53", SECOND).unwrap();
     }
     let status = lab.netfast_json(&["status"]).unwrap();
-    let used = map(&status, "NF_FLOW")["used"].as_u64().unwrap() - before;
+    let used = map(&status, "NF_NURSERY")["used"].as_u64().unwrap() - before;
     assert!((290..320).contains(&used), "{used} flows");
     let text = lab.netfast_ok(&["status"]).unwrap();
     assert!(text.contains("flows") && text.contains("all maps") && text.contains(" MiB"), "{text}");

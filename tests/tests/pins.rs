@@ -137,7 +137,7 @@ fn removed_pins_are_repaired(attach: &'static str) {
         "v1/programs-*/from_endpoint",
         "v1/programs-*",
         "v1/maps/NF_FLOW",
-        "v1/maps/NF_CONFIG v1/maps/NF_SOCKET v1/maps/NF_PUBLISH",
+        "v1/maps/NF_CONFIG v1/maps/NF_SOCKET v1/maps/NF_PUBLISH_0",
         "v1/maps/*",
         "v1/maps v1/programs-*",
     ] {

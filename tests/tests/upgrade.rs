@@ -217,7 +217,7 @@ fn another_layout_version_is_refused_and_removed() {
             assert!(done.stderr.contains(&wanted), "{}", done.stderr);
         }
         // It is left as it is, and goes on working.
-        assert_eq!(host.sh(&format!("ls -d v*; ls v{version}/links")).lines().count(), 1 + 2 * 2 + 2 + 8);
+        assert_eq!(host.sh(&format!("ls -d v*; ls v{version}/links")).lines().count(), 1 + 2 * 2 + 2 + 10);
         host.lab.outside.tcp_ask("192.0.2.1:8080", SECOND).unwrap();
         drop(server);
         host.ok(&["down"]);

@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Ok(())
     });
     if let Some(binary) = binary {
-        let mut command = cargo(&["test", "--package", "netfast-tests"]);
+        let mut command = cargo(&["test", "--package", "netfast-tests", "--no-fail-fast"]);
         command.env("NETFAST_BIN", binary).env("NETFAST_TEST_STRICT", "1");
         if !netfast_tests::is_root() {
             // Cargo starts each test binary through this.

@@ -114,6 +114,10 @@ pub(super) fn denied(context: *mut xdp_md, gate: u32, length: u32) {
         ..Event::default()
     };
     let wanted = bounded(length, HEAD);
+    if wanted < LEAST || wanted > u64::from(HEAD) {
+        return;
+    }
+    let wanted = wanted as u32;
     // SAFETY: the helper writes at most the memory's size.
     let result = unsafe { bpf_xdp_load_bytes(context, 0, record.bytes.as_mut_ptr().cast(), wanted) };
     record.event.captured = if result == 0 { wanted } else { 0 };
@@ -187,16 +191,26 @@ fn capture(skb: *mut __sk_buff, record: &mut Record, reader: *mut Reader, ring: 
 fn load(skb: *mut __sk_buff, bytes: &mut [u8; MAX_SNAP as usize], limit: u32) -> u32 {
     // SAFETY: the context of a program.
     let wanted = bounded(unsafe { (*skb).len }, limit);
+    if wanted < LEAST || wanted > u64::from(MAX_SNAP) {
+        return 0;
+    }
+    let wanted = wanted as u32;
     // SAFETY: the helper writes at most the memory's size.
     let result =
         unsafe { bpf_skb_load_bytes(skb.cast::<c_void>(), 0, bytes.as_mut_ptr().cast::<c_void>(), wanted) };
     if result == 0 { wanted } else { 0 }
 }
 
-/// A number of bytes the verifier is content with: at least 1, at most `limit` and [`MAX_SNAP`].
+/// Fewest bytes that are loaded: an Ethernet header, as no packet is shorter.
+const LEAST: u64 = 14;
+
+/// A number of bytes: at least [`LEAST`], else at most `limit` and [`MAX_SNAP`]. The caller compares it with its bounds
+/// again: the verifier of Linux 6.1 follows neither 32-bit arithmetic nor "not zero", so the compiler must not know them.
 #[inline(always)]
-fn bounded(length: u32, limit: u32) -> u32 {
-    length.min(limit).clamp(1, MAX_SNAP)
+fn bounded(length: u32, limit: u32) -> u64 {
+    let bounded = u64::from(length.min(limit)).clamp(LEAST, u64::from(MAX_SNAP));
+    // SAFETY: a local variable.
+    unsafe { ptr::read_volatile(&raw const bounded) }
 }
 
 /// Copies the event into the rings of those who want it.
@@ -222,7 +236,7 @@ fn hand_out(record: &mut Record, gate: u32, want: u32) {
 /// Copies the event into a ring, or counts it as lost.
 #[inline(always)]
 fn output(record: &mut Record, reader: *mut Reader, ring: &RingBuf) {
-    let size = size_of::<Event>() as u64 + u64::from(record.event.captured.min(MAX_SNAP));
+    let size = size_of::<Event>() as u64 + u64::from(record.event.captured).min(u64::from(MAX_SNAP));
     // SAFETY: the record is at least `size` bytes; a ring is its map.
     let result = unsafe {
         bpf_ringbuf_output(

@@ -53,6 +53,20 @@ pub fn word_difference(old: u16, new: u16) -> u32 {
     u32::from(!old.to_be()) + u32::from(new.to_be())
 }
 
+/// What an address adds to the sum of a pseudo-header, as it lies in memory. A ones' complement sum is the same in
+/// either byte order, so words may be added as they stand in a packet.
+#[inline(always)]
+pub fn address_sum(addr: &Addr) -> u64 {
+    let [high, low] = addr.words();
+    (high & 0xffff_ffff) + (high >> 32) + (low & 0xffff_ffff) + (low >> 32)
+}
+
+/// The checksum of words that add up to `sum`, in their byte order.
+#[inline(always)]
+pub const fn finish(sum: u64) -> u16 {
+    !fold(fold_32(sum))
+}
+
 /// Two differences as one.
 #[inline(always)]
 pub const fn sum_differences(one: u32, other: u32) -> u32 {

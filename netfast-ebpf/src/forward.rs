@@ -143,8 +143,7 @@ fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result
     if flow.published != 0 {
         match published(world, work.config.generation, &original) {
             Some(row) if row.incarnation == flow.published => {
-                // A process of the host may always.
-                if flow.originator.ifindex != 0 && flow.originator != flow.responder {
+                if flow.originator != flow.responder {
                     allow_source(world, row, original.src, flow.responder)?;
                 }
             }

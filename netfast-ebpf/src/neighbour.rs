@@ -1,7 +1,7 @@
 //! ARP and IPv6 neighbour discovery, answered at the endpoint's own device: no broadcast leaves it.
 
 use netfast_common::addr::{Addr, Mac};
-use netfast_common::checksum::fold;
+use netfast_common::checksum::{address_sum, finish};
 use netfast_common::counter::Path;
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
@@ -183,10 +183,6 @@ fn try_discovery<P: Packet, W: World>(
 /// sum is the same in either byte order, so words are added as they stand.
 #[inline(always)]
 fn checksum(message: &Discovery, dst: &Addr) -> u16 {
-    let halves = |addr: &Addr| {
-        let [high, low] = addr.words();
-        (high & 0xffff_ffff) + (high >> 32) + (low & 0xffff_ffff) + (low >> 32)
-    };
     let [a, b, c] = message.mac.words();
     let words = u64::from(message.kind)
         + u64::from(message.option)
@@ -195,10 +191,7 @@ fn checksum(message: &Discovery, dst: &Addr) -> u16 {
         + u64::from(c)
         + u64::from((DISCOVERY_LEN as u16).to_be())
         + u64::from(u16::from(protocol::ICMPV6).to_be());
-    let sum = words + u64::from(message.flags) + 2 * halves(&message.target) + halves(dst);
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    !fold(sum as u32)
+    finish(words + u64::from(message.flags) + 2 * address_sum(&message.target) + address_sum(dst))
 }
 
 /// An advertisement of one's own address is needed by nobody, as all are answered here; one of another's is a lie.

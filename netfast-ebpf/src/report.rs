@@ -2,7 +2,7 @@
 //! into the error, which quotes what it was.
 
 use netfast_common::addr::Addr;
-use netfast_common::checksum::fold;
+use netfast_common::checksum::{address_sum, finish};
 use netfast_common::conntrack::SECOND;
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
@@ -90,7 +90,7 @@ fn try_turn<P: Packet, W: World>(
     let quoted = (packet.len() - L3).min(QUOTED) / WORD * WORD;
     let moved = header_len(sender.is_v4()) + ICMP_LEN;
     packet.resize(L3 + moved + quoted)?;
-    let sum = shift(packet, quoted, moved);
+    let sum = shift(packet, quoted, moved)?;
     packet.store(0, &Frame { dst: frame.src, src: frame.dst, ether_type: frame.ether_type })?;
     if sender.is_v4() {
         icmp_v4(packet, (hop, sender), &message, sum, quoted)?;
@@ -148,34 +148,33 @@ struct Shift<'a, P> {
     by: u32,
     /// Sum of the words, in the byte order of the packet.
     sum: u64,
+    /// A word could not be read or written.
+    failed: bool,
 }
 
 impl<P: Packet> Attempt for Shift<'_, P> {
     #[inline(always)]
     fn attempt(&mut self) -> bool {
         self.at -= WORD;
-        let word: u32 = self.packet.load(self.at).unwrap_or(0);
-        // What cannot be written is noticed by the checksum's reader.
-        let _ = self.packet.store(self.at + self.by, &word);
+        let Ok(word) = self.packet.load::<u32>(self.at) else {
+            self.failed = true;
+            return true;
+        };
+        self.failed = self.packet.store(self.at + self.by, &word).is_err();
         self.sum += u64::from(word);
-        self.at <= L3
+        self.failed || self.at <= L3
     }
 }
 
 /// Moves `length` bytes behind the Ethernet header by `by` bytes; returns their sum.
+///
+/// # Errors
+/// [`DropReason::DatapathError`] when a helper fails.
 #[inline(always)]
-fn shift<P: Packet>(packet: &mut P, length: u32, by: u32) -> u64 {
-    let mut shift = Shift { packet, at: L3 + length, by, sum: 0 };
+fn shift<P: Packet>(packet: &mut P, length: u32, by: u32) -> Result<u64, DropReason> {
+    let mut shift = Shift { packet, at: L3 + length, by, sum: 0, failed: false };
     repeat(QUOTED / WORD, &mut shift);
-    shift.sum
-}
-
-/// The checksum of words that add up to `sum`, in their byte order.
-#[inline(always)]
-fn finish(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    !fold(sum as u32)
+    if shift.failed { Err(DropReason::DatapathError) } else { Ok(shift.sum) }
 }
 
 #[inline(always)]
@@ -217,12 +216,8 @@ fn icmp_v6<P: Packet>(
         ],
     )?;
     packet.store(L3 + 8, &[from, to])?;
-    let halves = |addr: Addr| {
-        let [high, low] = addr.words();
-        (high & 0xffff_ffff) + (high >> 32) + (low & 0xffff_ffff) + (low >> 32)
-    };
-    let pseudo = halves(from)
-        + halves(to)
+    let pseudo = address_sum(&from)
+        + address_sum(&to)
         + u64::from(length.to_be())
         + u64::from(u32::from(protocol::ICMPV6).to_be());
     store_message(packet, L3 + header_len(false), message, sum + pseudo)

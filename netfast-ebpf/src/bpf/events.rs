@@ -113,14 +113,10 @@ pub(super) fn denied(context: *mut xdp_md, gate: u32, length: u32) {
         reason: DropReason::DeniedSource as u8,
         ..Event::default()
     };
-    let wanted = bounded(length, HEAD);
-    if wanted < LEAST || wanted > u64::from(HEAD) {
-        return;
-    }
-    let wanted = wanted as u32;
-    // SAFETY: the helper writes at most the memory's size.
-    let result = unsafe { bpf_xdp_load_bytes(context, 0, record.bytes.as_mut_ptr().cast(), wanted) };
-    record.event.captured = if result == 0 { wanted } else { 0 };
+    record.event.captured = load(length, HEAD, |wanted| {
+        // SAFETY: the helper writes at most the memory's size.
+        unsafe { bpf_xdp_load_bytes(context, 0, record.bytes.as_mut_ptr().cast(), wanted) }
+    });
     hand_out(record, gate, WANT_DROPS);
 }
 
@@ -144,7 +140,7 @@ fn describe(Record { event, bytes }: &mut Record, skb: *mut __sk_buff, program: 
         event.tcp_flags = work.headers.tcp_flags;
         event.icmp_type = work.headers.icmp_type;
     }
-    event.captured = load(skb, bytes, HEAD);
+    event.captured = load_packet(skb, bytes, HEAD);
 }
 
 /// Stands for the device the program runs at.
@@ -181,36 +177,38 @@ fn capture(skb: *mut __sk_buff, record: &mut Record, reader: *mut Reader, ring: 
     // SAFETY: words of a map, written before the reader's bits in the gate.
     let (ifindex, snap) = unsafe { ((*reader).ifindex, (*reader).snap) };
     if ifindex == 0 || ifindex == record.event.ifindex {
-        record.event.captured = load(skb, &mut record.bytes, snap);
+        record.event.captured = load_packet(skb, &mut record.bytes, snap);
         output(record, reader, ring);
     }
 }
 
 /// Loads the first bytes of a packet, at most `limit`; says how many.
 #[inline(always)]
-fn load(skb: *mut __sk_buff, bytes: &mut [u8; MAX_SNAP as usize], limit: u32) -> u32 {
+fn load_packet(skb: *mut __sk_buff, bytes: &mut [u8; MAX_SNAP as usize], limit: u32) -> u32 {
     // SAFETY: the context of a program.
-    let wanted = bounded(unsafe { (*skb).len }, limit);
-    if wanted < LEAST || wanted > u64::from(MAX_SNAP) {
-        return 0;
-    }
-    let wanted = wanted as u32;
-    // SAFETY: the helper writes at most the memory's size.
-    let result =
-        unsafe { bpf_skb_load_bytes(skb.cast::<c_void>(), 0, bytes.as_mut_ptr().cast::<c_void>(), wanted) };
-    if result == 0 { wanted } else { 0 }
+    load(unsafe { (*skb).len }, limit, |wanted| {
+        // SAFETY: the helper writes at most the memory's size.
+        unsafe { bpf_skb_load_bytes(skb.cast::<c_void>(), 0, bytes.as_mut_ptr().cast::<c_void>(), wanted) }
+    })
 }
 
 /// Fewest bytes that are loaded: an Ethernet header, as no packet is shorter.
 const LEAST: u64 = 14;
 
-/// A number of bytes: at least [`LEAST`], else at most `limit` and [`MAX_SNAP`]. The caller compares it with its bounds
-/// again: the verifier of Linux 6.1 follows neither 32-bit arithmetic nor "not zero", so the compiler must not know them.
+/// Has `helper` load the first bytes of a packet of `length` bytes: at least [`LEAST`], else at most `limit` and
+/// [`MAX_SNAP`]. Says how many it loaded.
 #[inline(always)]
-fn bounded(length: u32, limit: u32) -> u64 {
+fn load(length: u32, limit: u32, helper: impl FnOnce(u32) -> i64) -> u32 {
     let bounded = u64::from(length.min(limit)).clamp(LEAST, u64::from(MAX_SNAP));
+    // The verifier of Linux 6.1 follows bounds neither through 32-bit arithmetic nor from "not zero". So they are compared
+    // once more, as 64 bits, and the compiler must not know that this is for nothing.
     // SAFETY: a local variable.
-    unsafe { ptr::read_volatile(&raw const bounded) }
+    let wanted = unsafe { ptr::read_volatile(&raw const bounded) };
+    if wanted < LEAST || wanted > u64::from(MAX_SNAP) {
+        return 0;
+    }
+    let wanted = wanted as u32;
+    if helper(wanted) == 0 { wanted } else { 0 }
 }
 
 /// Copies the event into the rings of those who want it.

@@ -63,8 +63,15 @@ pub(super) fn problems(store: &Store) -> Result<Vec<Problem>> {
     }
     match Datapath::open(&Bpffs::at(&store.paths().bpffs)) {
         Ok(Some(datapath)) => {
-            of_programs(store, &datapath, &records, &facts, &definitions, &mut broken)?;
-            of_maps(store, &datapath, &records, &facts, &definitions, &mut broken)?;
+            let seen = Seen {
+                store,
+                datapath: &datapath,
+                records: &records,
+                facts: &facts,
+                definitions: &definitions,
+            };
+            of_programs(&seen, &mut broken)?;
+            of_maps(&seen, &mut broken)?;
         }
         Ok(None) => broken(&"the programs are not loaded"),
         Err(e) => broken(&e),
@@ -117,14 +124,17 @@ fn of_endpoints(definitions: &Definitions, records: &Records) -> Vec<Problem> {
     found
 }
 
-fn of_programs(
-    store: &Store,
-    datapath: &Datapath,
-    records: &Records,
-    facts: &Facts,
-    definitions: &Definitions,
-    broken: &mut dyn FnMut(&dyn Display),
-) -> Result<()> {
+/// What the kernel's side is compared with.
+struct Seen<'a> {
+    store: &'a Store,
+    datapath: &'a Datapath,
+    records: &'a Records,
+    facts: &'a Facts,
+    definitions: &'a Definitions,
+}
+
+fn of_programs(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<()> {
+    let Seen { store, datapath, records, facts, definitions } = *seen;
     let attached = datapath.attached()?;
     let runs =
         |hook: Hook, ifindex: u32| attached.iter().any(|a| a.hook == hook && a.ifindex == ifindex && a.alive);
@@ -167,14 +177,8 @@ fn of_programs(
     Ok(())
 }
 
-fn of_maps(
-    store: &Store,
-    datapath: &Datapath,
-    records: &Records,
-    facts: &Facts,
-    definitions: &Definitions,
-    broken: &mut dyn FnMut(&dyn Display),
-) -> Result<()> {
+fn of_maps(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<()> {
+    let Seen { store, datapath, records, facts, definitions } = *seen;
     let Some(instance) = store.instance()? else {
         broken(&"the instance has no record");
         return Ok(());

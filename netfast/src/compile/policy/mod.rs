@@ -14,6 +14,7 @@
 //! Numbers outlive a compile ([`Numbers`]). Correctness does not hang on that: subjects and prefixes have two
 //! versions, of which a packet sees one, and a rule set whose rows would change gets a number that was not in use.
 
+mod answer;
 mod bits;
 mod classes;
 mod endpoints;
@@ -37,6 +38,7 @@ use netfast_common::policy::{OPEN, RuleKey, RuleRow};
 use netfast_common::rows::Subject;
 use serde::{Deserialize, Serialize};
 
+pub use self::answer::{Answer, Reason};
 use self::classes::Classes;
 use self::endpoints::{Endpoints, Served};
 pub use self::numbers::Numbers;

@@ -26,6 +26,9 @@ pub enum Side {
     Endpoint(EndpointId, Family),
     /// An address that is no endpoint's.
     Outside(IpAddr),
+    /// The own host, by one of its addresses; the unspecified one where none is known. Endpoints always let it in; what
+    /// they send to it is judged as to an address outside.
+    Host(IpAddr),
 }
 
 /// The verdicts of both ends. An end outside is always open.
@@ -73,7 +76,9 @@ impl Tables {
                 };
                 Some((subject, identity))
             }
-            Side::Outside(addr) => Some((Subject::default(), self.identity_outside(*addr))),
+            Side::Outside(addr) | Side::Host(addr) => {
+                Some((Subject::default(), self.identity_outside(*addr)))
+            }
         }
     }
 }

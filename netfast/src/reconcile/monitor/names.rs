@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use crate::compile::policy::{self, Isolation, PolicyRef, RuleInfo};
+use crate::compile::policy::{self, Isolation, RuleInfo};
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
 use crate::store::Store;
@@ -106,16 +106,12 @@ impl Names {
     pub(super) fn isolating(&self, endpoint: &str, is_egress: bool) -> Vec<String> {
         let Some(isolation) = self.isolation.get(endpoint) else { return Vec::new() };
         let policies = if is_egress { &isolation.egress } else { &isolation.ingress };
-        policies.iter().map(policy_name).collect()
+        policies.iter().map(ToString::to_string).collect()
     }
 
     /// The policy a rule is in, and where the rule was read.
     pub(super) fn rule(&self, number: u32) -> Option<(String, String)> {
         let info = self.rules.get(&number)?;
-        Some((policy_name(&info.policy), info.source.to_string()))
+        Some((info.policy.to_string(), info.source.to_string()))
     }
-}
-
-fn policy_name(policy: &PolicyRef) -> String {
-    format!("{}/{}", policy.namespace, policy.name)
 }

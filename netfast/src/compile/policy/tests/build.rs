@@ -9,48 +9,52 @@ use crate::model::{
     Protocol, Requirement, Rule, Selector, Source, World,
 };
 
-pub(super) type Addresses = BTreeMap<EndpointId, Assigned>;
+pub(in crate::compile::policy) type Addresses = BTreeMap<EndpointId, Assigned>;
 
-pub(super) fn name(text: &str) -> Name {
+pub(in crate::compile::policy) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
 /// `namespace/name`.
-pub(super) fn id(text: &str) -> EndpointId {
+pub(in crate::compile::policy) fn id(text: &str) -> EndpointId {
     let (namespace, own) = text.split_once('/').unwrap();
     EndpointId { namespace: name(namespace), name: name(own) }
 }
 
 /// `key=value,key=value`.
-pub(super) fn labels(text: &str) -> Labels {
+pub(in crate::compile::policy) fn labels(text: &str) -> Labels {
     let pairs = text.split(',').filter(|pair| !pair.is_empty());
     pairs.map(|pair| pair.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
 /// A selector of labels that must all be there.
-pub(super) fn having(text: &str) -> Selector {
+pub(in crate::compile::policy) fn having(text: &str) -> Selector {
     let requirement =
         |(key, value): (String, String)| Requirement { key, operator: Operator::In([value].into()) };
     Selector { requirements: labels(text).into_iter().map(requirement).collect() }
 }
 
-pub(super) fn requiring(key: &str, operator: Operator) -> Selector {
+pub(in crate::compile::policy) fn requiring(key: &str, operator: Operator) -> Selector {
     Selector { requirements: vec![Requirement { key: key.to_owned(), operator }] }
 }
 
-pub(super) fn endpoint(id: EndpointId, labels: Labels, ports: Vec<NamedPort>) -> Endpoint {
+pub(in crate::compile::policy) fn endpoint(
+    id: EndpointId,
+    labels: Labels,
+    ports: Vec<NamedPort>,
+) -> Endpoint {
     Endpoint { labels, ports, ..Endpoint::new(id, name("net")) }
 }
 
-pub(super) fn named_port(name: &str, port: u16, protocol: Protocol) -> NamedPort {
+pub(in crate::compile::policy) fn named_port(name: &str, port: u16, protocol: Protocol) -> NamedPort {
     NamedPort { name: Some(name.to_owned()), port, protocol }
 }
 
-pub(super) fn rule(peers: Option<Vec<Peer>>, ports: Option<Vec<PortMatch>>) -> Rule {
+pub(in crate::compile::policy) fn rule(peers: Option<Vec<Peer>>, ports: Option<Vec<PortMatch>>) -> Rule {
     Rule { source: Source::default(), peers, ports }
 }
 
-pub(super) fn policy(
+pub(in crate::compile::policy) fn policy(
     namespace: &str,
     own: &str,
     selector: Selector,
@@ -62,38 +66,38 @@ pub(super) fn policy(
 }
 
 /// Endpoints of the policy's own namespace.
-pub(super) fn pods(selector: Selector) -> Peer {
+pub(in crate::compile::policy) fn pods(selector: Selector) -> Peer {
     Peer::Endpoints { namespaces: None, endpoints: selector }
 }
 
 /// Endpoints of some namespaces.
-pub(super) fn pods_of(namespaces: Selector, endpoints: Selector) -> Peer {
+pub(in crate::compile::policy) fn pods_of(namespaces: Selector, endpoints: Selector) -> Peer {
     Peer::Endpoints { namespaces: Some(namespaces), endpoints }
 }
 
-pub(super) fn block(cidr: &str, except: &[&str]) -> Peer {
+pub(in crate::compile::policy) fn block(cidr: &str, except: &[&str]) -> Peer {
     let except = except.iter().map(|net| net.parse().unwrap()).collect();
     Peer::Block { cidr: cidr.parse().unwrap(), except }
 }
 
-pub(super) fn tcp(first: u16, last: u16) -> PortMatch {
+pub(in crate::compile::policy) fn tcp(first: u16, last: u16) -> PortMatch {
     PortMatch { protocol: Protocol::Tcp, ports: Ports::Range(PortRange { first, last }) }
 }
 
-pub(super) fn called(port: &str, protocol: Protocol) -> PortMatch {
+pub(in crate::compile::policy) fn called(port: &str, protocol: Protocol) -> PortMatch {
     PortMatch { protocol, ports: Ports::Named(port.to_owned()) }
 }
 
 /// A world with addresses, compiled as it stands.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scene {
-    pub(super) world: World,
-    pub(super) addresses: Addresses,
+pub(in crate::compile::policy) struct Scene {
+    pub(in crate::compile::policy) world: World,
+    pub(in crate::compile::policy) addresses: Addresses,
 }
 
 impl Scene {
     /// Adds an endpoint. `addresses` are separated by commas.
-    pub(super) fn with(
+    pub(in crate::compile::policy) fn with(
         mut self,
         endpoint_id: &str,
         with: &str,
@@ -113,32 +117,41 @@ impl Scene {
         self
     }
 
-    pub(super) fn and(mut self, policy: Policy) -> Self {
+    pub(in crate::compile::policy) fn and(mut self, policy: Policy) -> Self {
         self.world.policies.push(policy);
         self
     }
 
-    pub(super) fn compile(&self) -> Tables {
+    pub(in crate::compile::policy) fn compile(&self) -> Tables {
         self.compile_after(&Numbers::default())
     }
 
-    pub(super) fn compile_after(&self, previous: &Numbers) -> Tables {
+    pub(in crate::compile::policy) fn compile_after(&self, previous: &Numbers) -> Tables {
         compile(&self.world, &self.addresses, previous, 1_000_000).unwrap()
     }
 
-    /// Whether a TCP connection may be made. Ends are `namespace/name`, with `@6` for the IPv6 address, or addresses.
-    pub(super) fn allows(&self, from: &str, to: &str, port: u16) -> bool {
+    /// Whether a TCP connection may be made. Ends are `namespace/name`, with `@6` for the IPv6 address, or addresses, those of the own host with `host:`.
+    pub(in crate::compile::policy) fn allows(&self, from: &str, to: &str, port: u16) -> bool {
         self.allows_protocol(from, to, Protocol::Tcp.number(), port)
     }
 
-    pub(super) fn allows_protocol(&self, from: &str, to: &str, protocol: u8, port: u16) -> bool {
+    pub(in crate::compile::policy) fn allows_protocol(
+        &self,
+        from: &str,
+        to: &str,
+        protocol: u8,
+        port: u16,
+    ) -> bool {
         self.compile().verdict(&side(from), &side(to), protocol, port).unwrap().allowed
     }
 }
 
-pub(super) fn side(text: &str) -> Side {
+pub(in crate::compile::policy) fn side(text: &str) -> Side {
     if let Ok(addr) = text.parse() {
         return Side::Outside(addr);
+    }
+    if let Some(addr) = text.strip_prefix("host:") {
+        return Side::Host(addr.parse().unwrap());
     }
     match text.strip_suffix("@6") {
         Some(text) => Side::Endpoint(id(text), Family::V6),

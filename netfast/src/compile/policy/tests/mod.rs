@@ -1,7 +1,7 @@
 //! Tests of the whole compile: against a naive reading of the policies, over a sequence of worlds, by hand for known
 //! traps, and for speed.
 
-mod build;
+pub(super) mod build;
 mod generate;
 mod properties;
 mod recipes;

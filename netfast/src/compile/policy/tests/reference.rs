@@ -56,7 +56,7 @@ pub(super) fn allows(
 
 fn end<'w>(world: &'w World, addresses: &Addresses, side: &Side) -> Option<End<'w>> {
     match side {
-        Side::Outside(addr) => Some(End { addr: *addr, endpoint: None }),
+        Side::Outside(addr) | Side::Host(addr) => Some(End { addr: *addr, endpoint: None }),
         Side::Endpoint(id, family) => {
             let assigned = addresses.get(id)?;
             let addr = match family {

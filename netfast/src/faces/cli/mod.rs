@@ -12,11 +12,13 @@ mod error;
 mod exec;
 mod flow;
 mod log;
+mod metrics;
 mod monitor;
 mod options;
 mod output;
 mod policy;
 mod port;
+mod privileges;
 mod root;
 mod status;
 mod table;
@@ -53,6 +55,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Exec(exec::Exec),
     Monitor(monitor::Monitor),
+    Metrics(metrics::Metrics),
     #[command(subcommand)]
     Endpoint(endpoint::Endpoint),
     #[command(subcommand)]
@@ -95,6 +98,7 @@ impl Command {
             Self::Doctor(command) => command.run(options),
             Self::Exec(command) => command.run(options),
             Self::Monitor(command) => command.run(options),
+            Self::Metrics(command) => command.run(options),
             Self::Endpoint(command) => command.run(options),
             Self::Deny(command) => command.run(options),
             Self::Port(command) => command.run(options),
@@ -112,6 +116,7 @@ impl Command {
             Self::Doctor(_) => "doctor".to_owned(),
             Self::Exec(command) => command.what(),
             Self::Monitor(_) => "monitor".to_owned(),
+            Self::Metrics(_) => "metrics".to_owned(),
             Self::Endpoint(command) => command.what(),
             Self::Deny(command) => command.what(),
             Self::Port(command) => command.what(),

@@ -1,6 +1,5 @@
 //! `netfast up`.
 
-mod privileges;
 mod replace;
 mod signals;
 mod watch;
@@ -14,7 +13,7 @@ use clap::Args;
 use self::signals::{End, Signals};
 use self::watch::Watch;
 use super::table::Table;
-use super::{cells, down, output, root};
+use super::{cells, down, output, privileges, root};
 use crate::manifest;
 use crate::reconcile::instance::{Instance, Options};
 use crate::reconcile::view::InstanceView;

@@ -1,4 +1,4 @@
-//! What the foreground process may do besides what it must.
+//! What processes that stay may do besides what they must.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use caps::{Capability, CapsHashSet};
 
 use crate::net::keep_capabilities;
 
-/// What following, repairing and taking down need.
+/// What following, repairing and taking down need; looking at an instance needs most of it too.
 const NEEDED: [Capability; 7] = [
     // Devices, addresses, neighbours, sysctls of devices; tc, XDP and cgroup programs.
     Capability::CAP_NET_ADMIN,

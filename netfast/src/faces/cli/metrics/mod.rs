@@ -19,7 +19,7 @@ Examples:
 
 There is no encryption and no password: listen on an address that only those reach who may see it.";
 
-/// Show the counters of the instance as metrics for Prometheus, in the format of `OpenMetrics` 1.0.
+/// Show the counters of the instance as metrics for Prometheus.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Metrics {

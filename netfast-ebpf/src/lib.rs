@@ -4,7 +4,7 @@
 //! both are made by tests. `main.rs` holds the entry points and the one match from a verdict to what the kernel is
 //! told. `docs/architecture.md` walks a packet through the functions named here.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, fuzzing)), no_std)]
 #![cfg_attr(
     target_arch = "bpf",
     feature(core_intrinsics),
@@ -25,6 +25,8 @@ mod policy;
 mod related;
 mod repeat;
 pub mod report;
+#[cfg(all(fuzzing, not(test)))]
+pub mod testing;
 #[cfg(test)]
 mod testing;
 pub mod to_endpoint;

@@ -93,7 +93,7 @@ pub struct Opening {
 
 impl Work {
     /// Memory as a test's stand-in for the kernel has it.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn zeroed() -> Self {
         let hop = Hop::default();
         let opening = Opening {

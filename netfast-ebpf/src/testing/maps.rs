@@ -45,12 +45,30 @@ pub(super) struct Maps {
     pub(super) flows: RefCell<BTreeMap<FlowKey, NonNull<Flow>>>,
     /// Flows whose originator has not answered yet.
     pub(super) nursery: RefCell<BTreeMap<FlowKey, NonNull<Flow>>>,
+    /// All flows there ever were: one that is removed may still be in use, as in the kernel.
+    made: RefCell<Vec<NonNull<Flow>>>,
     pub(super) fragments: RefCell<HashMap<FragmentKey, FragmentRow>>,
     pub(super) paths: RefCell<Vec<Path>>,
     pub(super) randoms: Cell<u32>,
 }
 
+impl Drop for Maps {
+    fn drop(&mut self) {
+        for flow in self.made.get_mut().drain(..) {
+            // SAFETY: it is from `Box::leak`, is here once, and nobody looks at flows of maps that are gone.
+            drop(unsafe { Box::from_raw(flow.as_ptr()) });
+        }
+    }
+}
+
 impl Maps {
+    /// A flow in memory of its own.
+    fn made(&self, flow: &Flow) -> NonNull<Flow> {
+        let flow = NonNull::from(Box::leak(Box::new(*flow)));
+        self.made.borrow_mut().push(flow);
+        flow
+    }
+
     /// Evicts an entry, as the kernel does when a table is full.
     pub(super) fn forget(&self, key: &FlowKey) {
         let is_gone =
@@ -121,7 +139,7 @@ impl World for Maps {
 
     fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
         let at = |table: &RefCell<BTreeMap<_, _>>| table.borrow().get(key).copied();
-        // SAFETY: entries are leaked, so they stay valid.
+        // SAFETY: entries stay where they are as long as the maps are there.
         at(&self.flows).or_else(|| at(&self.nursery)).map(|entry| unsafe { FlowRef::new(entry) })
     }
 
@@ -129,7 +147,7 @@ impl World for Maps {
         if self.is_full || self.flow(key).is_some() {
             return Err(Taken);
         }
-        self.nursery.borrow_mut().insert(*key, NonNull::from(Box::leak(Box::new(*flow))));
+        self.nursery.borrow_mut().insert(*key, self.made(flow));
         Ok(())
     }
 
@@ -138,7 +156,7 @@ impl World for Maps {
         if self.is_full || flows.contains_key(key) {
             return Err(Taken);
         }
-        flows.insert(*key, NonNull::from(Box::leak(Box::new(*flow))));
+        flows.insert(*key, self.made(flow));
         self.nursery.borrow_mut().remove(key);
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! ```
 
 mod judge;
-// pub mod live;
+pub mod live;
 pub mod report;
 mod select;
 mod world;

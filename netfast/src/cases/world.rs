@@ -17,6 +17,8 @@ const SUBNETS: (Ipv4Addr, Ipv6Addr) =
 pub(super) struct Scene {
     pub(super) world: World,
     pub(super) addresses: BTreeMap<EndpointId, Assigned>,
+    /// The node's addresses; the unspecified ones where nothing says which it has.
+    pub(super) node: (Ipv4Addr, Ipv6Addr),
     owners: BTreeMap<IpAddr, EndpointId>,
 }
 
@@ -31,12 +33,14 @@ pub(super) enum Unjudged {
 
 impl Scene {
     pub(super) fn new(case: &Case) -> Result<Self, Unjudged> {
-        let (policies, namespaces, _warnings) = parse_policies(&case.policies).map_err(|unread| match unread {
-            Unread::Wrong(diagnostics) => Unjudged::Wrong(diagnostics),
-            Unread::Unknown(kinds) => {
-                Unjudged::Unknown(format!("its policies hold what is not read here: {}", kinds.join(", ")))
-            }
-        })?;
+        let (policies, namespaces, _warnings) =
+            parse_policies(&case.policies).map_err(|unread| match unread {
+                Unread::Wrong(diagnostics) => Unjudged::Wrong(diagnostics),
+                Unread::Unknown(kinds) => Unjudged::Unknown(format!(
+                    "its policies hold what is not read here: {}",
+                    kinds.join(", ")
+                )),
+            })?;
         let mut world = World { namespaces: case.namespaces.clone(), policies, ..World::default() };
         for (name, labels) in namespaces {
             world.namespaces.entry(name).or_default().extend(labels);
@@ -48,7 +52,8 @@ impl Scene {
             let ips = [ip.map(IpAddr::V4), ip6.map(IpAddr::V6)];
             ips.into_iter().flatten().map(|ip| (ip, id.clone()))
         });
-        Ok(Self { owners: owned.collect(), world, addresses })
+        let node = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        Ok(Self { owners: owned.collect(), world, addresses, node })
     }
 
     /// An end as it is known here: an endpoint goes by its name even where the case says its address.
@@ -88,7 +93,7 @@ impl Scene {
         }
     }
 
-    /// The address of an end; the node's is nobody's business here, so it is the unspecified one.
+    /// The address of an end.
     pub(super) fn address(&self, end: &End, family: Family) -> Option<IpAddr> {
         match end {
             End::Endpoint(id) => {
@@ -100,8 +105,8 @@ impl Scene {
             }
             End::Address(address) => Some(*address),
             End::Node => Some(match family {
-                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+                Family::V4 => self.node.0.into(),
+                Family::V6 => self.node.1.into(),
             }),
         }
     }

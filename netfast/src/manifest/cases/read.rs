@@ -49,7 +49,11 @@ fn format(fields: &Fields<'_>, report: &mut Report) {
         && let Some(text) = field.text(report)
         && text != FORMAT
     {
-        field.error_help(report, format!("{} is not a format of cases", show(text)), format!("write {FORMAT}"));
+        field.error_help(
+            report,
+            format!("{} is not a format of cases", show(text)),
+            format!("write {FORMAT}"),
+        );
     }
 }
 
@@ -72,8 +76,16 @@ fn case(cursor: &Cursor<'_>, directory: &Path, report: &mut Report) -> Option<Ca
     let sequence = fields.get("sequence").and_then(|c| step(&c, report));
     let source = Source { file: report.file().to_owned(), line: cursor.at().line };
     let probes = probes.into_iter().flatten().collect();
-    (report.errors() == errors)
-        .then_some(Case { id, source, namespaces, endpoints, policies, probes, smoke, sequence })
+    (report.errors() == errors).then_some(Case {
+        id,
+        source,
+        namespaces,
+        endpoints,
+        policies,
+        probes,
+        smoke,
+        sequence,
+    })
 }
 
 fn namespaces(cursor: &Cursor<'_>, report: &mut Report) -> BTreeMap<Name, Labels> {
@@ -205,8 +217,7 @@ fn probe(
     };
     let expect = fields.need("expect", report).and_then(|field| field.parse(report, verdict));
     let (from, to, is_v6) = (from?, to?, is_v6?);
-    let families: Vec<bool> =
-        [family(&from), family(&to), is_v6].into_iter().flatten().collect();
+    let families: Vec<bool> = [family(&from), family(&to), is_v6].into_iter().flatten().collect();
     if families.iter().any(|is_v6| *is_v6 != families[0]) {
         cursor.error(report, format!("{from} and {to} are not of one family"));
     }

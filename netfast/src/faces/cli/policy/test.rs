@@ -8,9 +8,9 @@ use anyhow::Result;
 use clap::Args;
 
 use super::super::options::FormatArgs;
-use super::super::output;
+use super::super::{output, root};
 use crate::cases::report::Totals;
-use crate::cases::{CaseReport, Outcome, Pattern, ProbeReport, Report, groups, judge};
+use crate::cases::{CaseReport, Outcome, Pattern, ProbeReport, Report, groups, judge, live};
 use crate::manifest::cases::{Case, load_cases};
 use crate::reconcile::instance::Options;
 
@@ -23,6 +23,7 @@ Examples:
   netfast policy test -k dns cases/*.yaml      only cases whose id holds `dns`
   netfast policy test -k 'web-*' cases.yaml    only cases whose whole id fits
   netfast policy test -o json cases.yaml       for programs
+  sudo netfast policy test --live cases.yaml   build every case, and send packets
 
 A case is a small world, its policies, and connections with what should become of them:
 
@@ -38,8 +39,8 @@ A case is a small world, its policies, and connections with what should become o
 
 /// Run unit tests of network policies: cases of who may reach whom.
 ///
-/// Nothing is applied, nothing need be up, and root is not needed: the policies of each case are compiled, and asked
-/// as the kernel asks them. What is counted are probes; a case that cannot be judged at all counts as one. Exits with 0
+/// Nothing is applied, nothing need be up, and (without --live) root is not needed: the policies of each case are
+/// compiled, and asked as the kernel asks them. What is counted are probes; a case that cannot be judged at all counts as one. Exits with 0
 /// if every probe came to what its case expects, 1 if one did not or there was none, 2 if a file cannot be read or has
 /// mistakes.
 #[derive(Args, Debug)]
@@ -54,12 +55,21 @@ pub(in crate::faces::cli) struct Test {
     /// Fail if anything was skipped, too.
     #[arg(long)]
     strict: bool,
+    /// Build each case in network namespaces of its own, and send packets. Needs root.
+    ///
+    /// What is sent are the probes that a case names in `smoke`; only those are counted. Where the kernel and the
+    /// compiled policies do not agree, the probe has failed whatever its case expects.
+    #[arg(long)]
+    live: bool,
+    /// With --live, send every probe.
+    #[arg(long, requires = "live")]
+    all: bool,
     #[command(flatten)]
     format: FormatArgs,
 }
 
 impl Test {
-    pub(super) fn run(&self, _options: &Options) -> Result<ExitCode> {
+    pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
         let (mut cases, warnings) = match load_cases(&self.files) {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
@@ -71,7 +81,14 @@ impl Test {
             output::complain(super::text(&warnings).trim_end());
         }
         cases.retain(|case| self.selects(case));
-        let report = Report::new(groups(&cases).iter().flat_map(judge).collect());
+        let groups = groups(&cases);
+        let reports = if self.live {
+            root::need()?;
+            live::run(&groups, &live::Settings { all: self.all, cgroup: options.paths.cgroup.clone() })?
+        } else {
+            groups.iter().flat_map(judge).collect()
+        };
+        let report = Report::new(reports);
         output::show(self.format.format, &report, || text(&report))?;
         Ok(ExitCode::from(code(report.totals, self.strict)))
     }

@@ -34,12 +34,11 @@ pub fn groups(cases: &[Case]) -> Vec<Group<'_>> {
             continue;
         };
         let key = (&case.source.file, &step.id);
-        match sequences.get(&key) {
-            Some(index) => groups[*index].push(case),
-            None => {
-                sequences.insert(key, groups.len());
-                groups.push(vec![case]);
-            }
+        if let Some(index) = sequences.get(&key) {
+            groups[*index].push(case);
+        } else {
+            sequences.insert(key, groups.len());
+            groups.push(vec![case]);
         }
     }
     for group in &mut groups {

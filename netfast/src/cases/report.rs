@@ -182,7 +182,7 @@ impl ProbeReport {
     }
 
     /// Notes what became of a packet, after what the tables say.
-    pub(super) fn sent(&mut self, sent: Verdict) {
+    pub fn sent(&mut self, sent: Verdict) {
         self.sent = Some(sent);
         if self.judged.is_some_and(|judged| judged != sent) {
             self.why = Some("kernel and tables do not agree".to_owned());

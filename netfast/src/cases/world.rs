@@ -18,7 +18,7 @@ pub(super) struct Scene {
     pub(super) world: World,
     pub(super) addresses: BTreeMap<EndpointId, Assigned>,
     /// The node's addresses; the unspecified ones where nothing says which it has.
-    pub(super) node: (Ipv4Addr, Ipv6Addr),
+    pub(super) node: Vec<IpAddr>,
     owners: BTreeMap<IpAddr, EndpointId>,
 }
 
@@ -52,7 +52,7 @@ impl Scene {
             let ips = [ip.map(IpAddr::V4), ip6.map(IpAddr::V6)];
             ips.into_iter().flatten().map(|ip| (ip, id.clone()))
         });
-        let node = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        let node = vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         Ok(Self { owners: owned.collect(), world, addresses, node })
     }
 
@@ -83,14 +83,12 @@ impl Scene {
             None => &[Family::V4, Family::V6],
         };
         let lacks = |family: Family| ends.into_iter().find(|end| self.address(end, family).is_none());
-        match candidates.iter().find(|family| lacks(**family).is_none()) {
-            Some(family) => Ok(*family),
-            None => {
-                let family = candidates[0];
-                let who = lacks(family).map(ToString::to_string).unwrap_or_default();
-                Err(format!("{who} has no {} address", if family == Family::V4 { "IPv4" } else { "IPv6" }))
-            }
+        if let Some(family) = candidates.iter().find(|family| lacks(**family).is_none()) {
+            return Ok(*family);
         }
+        let family = candidates[0];
+        let who = lacks(family).map(ToString::to_string).unwrap_or_default();
+        Err(format!("{who} has no {} address", if family == Family::V4 { "IPv4" } else { "IPv6" }))
     }
 
     /// The address of an end.
@@ -104,10 +102,7 @@ impl Scene {
                 }
             }
             End::Address(address) => Some(*address),
-            End::Node => Some(match family {
-                Family::V4 => self.node.0.into(),
-                Family::V6 => self.node.1.into(),
-            }),
+            End::Node => self.node.iter().find(|ip| ip.is_ipv6() == (family == Family::V6)).copied(),
         }
     }
 

@@ -26,6 +26,13 @@ enum Ear {
     Sctp { is_v6: bool },
 }
 
+impl Ear {
+    /// Whether it hears datagrams. (Connections are seen by who asks for them.)
+    const fn is_of_datagrams(&self) -> bool {
+        !matches!(self, Self::Port(Protocol::Tcp, _))
+    }
+}
+
 /// Sockets that hear what arrives.
 pub(super) struct Listeners {
     sockets: Vec<(Place, Ear, Socket)>,
@@ -52,21 +59,16 @@ impl Listeners {
         Ok(Self { sockets })
     }
 
-    /// The sockets that datagrams come to. (Connections are seen by who asks for them.)
+    /// The sockets that datagrams come to.
     pub(super) fn of_datagrams(&self) -> impl Iterator<Item = &Socket> {
-        let is_of_datagrams =
-            |ear: &Ear| *ear != Ear::Port(Protocol::Tcp, 0) && !matches!(ear, Ear::Port(Protocol::Tcp, _));
-        self.sockets.iter().filter(move |(_, ear, _)| is_of_datagrams(ear)).map(|(_, _, socket)| socket)
+        self.sockets.iter().filter(|(_, ear, _)| ear.is_of_datagrams()).map(|(_, _, socket)| socket)
     }
 
     /// The numbers of the shots whose datagrams have arrived, where they were to.
     pub(super) fn heard(&self, shots: &[&Shot]) -> Vec<usize> {
         let mut heard = Vec::new();
-        for (place, ear, socket) in &self.sockets {
+        for (place, ear, socket) in self.sockets.iter().filter(|(_, ear, _)| ear.is_of_datagrams()) {
             let mut buffer = [0; LARGEST];
-            if matches!(ear, Ear::Port(Protocol::Tcp, _)) {
-                continue;
-            }
             let mut socket = socket;
             while let Ok(length) = socket.read(&mut buffer) {
                 let Some((number, port)) = understand(ear, &buffer[..length]) else { continue };

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context as _, Result};
+use ipnet::IpNet;
 
 use self::send::{Arrival, Shot};
 use self::stage::Stage;
@@ -76,13 +77,13 @@ pub fn run(groups: &[Group<'_>], settings: &Settings) -> Result<Vec<CaseReport>>
 /// Builds the cases of a group one after the other, each from the one before.
 fn run_group(group: &Group<'_>, settings: &Settings) -> Vec<CaseReport> {
     let mut numbers = Numbers::default();
-    let judged: Vec<_> = group.iter().map(|case| Judges::new(case, &mut numbers)).collect();
-    let scenes = judged.iter().flatten().map(|judges| &judges.scene);
+    let prepared: Vec<_> = group.iter().map(|case| Judges::new(case, &mut numbers)).collect();
+    let scenes = prepared.iter().flatten().map(|judges| &judges.scene);
     let plan = Plan::new(&scenes.collect::<Vec<_>>(), group);
     let in_place = in_sandbox(|directory| {
         let mut stage = plan.as_ref().map(|plan| Stage::new(directory, plan, settings));
         let mut reports = Vec::new();
-        for (case, judges) in group.iter().zip(judged) {
+        for (case, judges) in group.iter().zip(prepared) {
             reports.push(match (judges, &mut stage) {
                 (Err(unjudged), _) => refused(case, unjudged),
                 (_, Err(why)) => CaseReport::skipped(case, why.clone()),
@@ -108,7 +109,7 @@ fn run_case(
     stage: &mut Stage<'_>,
     settings: &Settings,
 ) -> Result<CaseReport> {
-    judges.scene.node = stage.plan.node();
+    judges.scene.node = stage.plan.node().iter().map(IpNet::addr).collect();
     let places = stage.build(case, &judges.scene)?;
     let chosen: BTreeSet<usize> = if settings.all || case.smoke.is_empty() {
         (0..case.probes.len()).collect()

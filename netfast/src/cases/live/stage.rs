@@ -1,13 +1,11 @@
 //! The host that cases are played on.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use ipnet::IpNet;
 
 use super::super::world::Scene;
 use super::Settings;
@@ -101,19 +99,16 @@ impl<'p> Stage<'p> {
         let outside = Netns::unshare()?;
         let beyond = Netlink::open(&outside)?;
         let ends = self.netlink.create_wire(UPLINK, &outside, DEVICE).context("join the world outside")?;
-        let (node4, node6) = self.plan.node();
-        let (outside4, outside6) = self.plan.outside();
-        let (length4, length6) = (self.plan.uplink4.prefix_len(), self.plan.uplink6.prefix_len());
-        for (netlink, index, ips, gateways) in [
-            (&self.netlink, ends.host, [IpAddr::V4(node4), node6.into()], [outside4.into(), outside6.into()]),
-            (&beyond, ends.container, [outside4.into(), outside6.into()], [IpAddr::V4(node4), node6.into()]),
-        ] {
-            for (ip, length) in ips.into_iter().zip([length4, length6]) {
-                netlink.add_address(index, IpNet::new(ip, length)?)?;
+        let (here, there) = (self.plan.node(), self.plan.outside());
+        for (netlink, index, own, other) in
+            [(&self.netlink, ends.host, &here, &there), (&beyond, ends.container, &there, &here)]
+        {
+            for address in own {
+                netlink.add_address(index, *address)?;
             }
             netlink.set_up(index)?;
-            for gateway in gateways {
-                netlink.set_default_route(index, gateway, false)?;
+            for gateway in other {
+                netlink.set_default_route(index, gateway.addr(), false)?;
             }
         }
         beyond.set_up(beyond.link("lo")?.index)?;

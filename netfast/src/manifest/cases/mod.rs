@@ -19,6 +19,9 @@ use crate::model::{Endpoint, EndpointId, Labels, Name, Protocol, Source};
 /// The name of the format, as files may state it.
 pub const FORMAT: &str = "netpol-cases/1";
 
+/// The network that the endpoints of every case are in.
+pub const NETWORK: &str = "case";
+
 /// A case.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -142,7 +145,7 @@ pub fn load_cases(files: &[PathBuf]) -> Result<LoadedCases, Diagnostics> {
 }
 
 /// Reads one file. The policies it names are looked for in `directory`.
-fn read_file(name: &str, text: &str, directory: &Path, cases: &mut Vec<Case>) -> Vec<Diagnostic> {
+pub(super) fn read_file(name: &str, text: &str, directory: &Path, cases: &mut Vec<Case>) -> Vec<Diagnostic> {
     let mut report = Report::new(name, text);
     let Some(documents) = parse(text, &mut report) else { return report.finish() };
     for document in documents.iter().filter(|document| !document.is_null()) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::{Case, End, FORMAT, Manifest, Probe, Step, Verdict};
+use super::{Case, End, FORMAT, Manifest, NETWORK, Probe, Step, Verdict};
 use crate::manifest::file;
 use crate::manifest::labels::labels;
 use crate::manifest::text::port::{number, protocol};
@@ -128,7 +128,7 @@ fn endpoint(fields: &Fields<'_>, report: &mut Report) -> Option<Endpoint> {
         Some(field) => field.parse(report, name::parse_label)?,
         None => "default".parse().ok()?,
     };
-    let mut endpoint = Endpoint::new(EndpointId { namespace, name: own }, "case".parse().ok()?);
+    let mut endpoint = Endpoint::new(EndpointId { namespace, name: own }, NETWORK.parse().ok()?);
     endpoint.labels = fields.get("labels").map(|c| labels(&c, report)).unwrap_or_default();
     endpoint.ports = fields.get("ports").map(|c| ports(&c, report)).unwrap_or_default();
     for field in [fields.get("ip"), fields.get("ip6")].into_iter().flatten() {

@@ -165,4 +165,87 @@ const fn word(outcome: Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CASES: &str = "
+id: web
+endpoints: [{name: a, ip: 10.0.0.2}, {name: b, ip: 10.0.0.3}]
+policies:
+- |
+  apiVersion: networking.k8s.io/v1
+  kind: NetworkPolicy
+  metadata: {name: closed}
+probes:
+- {from: default/a, to: default/b, port: 80, expect: allow}
+- {from: default/a, to: default/b, port: 80, protocol: UDP, expect: deny}
+- {from: default/a, to: default/b, port: 80, family: 6, expect: deny}
+---
+id: bad
+policies: ['kind: NetworkPolicie']
+probes: []
+";
+
+    fn report(text: &str) -> Report {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("cases.yaml");
+        std::fs::write(&file, text).unwrap();
+        let (cases, _) = load_cases(&[file]).unwrap();
+        Report::new(groups(&cases).iter().flat_map(judge).collect())
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_with_its_reasons() {
+        assert_eq!(
+            text(&report(CASES)),
+            "failed: web: default/a -> default/b 80/TCP: expected allow, got deny\n\
+             \x20 egress: no policy isolates it\n\
+             \x20 ingress: isolated by default/closed in web:1, and no rule allows it\n\
+             skipped: web: default/a -> default/b 80/TCP (IPv6): default/a has no IPv6 address\n\
+             failed: bad: its policies have mistakes\n\
+             \x20 bad:1:7: kind: unknown kind \"NetworkPolicie\" (did you mean NetworkPolicy?)\n\
+             1 passed, 2 failed, 1 skipped\n"
+        );
+    }
+
+    #[test]
+    fn packets_and_tables_are_told_apart() {
+        let mut report = report(CASES);
+        let probe = &mut report.cases[0].probes[1];
+        probe.sent(crate::manifest::cases::Verdict::Allow);
+        assert!(
+            text(&report).contains(
+                "80/UDP: expected deny, sent: allow, judged: deny, kernel and tables do not agree\n"
+            )
+        );
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_all_is_well() {
+        let totals = |passed, failed, skipped| Totals { passed, failed, skipped };
+        for (totals, strict, wanted) in [
+            (totals(1, 0, 0), true, 0),
+            (totals(1, 0, 1), false, 0),
+            (totals(1, 0, 1), true, 1),
+            (totals(1, 1, 0), false, 1),
+            (totals(0, 0, 1), false, 1),
+            (totals(0, 0, 0), false, 1),
+        ] {
+            assert_eq!(code(totals, strict), wanted, "{totals:?}");
+        }
+    }
+
+    #[test]
+    fn json_is_stable() {
+        let report = report(CASES);
+        let value = serde_json::to_value(&report).unwrap();
+        assert_eq!(value["passed"], 1);
+        assert_eq!(value["cases"][0]["line"], 2);
+        let probe = &value["cases"][0]["probes"][0];
+        let fields: Vec<_> = probe.as_object().unwrap().keys().map(String::as_str).collect();
+        let wanted = [
+            "egress", "expected", "family", "from", "ingress", "judged", "outcome", "port", "protocol",
+            "sent", "to", "why",
+        ];
+        assert_eq!(fields, wanted);
+        assert_eq!((&probe["outcome"], &probe["judged"]), (&"failed".into(), &"deny".into()));
+    }
 }

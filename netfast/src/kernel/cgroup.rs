@@ -26,6 +26,17 @@ pub fn default_cgroup() -> Result<PathBuf> {
     mounts.find(|mount| mount.is("cgroup2")).map(|mount| mount.target).ok_or(KernelError::NoCgroup2)
 }
 
+/// The cgroup2 directory of this process.
+///
+/// # Errors
+/// When cgroup2 is not mounted, or it cannot be told.
+pub fn own_cgroup() -> Result<PathBuf> {
+    const TABLE: &str = "/proc/self/cgroup";
+    let table = fs::read_to_string(TABLE).map_err(|e| KernelError::file("read", Path::new(TABLE), e))?;
+    let own = table.lines().find_map(|line| line.strip_prefix("0::/")).ok_or(KernelError::NoCgroup2)?;
+    Ok(default_cgroup()?.join(own))
+}
+
 impl Datapath {
     /// Attaches the programs of the sockets to a cgroup2 directory. Those that are attached to it already stay;
     /// those of another cgroup, or of an older program, are replaced after the new one is in force (for a moment

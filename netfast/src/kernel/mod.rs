@@ -39,7 +39,7 @@ pub use aya::Pod as Row;
 
 pub use self::attach::{Attached, Hook, Kind, Mode};
 pub use self::bpffs::Bpffs;
-pub use self::cgroup::default_cgroup;
+pub use self::cgroup::{default_cgroup, own_cgroup};
 pub use self::error::KernelError;
 pub use self::events::{EventReader, Told, Wishes, active_readers, silence_reader};
 pub use self::flows::{FlowCounts, FlowRows, now};

@@ -1,7 +1,10 @@
 //! Whatever a file holds, reading it ends in a world or in complaints.
 
+use std::path::Path;
+
 use proptest::prelude::*;
 
+use super::cases::read_file;
 use super::policy::Objects;
 use super::topology;
 use super::yaml::Report;
@@ -94,6 +97,9 @@ proptest! {
     fn reading_never_panics(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60), noise in ".{0,20}") {
         let text = format!("{}{noise}", pieces.concat());
         Objects::default().read("p", &text);
+        for text in [text.clone(), format!("id: x\nprobes: [{{from: node, to: node, port: 1, expect: deny}}]\n{text}")] {
+            read_file("c", &text, Path::new("/nowhere"), &mut Vec::new());
+        }
         for text in [text.clone(), format!("networks: {{a: {{subnet: 255.255.255.255/32}}}}\nendpoints: {{b: {{ip: 10.0.0.1}}}}\n{text}")] {
             let mut report = Report::new("n", &text);
             let topology = topology::read(&text, &mut report);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::cases::Manifest;
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::file;
 use super::policy::Objects;
@@ -66,6 +67,37 @@ pub fn load_policies(files: &[PathBuf]) -> Result<LoadedPolicies, Diagnostics> {
     let files = files.iter().filter(|path| seen.insert(identity(path)));
     let paths: Vec<_> = files.map(|path| (path.clone(), None)).collect();
     let (objects, found) = read_policies(&paths, None);
+    loaded(objects, found)
+}
+
+/// As [`load_policies`], of texts.
+pub fn parse_policies(manifests: &[Manifest]) -> Result<LoadedPolicies, Unread> {
+    let mut objects = Objects::default();
+    let mut found = Vec::new();
+    for Manifest { name, text } in manifests {
+        found.extend(objects.read(name, text.strip_prefix('\u{feff}').unwrap_or(text)));
+    }
+    let unknown = std::mem::take(&mut objects.unknown);
+    loaded(objects, found).map_err(|diagnostics| {
+        // Where something else is wrong too, that is what matters.
+        if diagnostics.0.len() == unknown.len() {
+            Unread::Unknown(unknown)
+        } else {
+            Unread::Wrong(diagnostics)
+        }
+    })
+}
+
+/// Why texts with policies are not read.
+#[derive(Debug)]
+pub enum Unread {
+    /// They have mistakes.
+    Wrong(Diagnostics),
+    /// All that is wrong is that they hold objects of these kinds.
+    Unknown(Vec<String>),
+}
+
+fn loaded(objects: Objects, found: Vec<Diagnostic>) -> Result<LoadedPolicies, Diagnostics> {
     let warnings = split(found)?;
     let namespaces = objects.namespaces.into_iter().map(|(name, (labels, _))| (name, labels)).collect();
     Ok((objects.policies, namespaces, warnings))
@@ -139,7 +171,7 @@ pub fn unused_policies(world: &World) -> Vec<Diagnostic> {
 }
 
 /// The warnings, if there is nothing else.
-fn split(all: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, Diagnostics> {
+pub(super) fn split(all: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, Diagnostics> {
     let (errors, warnings): (Vec<_>, Vec<_>) = all.into_iter().partition(|d| d.severity == Severity::Error);
     if errors.is_empty() { Ok(warnings) } else { Err(Diagnostics(errors)) }
 }

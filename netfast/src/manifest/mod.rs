@@ -3,6 +3,7 @@
 //! Bytes become text (`file`), text becomes nodes with places (`yaml`), and readers over the nodes make the model
 //! (`topology` for `netfast.yaml`, `policy` for Kubernetes manifests). Nothing is returned if anything is wrong.
 
+pub mod cases;
 mod diagnostic;
 mod file;
 mod labels;
@@ -13,7 +14,7 @@ mod topology;
 mod yaml;
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use self::load::{Loaded, LoadedPolicies, load, load_policies, unused_policies};
+pub use self::load::{Loaded, LoadedPolicies, Unread, load, load_policies, parse_policies, unused_policies};
 pub use self::text::label::parse_label;
 pub use self::text::mac::parse_mac;
 pub use self::text::port::parse_port;

@@ -1,6 +1,8 @@
 //! Network devices: listing, flags, removal.
 
+use nix::ifaddrs::getifaddrs;
 use nix::libc;
+use nix::net::if_::InterfaceFlags;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     InfoBridgePort, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
@@ -197,4 +199,14 @@ impl Netlink {
         let object = format_args!("with index {index}");
         self.change(Request { operation, object: &object }, RouteNetlinkMessage::NewLink(message), 0)
     }
+}
+
+/// Whether a device of the calling thread's namespace has its carrier and its queue: what it sends is not dropped.
+///
+/// # Errors
+/// When devices cannot be listed.
+pub fn is_running(device: &str) -> Result<bool, Error> {
+    let mut devices = getifaddrs().map_err(|e| Error::system("list", "devices", e))?;
+    let running = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+    Ok(devices.any(|found| found.interface_name == device && found.flags.contains(running)))
 }

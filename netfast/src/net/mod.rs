@@ -40,7 +40,7 @@ pub use self::container::configure_container;
 pub use self::error::Error;
 pub use self::exec::{ExecError, enter_and_exec};
 pub use self::fdb::{FdbEntry, FdbKind};
-pub use self::link::{Link, PortFlags};
+pub use self::link::{Link, PortFlags, is_running};
 pub use self::neighbour::Neighbour;
 pub use self::netlink::Netlink;
 pub use self::netns::Netns;

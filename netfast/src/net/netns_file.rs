@@ -38,7 +38,7 @@ impl Netns {
     }
 
     /// Makes a namespace that lives as long as its handles.
-    fn unshare() -> Result<Self, Error> {
+    pub fn unshare() -> Result<Self, Error> {
         on_fresh_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|e| Error::system("create", "network namespace", e))?;
             Self::current()

@@ -1,4 +1,4 @@
-//! Routes. Only default routes of containers are ever set.
+//! Routes. Only default routes are ever set.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ use super::{Error, Netlink};
 impl Netlink {
     /// Sends everything without a better route to `gateway`, by the device given. A default route of the same metric
     /// is replaced. `onlink`: the gateway is on the link though no prefix of the device says so.
-    pub(super) fn set_default_route(&self, ifindex: u32, gateway: IpAddr, onlink: bool) -> Result<(), Error> {
+    pub fn set_default_route(&self, ifindex: u32, gateway: IpAddr, onlink: bool) -> Result<(), Error> {
         let mut message = match gateway {
             IpAddr::V4(ip) => {
                 RouteMessageBuilder::<Ipv4Addr>::new().output_interface(ifindex).gateway(ip).build()

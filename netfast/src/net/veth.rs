@@ -63,6 +63,31 @@ impl Netlink {
         }
     }
 
+    /// Joins two namespaces by a veth pair that is no netfast's: `name` here, `peer_name` in `peer`. Their link-local
+    /// addresses are usable as soon as they are up. Both stay down.
+    pub fn create_wire(&self, name: &str, peer: &Netns, peer_name: &str) -> Result<VethPair, Error> {
+        check_device_name(name)?;
+        check_device_name(peer_name)?;
+        let far = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(peer_name)
+            .setns_by_fd(peer.as_fd().as_raw_fd())
+            .build();
+        let near = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
+            .name(name);
+        let object = format_args!("{name} with {peer_name}");
+        let request = Request { operation: "create veth pair", object: &object };
+        self.change(request, RouteNetlinkMessage::NewLink(near.build()), NLM_F_CREATE | NLM_F_EXCL)?;
+        let usable = [DeviceSetting::v6("accept_dad", "0")];
+        sysctl::set_device(self.netns(), name, &usable)?;
+        sysctl::set_device(peer, peer_name, &usable)?;
+        let link = self.link(name)?;
+        match link.peer_index {
+            Some(container) => Ok(VethPair { host: link.index, container }),
+            None => Err(Error::answer("create veth pair", name, "the near end has no peer")),
+        }
+    }
+
     /// One message makes both ends, each in its place: moving one later costs an RCU grace period or more (16-21 ms
     /// measured on Linux 6.18).
     fn create_pair(&self, spec: &VethSpec<'_>) -> Result<(), Error> {

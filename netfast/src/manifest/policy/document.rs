@@ -56,7 +56,7 @@ pub(super) fn read(node: &Node, objects: &mut Objects, report: &mut Report) {
 
 /// Reads an object. Items of a list of one kind need not say theirs.
 fn object(cursor: &Cursor<'_>, implied: Option<&'static str>, objects: &mut Objects, report: &mut Report) {
-    match kind(cursor, implied, report) {
+    match kind(cursor, implied, objects, report) {
         Some("NetworkPolicy") => policy(cursor, objects, report),
         Some("Namespace") => namespace(cursor, objects, report),
         Some(list) => {
@@ -83,7 +83,12 @@ fn known_kind(kind: &str) -> Option<&'static str> {
 }
 
 /// The kind of an object, if it is one that is read, in its right version.
-fn kind(cursor: &Cursor<'_>, implied: Option<&'static str>, report: &mut Report) -> Option<&'static str> {
+fn kind(
+    cursor: &Cursor<'_>,
+    implied: Option<&'static str>,
+    objects: &mut Objects,
+    report: &mut Report,
+) -> Option<&'static str> {
     if !matches!(cursor.node.value, Value::Map(_)) {
         let message = format!("an object is a mapping, not {}", cursor.node.kind());
         cursor.error_help(report, message, "use kind: List, or `---` between objects");
@@ -94,7 +99,7 @@ fn kind(cursor: &Cursor<'_>, implied: Option<&'static str>, report: &mut Report)
             let text = kind.text(report)?;
             let known = known_kind(text);
             if known.is_none() {
-                unknown(&kind, text, report);
+                unknown(&kind, text, objects, report);
             }
             known?
         }
@@ -113,7 +118,11 @@ fn kind(cursor: &Cursor<'_>, implied: Option<&'static str>, report: &mut Report)
     match cursor.peek("apiVersion") {
         Some(version) => {
             let text = version.text(report)?;
-            (text == *wanted || wrong_version(&version, text, kind, wanted, report)).then_some(kind)
+            let is_read = text == *wanted || wrong_version(&version, text, kind, wanted, report);
+            if !is_read {
+                objects.unknown.push(format!("{kind} of {text}"));
+            }
+            is_read.then_some(kind)
         }
         None if implied.is_some() => Some(kind),
         None => {
@@ -143,16 +152,18 @@ fn wrong_version(version: &Cursor<'_>, text: &str, kind: &str, wanted: &str, rep
     true
 }
 
-fn unknown(kind: &Cursor<'_>, text: &str, report: &mut Report) {
+fn unknown(kind: &Cursor<'_>, text: &str, objects: &mut Objects, report: &mut Report) {
     let kinds = ["NetworkPolicy", "Namespace", "List"];
     if FOREIGN.contains(&text) {
         let help = format!("only NetworkPolicy of {NETWORKING} is");
         kind.error_help(report, format!("{text} is not supported"), help);
+        objects.unknown.push(text.to_owned());
     } else if let Some(word) = suggest(text, &kinds) {
         kind.error_help(report, format!("unknown kind {}", show(text)), format!("did you mean {word}?"));
     } else {
         let help = format!("only {} are; move it to another file", kinds.join(", "));
         kind.error_help(report, format!("objects of kind {} are not read", show(text)), help);
+        objects.unknown.push(text.to_owned());
     }
 }
 

@@ -20,6 +20,8 @@ use crate::model::{Labels, Name, Policy, Source};
 pub(super) struct Objects {
     pub(super) policies: Vec<Policy>,
     pub(super) namespaces: BTreeMap<Name, (Labels, Source)>,
+    /// Kinds of objects that nobody here reads, once for each object.
+    pub(super) unknown: Vec<String>,
     /// Where policies have their names, those with mistakes too.
     seen: BTreeMap<(Name, Name), Source>,
 }

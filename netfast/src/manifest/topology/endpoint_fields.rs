@@ -8,7 +8,7 @@ use crate::manifest::yaml::{Cursor, Fields, Report, Value};
 use crate::model::{Attachment, NamedPort, Protocol};
 
 /// Reads the ports an endpoint serves: `80`, `"http=80/tcp"`, or mappings.
-pub(super) fn ports(cursor: &Cursor<'_>, report: &mut Report) -> Vec<NamedPort> {
+pub(in crate::manifest) fn ports(cursor: &Cursor<'_>, report: &mut Report) -> Vec<NamedPort> {
     cursor.items(report).iter().filter_map(|item| port(item, report)).collect()
 }
 

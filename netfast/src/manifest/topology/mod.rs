@@ -9,6 +9,7 @@ mod publish;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::endpoint_fields::ports;
 pub(super) use self::places::Places;
 use super::labels::labels;
 use super::text::name;

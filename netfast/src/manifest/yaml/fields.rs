@@ -48,6 +48,23 @@ impl<'a> Fields<'a> {
         Self::open(cursor, known, |_| None, report)
     }
 
+    /// Opens a mapping to which others add fields of their own. One that looks like a slip of the pen is an error, any
+    /// other a warning.
+    pub(in crate::manifest) fn tolerant(
+        cursor: &Cursor<'a>,
+        known: &[&'static str],
+        report: &mut Report,
+    ) -> Self {
+        for entry in cursor.entries(report).iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let message = format!("{}: unknown field", cursor.child(entry).path);
+            match suggest(&entry.key, known) {
+                Some(word) => report.error_help(entry.key_at, message, format!("did you mean {word}?")),
+                None => report.warning(entry.key_at, message, format!("known here: {}", known.join(", "))),
+            }
+        }
+        Self { cursor: cursor.clone() }
+    }
+
     /// A field; `None` where it is absent or null, which mean the same.
     pub(in crate::manifest) fn get(&self, name: &str) -> Option<Cursor<'a>> {
         self.cursor.peek(name)

@@ -3,7 +3,7 @@
 mod endpoint;
 mod network;
 mod publish;
-mod special;
+pub(crate) mod special;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 /// What is special about a block that shares an address with one that is not for networks.
-pub(super) fn special(net: IpNet) -> Option<&'static str> {
+pub(crate) fn special(net: IpNet) -> Option<&'static str> {
     const V4: [(Ipv4Addr, u8, &str); 5] = [
         (Ipv4Addr::UNSPECIFIED, 8, "\"this host\""),
         (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),

@@ -4,7 +4,6 @@
 pub(super) mod build;
 mod generate;
 mod properties;
-mod recipes;
 mod reference;
 mod scale;
 mod traps;

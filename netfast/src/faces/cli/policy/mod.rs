@@ -1,5 +1,7 @@
 //! `netfast policy`.
 
+mod test;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,7 @@ pub(super) enum Policy {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    Test(test::Test),
 }
 
 impl Policy {
@@ -49,6 +52,7 @@ impl Policy {
         match self {
             Self::Check { files, format } => check(files, *format),
             Self::Apply { files } => apply(files, options),
+            Self::Test(command) => command.run(options),
         }
     }
 
@@ -56,6 +60,7 @@ impl Policy {
         match self {
             Self::Check { .. } => "policy check",
             Self::Apply { .. } => "policy apply",
+            Self::Test(_) => "policy test",
         }
         .to_owned()
     }

@@ -112,9 +112,9 @@ pub struct Answers {
     pub egress: u32,
     /// Of the receiver: code of an [`Answer`].
     pub ingress: u32,
-    /// Number of the rule that lets it out.
+    /// Number of the rule that lets it out, or does not; 0: none speaks of it.
     pub egress_rule: u32,
-    /// Number of the rule that lets it in.
+    /// Number of the rule that lets it in, or does not; 0: none speaks of it.
     pub ingress_rule: u32,
 }
 
@@ -207,11 +207,11 @@ codes! {
     Answer {
         /// Nobody asked.
         NotAsked = 0,
-        /// The end is not isolated.
+        /// No policy speaks of the end.
         Open = 1,
-        /// A rule allows it.
+        /// A rule allows it; without a rule: the end is not isolated.
         Allowed = 2,
-        /// No rule allows it.
+        /// A rule denies it; without a rule: the end is isolated and none allows it.
         Denied = 3,
     }
 }
@@ -222,8 +222,8 @@ impl Answer {
     const fn of(verdict: policy::Verdict) -> (u32, u32) {
         match verdict {
             policy::Verdict::Open => (Self::Open as u32, 0),
-            policy::Verdict::Allowed(row) => (Self::Allowed as u32, row.rule),
-            policy::Verdict::Denied => (Self::Denied as u32, 0),
+            policy::Verdict::Allowed(row) => (Self::Allowed as u32, row.number()),
+            policy::Verdict::Denied(row) => (Self::Denied as u32, row.number()),
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         maps: Vec::new(),
         links: Vec::new(),
         deny: definitions.deny.iter().map(ToString::to_string).collect(),
-        policies: definitions.world.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect(),
+        policies: policy_names(&definitions.world),
         generation: 0,
         monitors: 0,
         flows: None,
@@ -194,6 +194,13 @@ impl Shown<'_> {
     }
 }
 
+/// All policies, those of the cluster last.
+fn policy_names(world: &World) -> Vec<String> {
+    let of_namespaces = world.policies.iter().map(PolicyRef::from);
+    let of_cluster = world.cluster_policies.iter().map(PolicyRef::from);
+    of_namespaces.chain(of_cluster).map(|policy| policy.to_string()).collect()
+}
+
 /// As `docker run -p` writes it.
 fn publish_text(publish: &Publish) -> String {
     let Publish { host_ip, host, container, protocol, from: _ } = publish;
@@ -209,7 +216,7 @@ fn publish_text(publish: &Publish) -> String {
 fn isolation_view(isolation: &Isolation) -> IsolationView {
     let direction = |policies: &[PolicyRef]| DirectionView {
         isolated: !policies.is_empty(),
-        policies: policies.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name)).collect(),
+        policies: policies.iter().map(ToString::to_string).collect(),
     };
     IsolationView { ingress: direction(&isolation.ingress), egress: direction(&isolation.egress) }
 }

@@ -3,7 +3,8 @@
 //! A rule speaks of *peers*; the kernel knows *identities*. In between stand *places*: every address of an endpoint
 //! and every prefix that a policy names. Each thing a rule asks about a place is a *mark*; places with the same
 //! marks are one class, and a class has an identity. A rule then allows the identities that have its mark, and the
-//! rules that isolate an endpoint in one direction make up its *rule set*.
+//! rules that isolate an endpoint in one direction make up its *rule set*. Where policies of the cluster have a say,
+//! which of the rules decides is found out here, so that the kernel asks as ever (see `tiers`).
 //!
 //! ```text
 //! World --endpoints, labels--> who a selector matches --+
@@ -17,6 +18,7 @@
 mod answer;
 mod bits;
 mod classes;
+mod cover;
 mod endpoints;
 mod labels;
 mod numbers;
@@ -25,6 +27,7 @@ mod places;
 mod ports;
 mod rulebook;
 mod sets;
+mod tiers;
 mod verdict;
 
 #[cfg(test)]
@@ -47,7 +50,7 @@ use self::places::Places;
 use self::rulebook::Rulebook;
 use self::sets::{Excess, Pantry, Recipe};
 pub use self::verdict::{Explained, Family, Side, lookup};
-use crate::model::{EndpointId, Name, Policy, Source, World};
+use crate::model::{ClusterPolicy, EndpointId, Name, Policy, Source, World};
 
 /// The addresses an endpoint was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +83,8 @@ pub enum Direction {
 /// Which policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PolicyRef {
-    /// Its namespace.
-    pub namespace: Name,
+    /// Its namespace; `None`: it is a policy of the cluster.
+    pub namespace: Option<Name>,
     /// Its name.
     pub name: Name,
     /// Where it was read.
@@ -91,7 +94,13 @@ pub struct PolicyRef {
 impl From<&Policy> for PolicyRef {
     fn from(policy: &Policy) -> Self {
         let Policy { namespace, name, source, .. } = policy;
-        Self { namespace: namespace.clone(), name: name.clone(), source: source.clone() }
+        Self { namespace: Some(namespace.clone()), name: name.clone(), source: source.clone() }
+    }
+}
+
+impl From<&ClusterPolicy> for PolicyRef {
+    fn from(policy: &ClusterPolicy) -> Self {
+        Self { namespace: None, name: policy.name.clone(), source: policy.source.clone() }
     }
 }
 
@@ -104,6 +113,9 @@ pub struct RuleInfo {
     pub direction: Direction,
     /// Where it was read. Of equal rules in one policy, the first.
     pub source: Source,
+    /// What its author calls it, in a policy of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// The policies that isolate an endpoint.
@@ -150,8 +162,7 @@ pub struct TooManyRows {
 impl TooManyRows {
     fn part(&self) -> String {
         self.largest.as_ref().map_or_else(String::new, |info| {
-            let PolicyRef { namespace, name, .. } = &info.policy;
-            format!(" ({} come from the rule of {namespace}/{name} in {})", self.rows, info.source)
+            format!(" ({} come from the rule of {} in {})", self.rows, info.policy, info.source)
         })
     }
 }
@@ -216,7 +227,7 @@ fn too_many(excess: &Excess, limit: usize, book: &Rulebook<'_>) -> TooManyRows {
     TooManyRows { total, limit, largest: book.info.get(&number).cloned().map(Box::new), rows }
 }
 
-/// The recipes of one endpoint; `None` for a direction in which it is not isolated.
+/// The recipes of one endpoint; `None` for a direction in which no policy speaks of it.
 #[derive(Debug, Default)]
 struct Recipes {
     ingress: Option<Recipe>,
@@ -238,6 +249,18 @@ fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> Vec<Recip
             }
             if let Some(chapter) = in_force.chapter(Direction::Egress) {
                 egress.get_or_insert_default().rules.extend(&chapter.rules);
+            }
+        }
+    }
+    for in_force in &book.cluster {
+        for endpoint in in_force.selected.iter() {
+            let Recipes { ingress, egress } = &mut recipes[endpoint];
+            for (recipe, steps) in [(ingress, &in_force.ingress), (egress, &in_force.egress)] {
+                if !steps.rules.is_empty() {
+                    let served = steps.port_names.iter().filter_map(|name| endpoints.resolve(endpoint, name));
+                    let recipe = recipe.get_or_insert_with(Recipe::open);
+                    recipe.add_steps(in_force.tier, &steps.rules, served);
+                }
             }
         }
     }

@@ -108,8 +108,8 @@ fn policies_are_read_without_a_topology() {
     let file = dir.path().join("p.yaml");
     std::fs::write(&file, format!("{ALLOW}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n"))
         .unwrap();
-    let (policies, namespaces, warnings) = load_policies(&[file.clone(), file]).unwrap();
-    assert_eq!((policies.len(), namespaces.len(), warnings.len()), (1, 1, 0));
+    let loaded = load_policies(&[file.clone(), file]).unwrap();
+    assert_eq!((loaded.policies.len(), loaded.namespaces.len(), loaded.warnings.len()), (1, 1, 0));
 }
 
 #[test]

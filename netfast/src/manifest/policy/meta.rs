@@ -35,6 +35,16 @@ pub(super) struct Meta {
 }
 
 impl Meta {
+    /// Reads the `metadata` of an object that belongs to the cluster; `None` if its name cannot be told.
+    pub(super) fn read_of_cluster(object: &Fields<'_>, report: &mut Report) -> Option<Self> {
+        let metadata = object.need("metadata", report)?;
+        if let Some(namespace) = metadata.peek("namespace") {
+            let message = namespace.message("this kind has no namespace");
+            report.error_help(namespace.key_at, message, "drop it: the subject says whom it concerns");
+        }
+        Self::read(object, report)
+    }
+
     /// Reads the `metadata` of an object; `None` if its name cannot be told.
     pub(super) fn read(object: &Fields<'_>, report: &mut Report) -> Option<Self> {
         let metadata = object.need("metadata", report)?;

@@ -7,4 +7,5 @@ mod properties;
 mod recipes;
 mod reference;
 mod scale;
+mod tiers;
 mod traps;

@@ -35,8 +35,8 @@ proptest! {
                 let got = tables.verdict(&from, &to, *protocol, *port).unwrap();
                 prop_assert_eq!(got.allowed, expected, "{:?} -> {:?} {}/{}", from, to, protocol, port);
                 for verdict in [got.egress, got.ingress] {
-                    if let Verdict::Allowed(row) = verdict {
-                        prop_assert!(tables.rule_info.contains_key(&row.rule));
+                    if let Verdict::Allowed(row) | Verdict::Denied(row) = verdict {
+                        prop_assert!(row.number() == 0 || tables.rule_info.contains_key(&row.number()));
                     }
                 }
             }
@@ -94,6 +94,7 @@ proptest! {
         let once = scene.compile();
         let mut turned = scene.clone();
         turned.world.policies.reverse();
+        turned.world.cluster_policies.reverse();
         let again = turned.compile_after(&once.numbers);
         prop_assert_eq!(&once.subjects, &again.subjects);
         prop_assert_eq!(&once.cidrs, &again.cidrs);
@@ -119,7 +120,7 @@ proptest! {
             prop_assert!(key.pad == 0 && (*len > 64 || key.protocol == 0));
             let tail = u16::MAX.checked_shr(len.saturating_sub(72)).unwrap_or(0);
             prop_assert_eq!(u16::from_be_bytes(key.port_be) & tail, 0);
-            prop_assert!(tables.rule_info.contains_key(&row.rule));
+            prop_assert!(row.number() == 0 || tables.rule_info.contains_key(&row.number()));
         }
         for (prefix, identity) in &tables.cidrs {
             let bits = u128::from_be_bytes(prefix.addr.octets());

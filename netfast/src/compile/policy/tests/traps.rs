@@ -1,6 +1,6 @@
 //! Cases by hand: the traps of policies over identities.
 
-use netfast_common::policy::Verdict;
+use netfast_common::policy::{RuleRow, Verdict};
 
 use super::build::{
     Scene, block, called, having, id, labels, name, named_port, pods, pods_of, policy, requiring, rule, side,
@@ -187,7 +187,7 @@ fn both_ends_must_agree_and_outsiders_are_not_policed() {
         into_db(vec![rule(None, None)]).and(policy("x", "web", having("app=web"), None, Some(vec![])));
     assert!(!scene.allows("x/web", "x/db", 1) && !scene.allows("x/web", "192.0.2.1", 1));
     let verdict = scene.compile().verdict(&side("x/web"), &side("x/db"), 6, 1).unwrap();
-    assert_eq!(verdict.egress, Verdict::Denied);
+    assert_eq!(verdict.egress, Verdict::Denied(RuleRow::deny(0)));
     assert!(matches!(verdict.ingress, Verdict::Allowed(_)) && !verdict.allowed);
     let verdict = scene.compile().verdict(&side("192.0.2.1"), &side("x/web"), 6, 1).unwrap();
     assert_eq!((verdict.egress, verdict.ingress), (Verdict::Open, Verdict::Open));

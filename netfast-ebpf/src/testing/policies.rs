@@ -1,5 +1,6 @@
 //! Policies of both ends, and what a change of them does to flows that live.
 
+use netfast_common::event::Answer;
 use netfast_common::protocol::{ICMP, TCP, UDP};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::CONFIG_KEEP;
@@ -62,6 +63,27 @@ fn a_drop_is_counted_against_the_end_that_denies() {
         let mut packet = super::bytes::Bytes::new(ask.bytes(), CLIENT.ifindex);
         let dropped = lab.run(super::lab::Program::FromEndpoint, &mut packet).unwrap_err();
         assert_eq!(dropped.endpoint, isolated.incarnation);
+    }
+}
+
+#[test]
+fn a_rule_that_denies_leaves_the_rest() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let identity = CLIENT.identity(family);
+        lab.deny(&WEB, Way::In, &[Allow { identity, protocol: TCP, port: Some(80) }]);
+        lab.deny(&CLIENT, Way::Out, &[anyone(UDP, 53)]);
+        lab.flip();
+        let denied = Message::new(&CLIENT, &WEB, family, tcp(4000, 80));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress));
+        assert_eq!((lab.work.answers.ingress, lab.work.answers.ingress_rule), (Answer::Denied as u32, 1));
+        let denied = Message::new(&CLIENT, &WEB, family, udp(4000, 53));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyEgress));
+        for what in [tcp(4000, 81), udp(4000, 54), ping(7)] {
+            let allowed = Message::new(&CLIENT, &WEB, family, what);
+            assert_eq!(lab.sends(&CLIENT, &allowed).at(&WEB), allowed, "{what:?}");
+        }
+        assert_eq!((lab.work.answers.ingress, lab.work.answers.ingress_rule), (Answer::Allowed as u32, 0));
     }
 }
 

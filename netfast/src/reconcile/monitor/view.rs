@@ -13,6 +13,9 @@ use super::packet::Packet;
 /// The ethertype of ARP.
 const ARP: u16 = 0x0806;
 
+/// What a drop by policy means where it is a rule that denies it.
+const BY_A_RULE: &str = "a rule of a policy of the cluster denies it";
+
 /// Something that happened to a packet. Fields that mean nothing for it, or are not known, are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EventView {
@@ -93,10 +96,11 @@ pub struct EventView {
 pub struct PolicyDropView {
     /// `ingress` or `egress`.
     pub direction: &'static str,
-    /// The isolated endpoint.
+    /// The endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The policies that isolate it in that direction, as `namespace/name`. None of their rules allows the packet.
+    /// The policies that isolate it in that direction, as `namespace/name`, none of whose rules allows the packet; or
+    /// the policy of the cluster whose rule denies it, as `cluster/name`.
     pub policies: Vec<String>,
 }
 
@@ -123,7 +127,7 @@ pub struct AnswerView {
     pub direction: &'static str,
     /// `allowed` or `denied`.
     pub verdict: &'static str,
-    /// Number of the rule that allows it.
+    /// Number of the rule that says so; none: the end is isolated, and no rule allows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
     /// The policy that rule is in.
@@ -207,7 +211,14 @@ impl EventView {
             _ => return,
         };
         let endpoint = names.of(event.incarnation);
-        let policies = endpoint.as_deref().map(|name| names.isolating(name, is_egress)).unwrap_or_default();
+        let answers = &event.answers;
+        let rule = if is_egress { answers.egress_rule } else { answers.ingress_rule };
+        let policies = if let Some((policy, _)) = names.rule(rule) {
+            self.explanation = Some(BY_A_RULE);
+            vec![policy]
+        } else {
+            endpoint.as_deref().map(|name| names.isolating(name, is_egress)).unwrap_or_default()
+        };
         self.policy = Some(PolicyDropView { direction: direction(is_egress), endpoint, policies });
     }
 
@@ -239,18 +250,22 @@ fn answer(is_egress: bool, code: u32, rule: u32, names: &Names) -> Option<Answer
     let answer = u8::try_from(code).ok().and_then(Answer::from_code)?;
     let plain = AnswerView {
         direction: direction(is_egress),
-        verdict: "denied",
+        verdict: "allowed",
         rule: None,
         policy: None,
         source: None,
     };
+    let by_rule = |verdict| {
+        let (policy, source) = names.rule(rule).unzip();
+        Some(AnswerView { verdict, rule: Some(rule), policy, source, ..plain.clone() })
+    };
     match answer {
         Answer::NotAsked | Answer::Open => None,
-        Answer::Denied => Some(plain),
-        Answer::Allowed => {
-            let (policy, source) = names.rule(rule).unzip();
-            Some(AnswerView { verdict: "allowed", rule: Some(rule), policy, source, ..plain })
-        }
+        Answer::Denied if rule == 0 => Some(AnswerView { verdict: "denied", ..plain }),
+        // The policies that speak of the end do not speak of this.
+        Answer::Allowed if rule == 0 => None,
+        Answer::Allowed => by_rule("allowed"),
+        Answer::Denied => by_rule("denied"),
     }
 }
 

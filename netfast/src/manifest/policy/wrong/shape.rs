@@ -66,7 +66,7 @@ fn objects_of_wrong_kinds() {
         (
             text("apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\n"),
             &[
-                "p:2:7: kind: CiliumNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 is)",
+                "p:2:7: kind: CiliumNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 and ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2 are)",
             ],
         ),
         (

@@ -215,7 +215,7 @@ fn a_policy_of_the_cluster_is_read() {
         (name.as_deref(), *action, rule.source.to_string().as_str()),
         (Some("no-lab"), Action::Pass, "p:9")
     );
-    let peers: Vec<_> = rule.peers.as_ref().unwrap().iter().map(|peer| match peer {
+    let peers = rule.peers.as_ref().unwrap().iter().map(|peer| match peer {
         Peer::Endpoints { namespaces, endpoints } => {
             format!("{} {}", namespaces.as_ref().unwrap().requirements.len(), endpoints.requirements.len())
         }

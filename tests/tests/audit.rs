@@ -97,7 +97,7 @@ fn what_would_be_dropped_passes_and_is_counted_and_told() {
         assert_eq!(world.lab.dropped(endpoint, "policy_ingress").unwrap(), 0);
         assert_eq!(world.lab.dropped(endpoint, "policy_egress").unwrap(), 0);
     }
-    let status = world.lab.netfast_json(&["status", "-o", "json"]).unwrap();
+    let status = world.lab.netfast_json(&["status"]).unwrap();
     let counted = |reason: &str| status["counters"]["audited"][reason]["packets"].clone();
     assert_eq!((counted("policy_ingress"), counted("policy_egress")), (json!(3), json!(1)));
     let isolation = world.lab.inspect("web").unwrap()["isolation"]["ingress"].clone();

@@ -222,6 +222,22 @@ impl Lab {
         }
     }
 
+    /// Has policies under audit isolate an endpoint but for what is allowed, in the world that comes into force with the
+    /// next [`Self::flip`].
+    pub(super) fn audit(&mut self, member: &Member, way: Way, allowed: &[Allow]) {
+        let set = self.new_set(allowed, RuleRow::allow);
+        let subject = self.next_subject(member);
+        match way {
+            Way::In => subject.audit_ingress = set,
+            Way::Out => subject.audit_egress = set,
+        }
+    }
+
+    /// How many packets policies under audit would have dropped on an endpoint's account.
+    pub(super) fn audited(&self, member: &Member, reason: DropReason) -> u32 {
+        self.maps.audited.borrow().get(&(member.incarnation, reason)).copied().unwrap_or(0)
+    }
+
     /// Ends an endpoint's isolation with the next [`Self::flip`].
     pub(super) fn open(&mut self, member: &Member) {
         let subject = self.next_subject(member);

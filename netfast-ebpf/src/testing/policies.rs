@@ -88,6 +88,35 @@ fn a_rule_that_denies_leaves_the_rest() {
 }
 
 #[test]
+fn what_policies_under_audit_would_drop_passes_and_is_counted_once() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        lab.audit(&WEB, Way::In, &[anyone(TCP, 80)]);
+        lab.audit(&CLIENT, Way::Out, &[anyone(TCP, 80), anyone(TCP, 81)]);
+        lab.flip();
+        let counts = |lab: &Lab| {
+            (lab.audited(&WEB, DropReason::PolicyIngress), lab.audited(&CLIENT, DropReason::PolicyEgress))
+        };
+        for (what, wanted) in [(tcp(4000, 80), (0, 0)), (tcp(4000, 81), (1, 0)), (udp(4000, 53), (1, 1))] {
+            let ask = Message::new(&CLIENT, &WEB, family, what);
+            assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask, "{what:?}");
+            assert_eq!(counts(&lab), wanted, "{what:?}");
+            // Neither replies nor what follows are asked about.
+            assert_eq!(lab.sends(&WEB, &ask.reply()).at(&CLIENT), ask.reply());
+            assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+            assert_eq!(counts(&lab), wanted, "{what:?}");
+        }
+        assert_eq!(lab.work.audited.reason, DropReason::PolicyEgress as u32);
+        assert_eq!(lab.work.audited.answers.egress, Answer::Denied as u32);
+        lab.isolate(&WEB, Way::In, &[]);
+        lab.flip();
+        let denied = Message::new(&CLIENT, &WEB, family, tcp(4001, 81));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress));
+        assert_eq!(counts(&lab), (1, 1), "what is dropped is not audited");
+    }
+}
+
+#[test]
 fn everything_of_one_protocol() {
     let mut lab = Lab::new();
     let peer = CLIENT.identity(Family::V4);

@@ -26,6 +26,9 @@ pub struct ClusterPolicy {
     pub ingress: Vec<TierRule>,
     /// What may go out, the first rule first.
     pub egress: Vec<TierRule>,
+    /// It is under audit: not enforced, and what it would have dropped is counted and told.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 impl ClusterPolicy {

@@ -40,6 +40,9 @@ pub struct World {
     /// Policies of the whole cluster, in the order in which they were read.
     #[serde(default)]
     pub cluster_policies: Vec<ClusterPolicy>,
+    /// All policies are under audit.
+    #[serde(default)]
+    pub audit: bool,
     /// What a change of policies does to flows that were established before.
     #[serde(default)]
     pub established: Established,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use netfast_common::counter::{self, Count, Path as CounterPath};
 use netfast_common::reason::DropReason;
-use netfast_common::rows::ENDPOINT_READY;
+use netfast_common::rows::{ENDPOINT_READY, EndpointDropKey};
 
 use super::assign::Records;
 use super::check::{self, Problem, Remedy};
@@ -170,6 +170,7 @@ impl Shown<'_> {
             isolation: isolation.map(isolation_view).unwrap_or_default(),
             ready: false,
             drops: BTreeMap::new(),
+            audited: BTreeMap::new(),
         }
     }
 
@@ -243,9 +244,11 @@ fn mark_endpoints(datapath: &Datapath, records: &Records, views: &mut [EndpointV
                     .all(|hook| attached.iter().any(|a| a.hook == *hook && a.ifindex == ifindex && a.alive));
         }
         for (key, count) in drops.iter().filter(|(key, _)| key.incarnation == *incarnation) {
-            let reason = u8::try_from(key.reason).ok().and_then(DropReason::from_code);
-            if let Some(reason) = reason {
-                view.drops.insert(reason.name().to_owned(), count.packets);
+            let counts =
+                if key.reason & EndpointDropKey::AUDITED == 0 { &mut view.drops } else { &mut view.audited };
+            let code = u8::try_from(key.reason & !EndpointDropKey::AUDITED).ok();
+            if let Some(reason) = code.and_then(DropReason::from_code) {
+                counts.insert(reason.name().to_owned(), count.packets);
             }
         }
     }
@@ -359,5 +362,8 @@ fn counters(counts: &[Count]) -> CounterView {
             .iter()
             .map(|reason| (reason.name().to_owned(), count(counter::drop_index(*reason))))
             .collect(),
+        audited: [DropReason::PolicyIngress, DropReason::PolicyEgress]
+            .map(|reason| (reason.name().to_owned(), count(counter::audit_index(reason))))
+            .into(),
     }
 }

@@ -141,6 +141,8 @@ pub struct Tables {
     pub rule_info: BTreeMap<u32, RuleInfo>,
     /// Which policies isolate each endpoint.
     pub isolating: BTreeMap<EndpointId, Isolation>,
+    /// Which ones would if those under audit were enforced; nothing where none is under audit.
+    pub auditing: BTreeMap<EndpointId, Isolation>,
     /// For the next compile.
     pub numbers: Numbers,
 }
@@ -196,19 +198,26 @@ pub fn compile(
     let (marks, rules) = (marks.finish(), rules.finish());
     let pantry = Pantry::new(&marks, &rules, &identities);
     let previous_pantry = Pantry::new(&previous.marks, &previous.rules, &previous.identities);
-    let recipes = endpoint_recipes(&endpoints, &book);
+    let recipes = endpoint_recipes(&endpoints, &book, Asked::Enforced);
+    let audits = audit_recipes(&endpoints, &book, &recipes);
     let sets = sets::number(
-        &recipes.iter().flat_map(|pair| [&pair.ingress, &pair.egress]).flatten().collect(),
+        &recipes.iter().chain(&audits).flat_map(|pair| [&pair.ingress, &pair.egress]).flatten().collect(),
         &pantry,
         &previous.sets,
         &previous_pantry,
     );
     let set_of = |recipe: &Option<Recipe>| recipe.as_ref().and_then(|r| sets.get(r)).unwrap_or(OPEN);
     let rows = sets::rows(&sets, &pantry, max_rows).map_err(|excess| too_many(&excess, max_rows, &book))?;
-    let subjects = recipes.iter().enumerate().map(|(endpoint, pair)| {
+    let subjects = recipes.iter().zip(&audits).enumerate().map(|(endpoint, (pair, audit))| {
         let (identity4, identity6) = places.of_subject(endpoint, &of_place);
-        let subject =
-            Subject { ingress: set_of(&pair.ingress), egress: set_of(&pair.egress), identity4, identity6 };
+        let subject = Subject {
+            ingress: set_of(&pair.ingress),
+            egress: set_of(&pair.egress),
+            audit_ingress: set_of(&audit.ingress),
+            audit_egress: set_of(&audit.egress),
+            identity4,
+            identity6,
+        };
         (endpoints.ids[endpoint].clone(), subject)
     });
 
@@ -216,7 +225,8 @@ pub fn compile(
         subjects: subjects.collect(),
         cidrs: places.prefixes(&of_place),
         rules: rows,
-        isolating: isolating(&endpoints, &book),
+        isolating: isolating(&endpoints, &book, Asked::Enforced),
+        auditing: if book.has_audits() { isolating(&endpoints, &book, Asked::All) } else { BTreeMap::new() },
         rule_info: book.info,
         numbers: Numbers { marks, rules, identities, sets },
     })
@@ -234,10 +244,40 @@ struct Recipes {
     egress: Option<Recipe>,
 }
 
+/// Which policies are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Those that are not under audit.
+    Enforced,
+    /// All of them.
+    All,
+}
+
+impl Asked {
+    fn asks(self, audit: bool) -> bool {
+        self == Self::All || !audit
+    }
+}
+
+/// The recipes that policies under audit would have led to, where they differ from those of the enforced ones.
+fn audit_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>, enforced: &[Recipes]) -> Vec<Recipes> {
+    if !book.has_audits() {
+        return enforced.iter().map(|_| Recipes::default()).collect();
+    }
+    let all = endpoint_recipes(endpoints, book, Asked::All);
+    let pairs = all.into_iter().zip(enforced);
+    pairs
+        .map(|(all, enforced)| Recipes {
+            ingress: all.ingress.filter(|recipe| enforced.ingress.as_ref() != Some(recipe)),
+            egress: all.egress.filter(|recipe| enforced.egress.as_ref() != Some(recipe)),
+        })
+        .collect()
+}
+
 /// The recipes of all endpoints, by index.
-fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> Vec<Recipes> {
+fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>, asked: Asked) -> Vec<Recipes> {
     let mut recipes: Vec<Recipes> = (0..endpoints.count()).map(|_| Recipes::default()).collect();
-    for in_force in &book.policies {
+    for in_force in book.policies.iter().filter(|policy| asked.asks(policy.audit)) {
         for endpoint in in_force.selected.iter() {
             let Recipes { ingress, egress } = &mut recipes[endpoint];
             if let Some(chapter) = in_force.chapter(Direction::Ingress) {
@@ -252,7 +292,7 @@ fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> Vec<Recip
             }
         }
     }
-    for in_force in &book.cluster {
+    for in_force in book.cluster.iter().filter(|policy| asked.asks(policy.audit)) {
         for endpoint in in_force.selected.iter() {
             let Recipes { ingress, egress } = &mut recipes[endpoint];
             for (recipe, steps) in [(ingress, &in_force.ingress), (egress, &in_force.egress)] {
@@ -268,9 +308,13 @@ fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> Vec<Recip
 }
 
 /// Which policies isolate each endpoint.
-fn isolating(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> BTreeMap<EndpointId, Isolation> {
+fn isolating(
+    endpoints: &Endpoints<'_>,
+    book: &Rulebook<'_>,
+    asked: Asked,
+) -> BTreeMap<EndpointId, Isolation> {
     let mut isolating: Vec<Isolation> = vec![Isolation::default(); endpoints.count()];
-    for in_force in &book.policies {
+    for in_force in book.policies.iter().filter(|policy| asked.asks(policy.audit)) {
         for endpoint in in_force.selected.iter() {
             let Isolation { ingress, egress } = &mut isolating[endpoint];
             for (direction, list) in [(Direction::Ingress, ingress), (Direction::Egress, egress)] {

@@ -41,6 +41,8 @@ impl RuleName {
 #[derive(Debug)]
 pub(super) struct InForce<'w> {
     pub(super) policy: &'w Policy,
+    /// It is under audit.
+    pub(super) audit: bool,
     /// The endpoints it isolates.
     pub(super) selected: Bits,
     /// `None`: it does not isolate for ingress.
@@ -72,6 +74,8 @@ pub(super) struct Chapter {
 #[derive(Debug)]
 pub(super) struct ClusterInForce {
     pub(super) tier: Tier,
+    /// It is under audit.
+    pub(super) audit: bool,
     /// The endpoints it concerns.
     pub(super) selected: Bits,
     pub(super) ingress: Steps,
@@ -122,7 +126,8 @@ impl<'w> Rulebook<'w> {
             let ingress = book.chapter(policy, Direction::Ingress, marks, rules);
             let egress = book.chapter(policy, Direction::Egress, marks, rules);
             book.egress_names.extend(egress.iter().flat_map(|chapter| chapter.port_names.iter().cloned()));
-            book.policies.push(InForce { policy, selected, ingress, egress });
+            let audit = world.audit || policy.audit;
+            book.policies.push(InForce { policy, audit, selected, ingress, egress });
         }
         let mut in_order: Vec<&ClusterPolicy> = world.cluster_policies.iter().collect();
         in_order.sort_by_key(|policy| policy.place());
@@ -134,9 +139,15 @@ impl<'w> Rulebook<'w> {
             let ingress = book.steps(policy, Direction::Ingress, marks, rules);
             let egress = book.steps(policy, Direction::Egress, marks, rules);
             book.egress_names.extend(egress.port_names.iter().cloned());
-            book.cluster.push(ClusterInForce { tier: policy.tier, selected, ingress, egress });
+            let audit = world.audit || policy.audit;
+            book.cluster.push(ClusterInForce { tier: policy.tier, audit, selected, ingress, egress });
         }
         book
+    }
+
+    /// Whether any is under audit.
+    pub(super) fn has_audits(&self) -> bool {
+        self.policies.iter().any(|policy| policy.audit) || self.cluster.iter().any(|policy| policy.audit)
     }
 
     fn chapter(

@@ -183,9 +183,10 @@ fn policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
     let meta = Meta::read(&fields, report);
     let source = Source { file: report.file().to_owned(), line: cursor.at().line };
     let spec = Spec::read(fields.get("spec").as_ref(), report);
-    if let Some(Meta { name, namespace, at, labels: _ }) = meta {
+    if let Some(Meta { name, namespace, audit, at, labels: _ }) = meta {
         let Spec { selector, ingress, egress } = spec;
-        objects.add_policy(Policy { namespace, name, source, selector, ingress, egress }, at, report);
+        let policy = Policy { namespace, name, source, selector, ingress, egress, audit };
+        objects.add_policy(policy, at, report);
     }
 }
 
@@ -195,10 +196,11 @@ fn cluster_policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Repor
     let meta = Meta::read_of_cluster(&fields, report);
     let source = Source { file: report.file().to_owned(), line: cursor.at().line };
     let spec = fields.need("spec", report).and_then(|spec| ClusterSpec::read(&spec, report));
-    if let (Some(Meta { name, at, .. }), Some(spec)) = (meta, spec) {
+    if let (Some(Meta { name, audit, at, .. }), Some(spec)) = (meta, spec) {
         let ClusterSpec { tier, priority, subject, ingress, egress } = spec;
         let Subject { namespaces, endpoints } = subject;
-        let policy = ClusterPolicy { name, source, tier, priority, namespaces, endpoints, ingress, egress };
+        let policy =
+            ClusterPolicy { name, source, tier, priority, namespaces, endpoints, ingress, egress, audit };
         objects.add_cluster_policy(policy, at, report);
     }
 }

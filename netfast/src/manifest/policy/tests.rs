@@ -194,6 +194,20 @@ fn what_comes_out_of_a_cluster_is_read() {
     assert!(warnings.is_empty(), "{warnings:?}");
 }
 
+#[test]
+fn an_annotation_puts_a_policy_under_audit() {
+    for (annotations, wanted) in [
+        ("{}", false),
+        ("{netfast.io/audit: \"true\"}", true),
+        ("{netfast.io/audit: \"false\", other: \"true\"}", false),
+    ] {
+        let text = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, annotations: {annotations}}}\n"
+        );
+        assert_eq!(read(&text).0.policies[0].audit, wanted, "{annotations}");
+    }
+}
+
 /// A policy of the cluster with one egress rule.
 fn cluster_policy(rule: &str) -> ClusterPolicy {
     let text = format!(

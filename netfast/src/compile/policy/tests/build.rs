@@ -62,7 +62,7 @@ pub(in crate::compile::policy) fn policy(
     egress: Option<Vec<Rule>>,
 ) -> Policy {
     let source = Source { file: "test.yaml".to_owned(), line: 1 };
-    Policy { namespace: name(namespace), name: name(own), source, selector, ingress, egress }
+    Policy { namespace: name(namespace), name: name(own), source, selector, ingress, egress, audit: false }
 }
 
 /// A rule of a policy of the cluster.
@@ -84,7 +84,8 @@ pub(in crate::compile::policy) fn cluster_policy(
 ) -> ClusterPolicy {
     let source = Source { file: "cluster.yaml".to_owned(), line: 1 };
     let namespaces = Selector::default();
-    ClusterPolicy { name: name(own), source, tier, priority, namespaces, endpoints, ingress, egress }
+    let audit = false;
+    ClusterPolicy { name: name(own), source, tier, priority, namespaces, endpoints, ingress, egress, audit }
 }
 
 /// Endpoints of the policy's own namespace.

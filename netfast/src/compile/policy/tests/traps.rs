@@ -267,6 +267,28 @@ fn a_new_endpoint_of_a_known_class_changes_no_row() {
 }
 
 #[test]
+fn a_policy_under_audit_is_not_enforced() {
+    let plain = into_db(vec![]);
+    let mut audited = plain.clone();
+    audited.world.policies[0].audit = true;
+    let mut all = plain.clone();
+    all.world.audit = true;
+    let enforced = plain.compile();
+    for scene in [audited, all] {
+        assert!(scene.allows("x/web", "x/db", 1));
+        let tables = scene.compile();
+        let subject = tables.subjects[&id("x/db")];
+        assert_eq!((subject.ingress, subject.audit_egress), (0, 0));
+        assert_ne!(subject.audit_ingress, 0);
+        assert_eq!(tables.rules, enforced.rules);
+        assert!(tables.isolating[&id("x/db")].ingress.is_empty());
+        assert_eq!(tables.auditing[&id("x/db")].ingress, enforced.isolating[&id("x/db")].ingress);
+    }
+    assert!(enforced.subjects.values().all(|s| (s.audit_ingress, s.audit_egress) == (0, 0)));
+    assert!(enforced.auditing.is_empty());
+}
+
+#[test]
 fn an_endpoint_without_addresses_has_its_rule_sets() {
     let mut scene = into_db(vec![]);
     scene.addresses.clear();

@@ -57,7 +57,7 @@ fn complaints_about_all_files_come_in_their_order() {
             "netfast.yaml:1:26: networks.lab.subnet: 10.0.0.1/24 has bits set beyond its prefix (write 10.0.0.0/24)",
             "netfast.yaml:3:1: endpoint: unknown field (did you mean endpoints?)",
             "b.yaml:1:1: there is no policy in this file (no policy allows everything; for that, leave the file out)",
-            "a.yaml:1:7: kind: objects of kind \"Foo\" are not read (only NetworkPolicy, Namespace, List are; move it \
+            "a.yaml:1:7: kind: objects of kind \"Foo\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it \
              to another file)",
             "c.yaml:2:1: a tab; YAML indents with spaces",
         ]

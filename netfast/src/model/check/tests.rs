@@ -249,7 +249,7 @@ fn policies_have_names_of_their_own() {
         egress: None,
         audit: false,
     };
-    let of_cluster = |line| crate::model::ClusterPolicy {
+    let of_cluster = |line| ClusterPolicy {
         name: "p".parse().unwrap(),
         source: crate::model::Source { file: "c.yaml".to_owned(), line },
         tier: crate::model::Tier::Admin,

@@ -163,7 +163,7 @@ fn its_protocols() {
                  {start: 8000, end: 8080}}, or leave destinationPort out for every port)",
                 "p:11:99: spec.egress[0].protocols[2].udp.destinationPort.number: there is no port 0 (for every port, \
                  leave port out)",
-                "p:11:144: spec.egress[0].protocols[3].sctp.destinationPort.range: beside number, where only one of \
+                "p:11:142: spec.egress[0].protocols[3].sctp.destinationPort.range: beside number, where only one of \
                  them can be (drop one of the two)",
             ],
         ),

@@ -105,7 +105,7 @@ fn objects_of_wrong_kinds() {
         (
             text("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: p}\n"),
             &[
-                "p:2:7: kind: objects of kind \"Deployment\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
+                "p:2:7: kind: objects of kind \"Deployment\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
             ],
         ),
         (

@@ -76,8 +76,8 @@ pub(crate) fn audit<W: World>(
     let sets = [sender.audit_egress, receiver.audit_ingress];
     let port = PolicyPort { protocol: headers.tuple.protocol, port: opening.port };
     audited.answers = Answers::default();
-    let would = ask(world, generation, [from, to], [&sender, &receiver], sets, port, &mut audited.answers);
-    if let Err(Dropped { reason, endpoint }) = would {
+    let asked = ask(world, generation, [from, to], [&sender, &receiver], sets, port, &mut audited.answers);
+    if let Err(Dropped { reason, endpoint }) = asked {
         (audited.reason, audited.endpoint) = (reason as u32, endpoint);
         world.count_audited(reason, endpoint, *length);
     }

@@ -2,7 +2,7 @@
 
 use super::cluster_peer::{self, Direction};
 use super::{cluster_port, hints};
-use crate::manifest::yaml::{Cursor, Fields, Report, Value, show, suggest};
+use crate::manifest::yaml::{Cursor, Fields, Hint, Report, Value, show, suggest};
 use crate::model::{Action, ClusterPolicy, Peer, Rule, Selector, Source, Tier, TierRule};
 
 /// The longest name a rule may have.
@@ -113,7 +113,7 @@ fn subject(cursor: &Cursor<'_>, report: &mut Report) -> Option<Subject> {
 }
 
 fn rule(cursor: &Cursor<'_>, direction: Direction, report: &mut Report) -> Option<TierRule> {
-    let (peers, hint): (_, fn(&str) -> Option<&'static str>) = match direction {
+    let (peers, hint): (_, Hint) = match direction {
         Direction::Ingress => ("from", hints::cluster_ingress),
         Direction::Egress => ("to", hints::cluster_egress),
     };

@@ -1,7 +1,7 @@
 //! Peers of a `ClusterNetworkPolicy`, and its subject: exactly one field each.
 
 use super::{hints, peer, selector};
-use crate::manifest::yaml::{Cursor, Fields, Report, Value};
+use crate::manifest::yaml::{Cursor, Fields, Hint, Report, Value};
 use crate::model::{Peer, Selector};
 
 /// Where a rule stands. Outsiders are peers of egress only.
@@ -13,7 +13,7 @@ pub(super) enum Direction {
 
 /// Reads a peer, which may be several blocks. What cannot be read is left out, and `report` says so.
 pub(super) fn read(cursor: &Cursor<'_>, direction: Direction, report: &mut Report) -> Vec<Peer> {
-    let (known, hint): (&[&'static str], fn(&str) -> Option<&'static str>) = match direction {
+    let (known, hint): (&[&'static str], Hint) = match direction {
         Direction::Ingress => (&["namespaces", "pods"], of_ingress),
         Direction::Egress => {
             (&["namespaces", "pods", "nodes", "networks", "domainNames"], hints::cluster_peer)
@@ -85,17 +85,16 @@ fn several(second: &Cursor<'_>, first: &str, report: &mut Report) {
 fn namespaced(cursor: &Cursor<'_>, report: &mut Report) -> Peer {
     let fields = Fields::open(cursor, &["namespaceSelector", "podSelector"], of_pods, report);
     let namespaces = fields.get("namespaceSelector").map(|cursor| selector::read(&cursor, report));
-    let endpoints = match fields.get("podSelector") {
-        Some(cursor) => selector::read(&cursor, report),
-        None => {
-            let message = cursor.message("`podSelector` is missing");
-            report.error_help(
-                fields.at(),
-                message,
-                "write podSelector: {} for every endpoint of these namespaces",
-            );
-            Selector::default()
-        }
+    let endpoints = if let Some(cursor) = fields.get("podSelector") {
+        selector::read(&cursor, report)
+    } else {
+        let message = cursor.message("`podSelector` is missing");
+        report.error_help(
+            fields.at(),
+            message,
+            "write podSelector: {} for every endpoint of these namespaces",
+        );
+        Selector::default()
     };
     Peer::Endpoints { namespaces: Some(namespaces.unwrap_or_default()), endpoints }
 }

@@ -262,7 +262,7 @@ fn audit_is_true_or_false() {
         assert_eq!(topology.world.audit, wanted, "{text}");
     }
     let (_, found) = read_text("audit: some\n");
-    assert_eq!(found[0].to_string(), "n:1:8: audit: `audit` is true or false");
+    assert_eq!(found[0], "n:1:8: audit: `audit` is true or false");
 }
 
 #[test]

@@ -175,8 +175,8 @@ fn its_protocols() {
             &[
                 "p:11:66: spec.egress[0].protocols[0].tcp.destinationPort.range.end: end 80 is not above start 80 \
                  (write destinationPort: {number: 80})",
-                "p:11:124: spec.egress[0].protocols[1].tcp.destinationPort.range.end: end 80 is not above start 81",
-                "p:11:164: spec.egress[0].protocols[2].tcp.destinationPort.range: `end` is missing",
+                "p:11:123: spec.egress[0].protocols[1].tcp.destinationPort.range.end: end 80 is not above start 81",
+                "p:11:163: spec.egress[0].protocols[2].tcp.destinationPort.range: `end` is missing",
             ],
         ),
         (

@@ -1,6 +1,7 @@
 //! Protocols and ports of a rule of a `ClusterNetworkPolicy`.
 
 use super::{hints, port};
+use crate::manifest::text::TextError;
 use crate::manifest::text::port::check_port_name;
 use crate::manifest::yaml::{Cursor, Fields, Report, Value};
 use crate::model::{PortMatch, PortRange, Ports, Protocol};
@@ -52,9 +53,22 @@ fn named(cursor: &Cursor<'_>, has_blocks: bool, report: &mut Report) -> Vec<Port
             "write a rule of its own for the networks, with port numbers",
         );
     }
-    let name = cursor.parse(report, |text| check_port_name(text).map(|()| text.to_owned()));
-    let name = name.unwrap_or_default();
-    PROTOCOLS.map(|(_, protocol)| PortMatch { protocol, ports: Ports::Named(name.clone()) }).into()
+    let Some(name) = cursor.text_or_number(report) else { return Vec::new() };
+    if let Err(error) = check_name(name) {
+        cursor.complain(report, error);
+    }
+    PROTOCOLS.map(|(_, protocol)| PortMatch { protocol, ports: Ports::Named(name.to_owned()) }).into()
+}
+
+fn check_name(name: &str) -> Result<(), TextError> {
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_digit()) {
+        let message = format!("{name} is a port's number, not its name");
+        return Err(TextError::with_help(
+            message,
+            format!("write tcp: {{destinationPort: {{number: {name}}}}}"),
+        ));
+    }
+    check_port_name(name)
 }
 
 fn numbered(cursor: &Cursor<'_>, report: &mut Report) -> Option<Ports> {

@@ -189,7 +189,8 @@ fn its_protocols() {
                  which have none (write a rule of its own for the networks, with port numbers)",
                 "p:11:48: spec.egress[0].protocols[1].destinationNamedPort: a port's name in a rule about networks, \
                  which have none (write a rule of its own for the networks, with port numbers)",
-                "p:11:70: spec.egress[0].protocols[1].destinationNamedPort: \"80\" has no letter",
+                "p:11:70: spec.egress[0].protocols[1].destinationNamedPort: 80 is a port's number, not its name (write \
+                 tcp: {destinationPort: {number: 80}})",
             ],
         ),
     ]);

@@ -75,7 +75,17 @@ pub const fn path_index(path: Path) -> u32 {
     path as u32
 }
 
-/// Index of a drop reason's counter in the counter map. Reasons start at 16, which leaves room for paths and flow events.
+/// Index of the counter of packets that policies under audit would have dropped for a reason, which is one of the two of
+/// policies.
+#[inline(always)]
+pub const fn audit_index(reason: DropReason) -> u32 {
+    match reason {
+        DropReason::PolicyEgress => 11,
+        _ => 10,
+    }
+}
+
+/// Index of a drop reason's counter in the counter map. Reasons start at 16, which leaves room for paths, audits and flow events.
 #[inline(always)]
 pub const fn drop_index(reason: DropReason) -> u32 {
     16 + reason as u32

@@ -27,6 +27,9 @@ pub const WANT_VERDICTS: u32 = 1 << 2;
 /// The packets of endpoints.
 pub const WANT_PACKETS: u32 = 1 << 3;
 
+/// Packets that policies under audit would have dropped.
+pub const WANT_AUDITS: u32 = 1 << 4;
+
 /// `WANT_*` bits of any reader, for a test of [`Readers::gate`].
 #[inline(always)]
 pub const fn anybody(wants: u32) -> u32 {
@@ -58,7 +61,7 @@ pub struct Readers {
 pub struct Reader {
     /// Events that found no room in the ring. Added to by programs, atomically.
     pub lost: u64,
-    /// Bit `1 << reason` for each drop reason that is wanted.
+    /// Bit `1 << reason` for each drop reason that is wanted, of audits too.
     pub reasons: u32,
     /// Index of the host veth whose packets are wanted; 0: those of all endpoints.
     pub ifindex: u32,
@@ -82,7 +85,7 @@ pub struct Event {
     pub ifindex: u32,
     /// Length of the packet, from the Ethernet header on.
     pub length: u32,
-    /// Incarnation of the endpoint a drop is counted against; 0: none.
+    /// Incarnation of the endpoint a drop, or an audit, is counted against; 0: none.
     pub incarnation: u32,
     /// Bytes of the packet that follow.
     pub captured: u32,
@@ -92,7 +95,7 @@ pub struct Event {
     pub kind: u8,
     /// Code of a [`Program`].
     pub program: u8,
-    /// Code of a [`DropReason`](crate::reason::DropReason).
+    /// Code of a [`DropReason`](crate::reason::DropReason): of a drop, or of what would have been one.
     pub reason: u8,
     /// `EVENT_*` bits.
     pub flags: u8,
@@ -112,9 +115,9 @@ pub struct Answers {
     pub egress: u32,
     /// Of the receiver: code of an [`Answer`].
     pub ingress: u32,
-    /// Number of the rule that lets it out.
+    /// Number of the rule that lets it out, or does not; 0: none speaks of it.
     pub egress_rule: u32,
-    /// Number of the rule that lets it in.
+    /// Number of the rule that lets it in, or does not; 0: none speaks of it.
     pub ingress_rule: u32,
 }
 
@@ -173,6 +176,8 @@ codes! {
         Verdict = 3,
         /// A packet of an endpoint.
         Packet = 4,
+        /// Policies under audit would have dropped a packet. The event's answers are theirs.
+        Audit = 5,
     }
 }
 
@@ -207,11 +212,11 @@ codes! {
     Answer {
         /// Nobody asked.
         NotAsked = 0,
-        /// The end is not isolated.
+        /// No policy speaks of the end.
         Open = 1,
-        /// A rule allows it.
+        /// A rule allows it; without a rule: the end is not isolated.
         Allowed = 2,
-        /// No rule allows it.
+        /// A rule denies it; without a rule: the end is isolated and none allows it.
         Denied = 3,
     }
 }
@@ -222,8 +227,8 @@ impl Answer {
     const fn of(verdict: policy::Verdict) -> (u32, u32) {
         match verdict {
             policy::Verdict::Open => (Self::Open as u32, 0),
-            policy::Verdict::Allowed(row) => (Self::Allowed as u32, row.rule),
-            policy::Verdict::Denied => (Self::Denied as u32, 0),
+            policy::Verdict::Allowed(row) => (Self::Allowed as u32, row.number()),
+            policy::Verdict::Denied(row) => (Self::Denied as u32, row.number()),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The policy look-up: one scheme for the kernel and for every tool that explains or predicts a verdict.
 //!
-//! A *rule set* is what one direction of an isolated endpoint allows. Its rows say "identity X on protocol P and
-//! port Q". The rows live in a longest-prefix trie in which the port is the tail of the key, so that a range of
-//! ports is a few prefixes and "any port" is a shorter one; a verdict is two look-ups, one for the peer's identity
-//! and one for [`ANY_IDENTITY`], whatever the number of rules.
+//! A *rule set* is what policies say of one direction of an endpoint. Its rows say "identity X on protocol P and
+//! port Q", and whether that is allowed. The rows live in a longest-prefix trie in which the port is the tail of the
+//! key, so that a range of ports is a few prefixes and "any port" is a shorter one; a verdict is two look-ups, one for
+//! the peer's identity and one for [`ANY_IDENTITY`], whatever the number of rules. Rules of which some take precedence
+//! over others have been resolved into such rows by userspace.
 
 use bytemuck::{Pod, Zeroable};
 
 /// Matches every peer in a rule row. No address has it.
 pub const ANY_IDENTITY: u32 = 0;
-/// Rule set 0 means "not isolated": everything may pass.
+/// Rule set 0 means that no policy speaks of it: everything may pass.
 pub const OPEN: u32 = 0;
 
 /// Key of a rule row. The fields stand in the order in which the trie compares them.
@@ -45,29 +46,59 @@ impl RuleKey {
 
 /// What a rule row says.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 pub struct RuleRow {
-    /// Number of the rule that allows it, for explanations; numbers are given by userspace.
+    /// Number of the rule that decides, for explanations; numbers are given by userspace. 0: no rule does, as in a set
+    /// that says for all others what is so without rules. With [`RuleRow::DENY`] it denies.
     pub rule: u32,
+}
+
+impl RuleRow {
+    /// The bit of [`RuleRow::rule`] that tells a rule that denies from one that allows.
+    pub const DENY: u32 = 1 << 31;
+    /// The highest number a rule may have.
+    pub const MAX_NUMBER: u32 = Self::DENY - 1;
+
+    /// The row of a rule that allows.
+    pub const fn allow(number: u32) -> Self {
+        Self { rule: number }
+    }
+
+    /// The row of a rule that denies.
+    pub const fn deny(number: u32) -> Self {
+        Self { rule: number | Self::DENY }
+    }
+
+    /// The number of the rule; 0: none.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.rule & !Self::DENY
+    }
+
+    /// What the row says.
+    #[inline(always)]
+    pub const fn verdict(self) -> Verdict {
+        if self.rule & Self::DENY == 0 { Verdict::Allowed(self) } else { Verdict::Denied(self) }
+    }
 }
 
 /// The verdict of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// The endpoint is not isolated in this direction.
+    /// No policy speaks of the endpoint in this direction.
     Open,
-    /// This rule allows it.
+    /// This rule allows it; without a number: no rule speaks of it, and the endpoint is not isolated.
     Allowed(RuleRow),
-    /// The endpoint is isolated and no rule allows it.
-    Denied,
+    /// This rule denies it; without a number: the endpoint is isolated and no rule allows it.
+    Denied(RuleRow),
 }
 
 impl Verdict {
     /// Whether the packet may pass.
     #[inline(always)]
     pub const fn passes(self) -> bool {
-        !matches!(self, Self::Denied)
+        !matches!(self, Self::Denied(_))
     }
 }
 
@@ -84,13 +115,11 @@ pub fn evaluate(
     if set == OPEN {
         return Verdict::Open;
     }
-    if let Some(row) = lookup(&RuleKey::new(set, identity, protocol, port)) {
-        return Verdict::Allowed(row);
-    }
-    match lookup(&RuleKey::new(set, ANY_IDENTITY, protocol, port)) {
-        Some(row) => Verdict::Allowed(row),
-        None => Verdict::Denied,
-    }
+    let row = match lookup(&RuleKey::new(set, identity, protocol, port)) {
+        Some(row) => row,
+        None => lookup(&RuleKey::new(set, ANY_IDENTITY, protocol, port)).unwrap_or(RuleRow::deny(0)),
+    };
+    row.verdict()
 }
 
 const _: () = assert!(size_of::<RuleKey>() == 12);

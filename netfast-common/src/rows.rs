@@ -105,6 +105,10 @@ pub struct Subject {
     pub ingress: u32,
     /// Rule set for what goes out; 0: not isolated.
     pub egress: u32,
+    /// Rule set for what comes in if policies under audit were enforced; 0: the same as without them.
+    pub audit_ingress: u32,
+    /// Rule set for what goes out if policies under audit were enforced; 0: the same as without them.
+    pub audit_egress: u32,
     /// The class of addresses its IPv4 address belongs to.
     pub identity4: u32,
     /// The class of addresses its IPv6 address belongs to.
@@ -243,14 +247,19 @@ pub struct FragmentRow {
     pub protocol: u8,
 }
 
-/// Key of the drops of one endpoint for one reason.
+/// Key of the drops of one endpoint for one reason, and of the packets that policies under audit would have dropped.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct EndpointDropKey {
     /// Incarnation of the endpoint.
     pub incarnation: u32,
-    /// Code of the drop reason.
+    /// Code of the drop reason, with [`EndpointDropKey::AUDITED`] if the packet passed.
     pub reason: u32,
+}
+
+impl EndpointDropKey {
+    /// The bit of a packet that passed, as the policies that would drop it are under audit.
+    pub const AUDITED: u32 = 1 << 8;
 }
 
 /// Key of a host socket whose destination was translated.
@@ -283,7 +292,7 @@ const _: () = assert!(
     size_of::<Config>() == 24
         && size_of::<EndpointRow>() == 96
         && size_of::<AddressRow>() == 16
-        && size_of::<SlotRow>() == 32
+        && size_of::<SlotRow>() == 48
         && size_of::<PublishKey>() == 24
         && size_of::<PublishRow>() == 32
         && size_of::<SourceKey>() == 24

@@ -155,7 +155,7 @@ fn try_open<P: Packet, W: World>(
     let target = destination(packet, world, config.generation, &headers.tuple, opening, endpoint)?;
     // What an endpoint sends to itself through a published port is not for policies to stop.
     if opening.responder != opening.originator {
-        policy::judge(
+        let is_audited = policy::judge(
             world,
             work.config.generation,
             Party { endpoint: Some(endpoint), addr: headers.tuple.src },
@@ -163,6 +163,9 @@ fn try_open<P: Packet, W: World>(
             PolicyPort { protocol: headers.tuple.protocol, port: opening.port },
             answers,
         )?;
+        if is_audited {
+            policy::audit(world, work, Some(endpoint), target);
+        }
     }
     Ok(())
 }

@@ -126,7 +126,7 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
         // To the host itself it would be the host's to judge.
         return Err(DropReason::SpoofedAddress.into());
     }
-    policy::judge(
+    let is_audited = policy::judge(
         world,
         work.config.generation,
         Party { endpoint: None, addr: tuple.src },
@@ -134,5 +134,8 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
         PolicyPort { protocol: tuple.protocol, port: opening.port },
         answers,
     )?;
+    if is_audited {
+        policy::audit(world, work, None, Some(target));
+    }
     Ok(true)
 }

@@ -7,6 +7,7 @@ use netfast_common::reason::DropReason;
 use netfast_common::rows::{EndpointRow, Subject};
 
 use crate::verdict::Dropped;
+use crate::work::Work;
 use crate::world::World;
 
 /// One end of a flow, as policy sees it.
@@ -28,6 +29,7 @@ pub(crate) struct PolicyPort {
 }
 
 /// Whether the sender may send this, and the receiver get it. What rules say of isolated ends is noted in `answers`.
+/// `true`: policies under audit are to be asked too, see [`audit`].
 ///
 /// # Errors
 /// [`DropReason::PolicyEgress`] or [`DropReason::PolicyIngress`], whichever end denies it first, counted against that
@@ -38,6 +40,57 @@ pub(crate) fn judge<W: World>(
     generation: u32,
     from: Party<'_>,
     to: Party<'_>,
+    port: PolicyPort,
+    answers: &mut Answers,
+) -> Result<bool, Dropped> {
+    let sender = subject(world, generation, from.endpoint)?;
+    let receiver = subject(world, generation, to.endpoint)?;
+    ask(
+        world,
+        generation,
+        [from, to],
+        [&sender, &receiver],
+        [sender.egress, receiver.ingress],
+        port,
+        answers,
+    )?;
+    Ok(sender.audit_egress | receiver.audit_ingress != policy::OPEN)
+}
+
+/// Asks policies under audit about the first packet of a flow, which those in force allow. If they would drop it, that is
+/// counted and noted. A function of its own in BPF: few packets need it.
+#[inline(never)]
+pub(crate) fn audit<W: World>(
+    world: &W,
+    work: &mut Work,
+    from: Option<&EndpointRow>,
+    to: Option<&EndpointRow>,
+) {
+    let Work { headers, opening, config, audited, length, .. } = work;
+    let from = Party { endpoint: from, addr: headers.tuple.src };
+    let to = Party { endpoint: to, addr: opening.destination };
+    let generation = config.generation;
+    // One by one: of a pair, the compiler moves halves that are not there, which the verifier refuses.
+    let Ok(sender) = subject(world, generation, from.endpoint) else { return };
+    let Ok(receiver) = subject(world, generation, to.endpoint) else { return };
+    let sets = [sender.audit_egress, receiver.audit_ingress];
+    let port = PolicyPort { protocol: headers.tuple.protocol, port: opening.port };
+    audited.answers = Answers::default();
+    let asked = ask(world, generation, [from, to], [&sender, &receiver], sets, port, &mut audited.answers);
+    if let Err(Dropped { reason, endpoint }) = asked {
+        (audited.reason, audited.endpoint) = (reason as u32, endpoint);
+        world.count_audited(reason, endpoint, *length);
+    }
+}
+
+/// Asks the sender's rule set, then the receiver's.
+#[inline(always)]
+fn ask<W: World>(
+    world: &W,
+    generation: u32,
+    [from, to]: [Party<'_>; 2],
+    [sender, receiver]: [&Subject; 2],
+    [egress, ingress]: [u32; 2],
     PolicyPort { protocol, port }: PolicyPort,
     answers: &mut Answers,
 ) -> Result<(), Dropped> {
@@ -45,20 +98,18 @@ pub(crate) fn judge<W: World>(
         reason,
         endpoint: party.endpoint.map_or(0, |endpoint| endpoint.incarnation),
     };
-    let sender = subject(world, generation, from.endpoint)?;
-    let receiver = subject(world, generation, to.endpoint)?;
     let lookup = |key: &policy::RuleKey| world.rule(key);
-    if sender.egress != policy::OPEN {
-        let peer = identity(world, generation, &to, &receiver);
-        let verdict = policy::evaluate(sender.egress, peer, protocol, port, lookup);
+    if egress != policy::OPEN {
+        let peer = identity(world, generation, &to, receiver);
+        let verdict = policy::evaluate(egress, peer, protocol, port, lookup);
         answers.set_egress(verdict);
         if !verdict.passes() {
             return Err(denied(DropReason::PolicyEgress, &from));
         }
     }
-    if receiver.ingress != policy::OPEN {
-        let peer = identity(world, generation, &from, &sender);
-        let verdict = policy::evaluate(receiver.ingress, peer, protocol, port, lookup);
+    if ingress != policy::OPEN {
+        let peer = identity(world, generation, &from, sender);
+        let verdict = policy::evaluate(ingress, peer, protocol, port, lookup);
         answers.set_ingress(verdict);
         if !verdict.passes() {
             return Err(denied(DropReason::PolicyIngress, &to));

@@ -120,12 +120,16 @@ fn try_open<W: World>(world: &W, work: &mut Work, endpoint: &EndpointRow) -> Res
         None if endpoint.flags & ENDPOINT_ROUTED != 0 => {}
         None => return Err(DropReason::Unpublished.into()),
     }
-    policy::judge(
+    let is_audited = policy::judge(
         world,
         work.config.generation,
         Party { endpoint: from, addr: tuple.src },
         Party { endpoint: Some(endpoint), addr: tuple.dst },
         PolicyPort { protocol: tuple.protocol, port: tuple.dport },
         answers,
-    )
+    )?;
+    if is_audited {
+        policy::audit(world, work, from, Some(endpoint));
+    }
+    Ok(())
 }

@@ -49,10 +49,24 @@ pub struct Work {
     pub reported_at: u64,
     /// What policy said of both ends. Reset, and looked at, while somebody reads events only.
     pub answers: Answers,
+    /// What policies under audit would have dropped it for. Reset, and looked at, while somebody reads events only.
+    pub audited: Audited,
     /// What those who read events want, as it was when the packet came.
     pub gate: u32,
     /// The packet began a flow. Reset, and looked at, while somebody reads events only.
     pub is_first: bool,
+}
+
+/// What policies under audit say of a packet that passes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    /// Code of the drop reason, which is never 0; 0: they would let it pass, or there are none.
+    pub reason: u32,
+    /// Incarnation of the endpoint whose policies would drop it.
+    pub endpoint: u32,
+    /// What they said of both ends.
+    pub answers: Answers,
 }
 
 /// The next hop that the host's routes name: `struct bpf_redir_neigh` of the kernel's UAPI.
@@ -126,6 +140,7 @@ impl Work {
             reported: 0,
             reported_at: 0,
             answers: Answers::default(),
+            audited: Audited::default(),
             gate: 0,
             is_first: false,
         }

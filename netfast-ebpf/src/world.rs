@@ -82,4 +82,6 @@ pub trait World {
     fn count(&self, path: Path, length: u32);
     /// Counts a drop, against the endpoint with this incarnation unless it is 0.
     fn count_drop(&self, reason: DropReason, incarnation: u32, length: u32);
+    /// Counts a packet that policies under audit would have dropped, against the endpoint with this incarnation.
+    fn count_audited(&self, reason: DropReason, incarnation: u32, length: u32);
 }

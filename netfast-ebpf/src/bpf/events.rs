@@ -12,8 +12,8 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::RingBuf;
 use netfast_common::event::{
-    Answers, EVENT_PARSED, EVENT_SENT, Event, EventKind, HEAD, MAX_SNAP, Program, Reader, WANT_DROPS,
-    WANT_FLOWS, WANT_PACKETS, WANT_VERDICTS, anybody, of_reader,
+    Answers, EVENT_PARSED, EVENT_SENT, Event, EventKind, HEAD, MAX_SNAP, Program, Reader, WANT_AUDITS,
+    WANT_DROPS, WANT_FLOWS, WANT_PACKETS, WANT_VERDICTS, anybody, of_reader,
 };
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
@@ -52,6 +52,7 @@ pub(super) fn begin(work: &mut Work) {
     work.is_first = false;
     work.headers.is_parsed = false;
     work.answers = Answers::default();
+    work.audited.reason = 0;
 }
 
 /// Tells that the packet was dropped.
@@ -69,7 +70,7 @@ pub(super) fn dropped(skb: *mut __sk_buff, program: Program, reason: DropReason,
     }
 }
 
-/// Tells what policies said of the packet, and that it began a flow.
+/// Tells what policies said of the packet, what those under audit would have done, and that it began a flow.
 #[inline(never)]
 pub(super) fn decided(skb: *mut __sk_buff, program: Program, work: &Work) {
     let gate = work.gate;
@@ -78,6 +79,14 @@ pub(super) fn decided(skb: *mut __sk_buff, program: Program, work: &Work) {
         describe(record, skb, program, work);
         record.event.kind = EventKind::Verdict as u8;
         hand_out(record, gate, WANT_VERDICTS);
+    }
+    if gate & anybody(WANT_AUDITS) != 0 && work.audited.reason != 0 {
+        describe(record, skb, program, work);
+        record.event.kind = EventKind::Audit as u8;
+        record.event.reason = work.audited.reason as u8;
+        record.event.incarnation = work.audited.endpoint;
+        record.event.answers = work.audited.answers;
+        hand_out(record, gate, WANT_AUDITS);
     }
     if gate & anybody(WANT_FLOWS) != 0 && work.is_first {
         describe(record, skb, program, work);
@@ -222,7 +231,7 @@ fn hand_out(record: &mut Record, gate: u32, want: u32) {
                 // SAFETY: part of a map's element.
                 let reader = unsafe { &raw mut (*readers).readers[$number] };
                 // SAFETY: a word of a map, written before the reader's bits in the gate.
-                if want != WANT_DROPS || unsafe { (*reader).reasons } & reason != 0 {
+                if want & (WANT_DROPS | WANT_AUDITS) == 0 || unsafe { (*reader).reasons } & reason != 0 {
                     output(record, reader, &maps::$ring);
                 }
             }

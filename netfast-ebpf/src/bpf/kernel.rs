@@ -9,7 +9,7 @@ use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::maps::lpm_trie::Key;
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::Flow;
-use netfast_common::counter::{Count, FlowEvent, Path, drop_index, flow_index, path_index};
+use netfast_common::counter::{Count, FlowEvent, Path, audit_index, drop_index, flow_index, path_index};
 use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
@@ -227,17 +227,30 @@ impl World for Kernel {
     #[inline(always)]
     fn count_drop(&self, reason: DropReason, incarnation: u32, length: u32) {
         add(maps::COUNTER.get_ptr_mut(drop_index(reason)), length);
-        if incarnation == 0 {
-            return;
+        if incarnation != 0 {
+            add_to_endpoint(EndpointDropKey { incarnation, reason: reason as u32 }, length);
         }
-        let key = EndpointDropKey { incarnation, reason: reason as u32 };
-        match maps::ENDPOINT_DROP.get_ptr_mut(&key) {
-            None => {
-                let first = Count { packets: 1, bytes: u64::from(length) };
-                let _ = maps::ENDPOINT_DROP.insert(&key, &first, 0);
-            }
-            counter => add(counter, length),
+    }
+
+    #[inline(always)]
+    fn count_audited(&self, reason: DropReason, incarnation: u32, length: u32) {
+        add(maps::COUNTER.get_ptr_mut(audit_index(reason)), length);
+        add_to_endpoint(
+            EndpointDropKey { incarnation, reason: reason as u32 | EndpointDropKey::AUDITED },
+            length,
+        );
+    }
+}
+
+/// Counts what is dropped, or would be, on an endpoint's account.
+#[inline(always)]
+fn add_to_endpoint(key: EndpointDropKey, length: u32) {
+    match maps::ENDPOINT_DROP.get_ptr_mut(&key) {
+        None => {
+            let first = Count { packets: 1, bytes: u64::from(length) };
+            let _ = maps::ENDPOINT_DROP.insert(&key, &first, 0);
         }
+        counter => add(counter, length),
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) enum Way {
     Out,
 }
 
-/// Who and what a rule allows.
+/// Who and what a rule allows, or denies.
 pub(super) struct Allow {
     pub(super) identity: u32,
     pub(super) protocol: u8,
@@ -185,22 +185,57 @@ impl Lab {
     /// Isolates an endpoint but for what is allowed, in the world that comes into force with the next
     /// [`Self::flip`].
     pub(super) fn isolate(&mut self, member: &Member, way: Way, allowed: &[Allow]) {
+        let set = self.new_set(allowed, RuleRow::allow);
+        self.set(member, way, set);
+    }
+
+    /// Lets an endpoint do everything but what is denied, in the world that comes into force with the next
+    /// [`Self::flip`].
+    pub(super) fn deny(&mut self, member: &Member, way: Way, denied: &[Allow]) {
+        let set = self.new_set(denied, RuleRow::deny);
+        let rest = RuleKey::new(set, ANY_IDENTITY, 0, 0);
+        self.maps.rules.insert((RuleKey::ANY_PROTOCOL, rest), RuleRow::allow(0));
+        self.set(member, way, set);
+    }
+
+    /// A rule set with these rows. All have its number.
+    fn new_set(&mut self, rows: &[Allow], row: impl Fn(u32) -> RuleRow) -> u32 {
         self.rule_sets += 1;
         let set = self.rule_sets;
-        for allow in allowed {
-            let key = RuleKey::new(set, allow.identity, allow.protocol, allow.port.unwrap_or(0));
-            let bits = match (allow.protocol, allow.port) {
+        for Allow { identity, protocol, port } in rows {
+            let key = RuleKey::new(set, *identity, *protocol, port.unwrap_or(0));
+            let bits = match (protocol, port) {
                 (0, _) => RuleKey::ANY_PROTOCOL,
                 (_, None) => RuleKey::ANY_PORT,
                 (_, Some(_)) => RuleKey::FULL,
             };
-            self.maps.rules.insert((bits, key), RuleRow { rule: set });
+            self.maps.rules.insert((bits, key), row(set));
         }
+        set
+    }
+
+    fn set(&mut self, member: &Member, way: Way, set: u32) {
         let subject = self.next_subject(member);
         match way {
             Way::In => subject.ingress = set,
             Way::Out => subject.egress = set,
         }
+    }
+
+    /// Has policies under audit isolate an endpoint but for what is allowed, in the world that comes into force with the
+    /// next [`Self::flip`].
+    pub(super) fn audit(&mut self, member: &Member, way: Way, allowed: &[Allow]) {
+        let set = self.new_set(allowed, RuleRow::allow);
+        let subject = self.next_subject(member);
+        match way {
+            Way::In => subject.audit_ingress = set,
+            Way::Out => subject.audit_egress = set,
+        }
+    }
+
+    /// How many packets policies under audit would have dropped on an endpoint's account.
+    pub(super) fn audited(&self, member: &Member, reason: DropReason) -> u32 {
+        self.maps.audited.borrow().get(&(member.incarnation, reason)).copied().unwrap_or(0)
     }
 
     /// Ends an endpoint's isolation with the next [`Self::flip`].

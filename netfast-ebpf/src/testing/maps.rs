@@ -49,6 +49,8 @@ pub(super) struct Maps {
     made: RefCell<Vec<NonNull<Flow>>>,
     pub(super) fragments: RefCell<HashMap<FragmentKey, FragmentRow>>,
     pub(super) paths: RefCell<Vec<Path>>,
+    /// How many packets policies under audit would have dropped, by endpoint.
+    pub(super) audited: RefCell<BTreeMap<(u32, DropReason), u32>>,
     pub(super) randoms: Cell<u32>,
 }
 
@@ -184,6 +186,10 @@ impl World for Maps {
 
     fn count(&self, path: Path, _: u32) {
         self.paths.borrow_mut().push(path);
+    }
+
+    fn count_audited(&self, reason: DropReason, incarnation: u32, _length: u32) {
+        *self.audited.borrow_mut().entry((incarnation, reason)).or_default() += 1;
     }
 
     fn count_drop(&self, _: DropReason, _: u32, _: u32) {}

@@ -1,5 +1,6 @@
 //! Policies of both ends, and what a change of them does to flows that live.
 
+use netfast_common::event::Answer;
 use netfast_common::protocol::{ICMP, TCP, UDP};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::CONFIG_KEEP;
@@ -62,6 +63,56 @@ fn a_drop_is_counted_against_the_end_that_denies() {
         let mut packet = super::bytes::Bytes::new(ask.bytes(), CLIENT.ifindex);
         let dropped = lab.run(super::lab::Program::FromEndpoint, &mut packet).unwrap_err();
         assert_eq!(dropped.endpoint, isolated.incarnation);
+    }
+}
+
+#[test]
+fn a_rule_that_denies_leaves_the_rest() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let identity = CLIENT.identity(family);
+        lab.deny(&WEB, Way::In, &[Allow { identity, protocol: TCP, port: Some(80) }]);
+        lab.deny(&CLIENT, Way::Out, &[anyone(UDP, 53)]);
+        lab.flip();
+        let denied = Message::new(&CLIENT, &WEB, family, tcp(4000, 80));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress));
+        assert_eq!((lab.work.answers.ingress, lab.work.answers.ingress_rule), (Answer::Denied as u32, 1));
+        let denied = Message::new(&CLIENT, &WEB, family, udp(4000, 53));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyEgress));
+        for what in [tcp(4000, 81), udp(4000, 54), ping(7)] {
+            let allowed = Message::new(&CLIENT, &WEB, family, what);
+            assert_eq!(lab.sends(&CLIENT, &allowed).at(&WEB), allowed, "{what:?}");
+        }
+        assert_eq!((lab.work.answers.ingress, lab.work.answers.ingress_rule), (Answer::Allowed as u32, 0));
+    }
+}
+
+#[test]
+fn what_policies_under_audit_would_drop_passes_and_is_counted_once() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        lab.audit(&WEB, Way::In, &[anyone(TCP, 80)]);
+        lab.audit(&CLIENT, Way::Out, &[anyone(TCP, 80), anyone(TCP, 81)]);
+        lab.flip();
+        let counts = |lab: &Lab| {
+            (lab.audited(&WEB, DropReason::PolicyIngress), lab.audited(&CLIENT, DropReason::PolicyEgress))
+        };
+        for (what, wanted) in [(tcp(4000, 80), (0, 0)), (tcp(4000, 81), (1, 0)), (udp(4000, 53), (1, 1))] {
+            let ask = Message::new(&CLIENT, &WEB, family, what);
+            assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask, "{what:?}");
+            assert_eq!(counts(&lab), wanted, "{what:?}");
+            // Neither replies nor what follows are asked about.
+            assert_eq!(lab.sends(&WEB, &ask.reply()).at(&CLIENT), ask.reply());
+            assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+            assert_eq!(counts(&lab), wanted, "{what:?}");
+        }
+        assert_eq!(lab.work.audited.reason, DropReason::PolicyEgress as u32);
+        assert_eq!(lab.work.audited.answers.egress, Answer::Denied as u32);
+        lab.isolate(&WEB, Way::In, &[]);
+        lab.flip();
+        let denied = Message::new(&CLIENT, &WEB, family, tcp(4001, 81));
+        assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyIngress));
+        assert_eq!(counts(&lab), (1, 1), "what is dropped is not audited");
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::compile::policy::{Assigned, Family, Side};
 use crate::manifest::cases::{Case, End, Probe};
-use crate::manifest::{Diagnostics, Unread, parse_policies};
+use crate::manifest::{Diagnostics, LoadedPolicies, Unread, parse_policies};
 use crate::model::{Endpoint, EndpointId, World};
 
 /// From which addresses endpoints get theirs that name none.
@@ -33,7 +33,7 @@ pub(super) enum Unjudged {
 
 impl Scene {
     pub(super) fn new(case: &Case) -> Result<Self, Unjudged> {
-        let (policies, namespaces, _warnings) =
+        let LoadedPolicies { policies, cluster_policies, namespaces, .. } =
             parse_policies(&case.policies).map_err(|unread| match unread {
                 Unread::Wrong(diagnostics) => Unjudged::Wrong(diagnostics),
                 Unread::Unknown(kinds) => Unjudged::Unknown(format!(
@@ -41,7 +41,12 @@ impl Scene {
                     kinds.join(", ")
                 )),
             })?;
-        let mut world = World { namespaces: case.namespaces.clone(), policies, ..World::default() };
+        let mut world = World {
+            namespaces: case.namespaces.clone(),
+            policies,
+            cluster_policies,
+            ..World::default()
+        };
         for (name, labels) in namespaces {
             world.namespaces.entry(name).or_default().extend(labels);
         }

@@ -136,8 +136,8 @@ mod tests {
             let rules = &mut datapath.maps.rules;
             let any = Prefix { key: RuleKey::new(1, 2, 6, 0), bits: RuleKey::ANY_PORT };
             let https = Prefix { key: RuleKey::new(1, 2, 6, 443), bits: RuleKey::FULL };
-            rules.insert(&any, RuleRow { rule: 1 }).unwrap();
-            rules.insert(&https, RuleRow { rule: 2 }).unwrap();
+            rules.insert(&any, RuleRow::allow(1)).unwrap();
+            rules.insert(&https, RuleRow::allow(2)).unwrap();
             let ask = |rules: &super::Trie<_, RuleRow>, port| {
                 let key = Prefix { key: RuleKey::new(1, 2, 6, port), bits: RuleKey::FULL };
                 rules.lookup(&key).unwrap().map(|row| row.rule)

@@ -9,7 +9,7 @@ use super::file;
 use super::policy::Objects;
 use super::topology::{self, Places, Topology};
 use super::yaml::{Pos, Report};
-use crate::model::{Labels, Name, Policy, World, check};
+use crate::model::{ClusterPolicy, Labels, Name, Policy, World, check};
 
 /// What a `netfast.yaml` and its policies say.
 #[derive(Debug)]
@@ -22,8 +22,25 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Policies, the labels of namespaces, and warnings.
-pub type LoadedPolicies = (Vec<Policy>, BTreeMap<Name, Labels>, Vec<Diagnostic>);
+/// What files of policies say.
+#[derive(Debug)]
+pub struct LoadedPolicies {
+    /// Policies of namespaces.
+    pub policies: Vec<Policy>,
+    /// Policies of the whole cluster.
+    pub cluster_policies: Vec<ClusterPolicy>,
+    /// The labels of namespaces.
+    pub namespaces: BTreeMap<Name, Labels>,
+    /// What is allowed but may not be meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl LoadedPolicies {
+    /// How many policies there are.
+    pub fn count(&self) -> usize {
+        self.policies.len() + self.cluster_policies.len()
+    }
+}
 
 /// Reads a `netfast.yaml`, the policies it names, and some more.
 pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnostics> {
@@ -56,6 +73,7 @@ pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnosti
     let mut all = report.finish();
     all.extend(found);
     world.policies = objects.policies;
+    world.cluster_policies = objects.cluster_policies;
     let mut warnings = split(all)?;
     warnings.extend(unused_policies(&world));
     Ok(Loaded { world, warnings, files })
@@ -99,8 +117,9 @@ pub enum Unread {
 
 fn loaded(objects: Objects, found: Vec<Diagnostic>) -> Result<LoadedPolicies, Diagnostics> {
     let warnings = split(found)?;
-    let namespaces = objects.namespaces.into_iter().map(|(name, (labels, _))| (name, labels)).collect();
-    Ok((objects.policies, namespaces, warnings))
+    let Objects { policies, cluster_policies, namespaces, .. } = objects;
+    let namespaces = namespaces.into_iter().map(|(name, (labels, _))| (name, labels)).collect();
+    Ok(LoadedPolicies { policies, cluster_policies, namespaces, warnings })
 }
 
 /// Reads files in their order. A place is where the file `by` names one.

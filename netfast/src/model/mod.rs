@@ -1,6 +1,7 @@
 //! What a user asks for, as values: networks, endpoints, published ports and policies. No I/O.
 
 pub mod check;
+pub mod cluster_policy;
 pub mod endpoint;
 pub mod limits;
 pub mod name;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::{Problem, Subject, check};
+pub use self::cluster_policy::{Action, ClusterPolicy, Tier, TierRule};
 pub use self::endpoint::{Attachment, Endpoint, EndpointId, NamedPort};
 pub use self::limits::{LIMITS, Limit, Limits};
 pub use self::name::Name;
@@ -35,6 +37,12 @@ pub struct World {
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
     /// Policies, in the order in which they were read.
     pub policies: Vec<Policy>,
+    /// Policies of the whole cluster, in the order in which they were read.
+    #[serde(default)]
+    pub cluster_policies: Vec<ClusterPolicy>,
+    /// All policies are under audit.
+    #[serde(default)]
+    pub audit: bool,
     /// What a change of policies does to flows that were established before.
     #[serde(default)]
     pub established: Established,

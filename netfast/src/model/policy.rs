@@ -23,6 +23,9 @@ pub struct Policy {
     pub ingress: Option<Vec<Rule>>,
     /// What may go out; `None`: it does not isolate for egress.
     pub egress: Option<Vec<Rule>>,
+    /// It is under audit: not enforced, and what it would have dropped is counted and told.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 /// What a change of policies does to flows that were established before: those that have been answered.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use netfast_common::counter::{self, Count, Path as CounterPath};
 use netfast_common::reason::DropReason;
-use netfast_common::rows::ENDPOINT_READY;
+use netfast_common::rows::{ENDPOINT_READY, EndpointDropKey};
 
 use super::assign::Records;
 use super::check::{self, Problem, Remedy};
@@ -67,7 +67,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         maps: Vec::new(),
         links: Vec::new(),
         deny: definitions.deny.iter().map(ToString::to_string).collect(),
-        policies: definitions.world.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect(),
+        policies: policy_names(&definitions.world),
         generation: 0,
         monitors: 0,
         flows: None,
@@ -170,6 +170,7 @@ impl Shown<'_> {
             isolation: isolation.map(isolation_view).unwrap_or_default(),
             ready: false,
             drops: BTreeMap::new(),
+            audited: BTreeMap::new(),
         }
     }
 
@@ -194,6 +195,13 @@ impl Shown<'_> {
     }
 }
 
+/// All policies, those of the cluster last.
+fn policy_names(world: &World) -> Vec<String> {
+    let of_namespaces = world.policies.iter().map(PolicyRef::from);
+    let of_cluster = world.cluster_policies.iter().map(PolicyRef::from);
+    of_namespaces.chain(of_cluster).map(|policy| policy.to_string()).collect()
+}
+
 /// As `docker run -p` writes it.
 fn publish_text(publish: &Publish) -> String {
     let Publish { host_ip, host, container, protocol, from: _ } = publish;
@@ -209,7 +217,7 @@ fn publish_text(publish: &Publish) -> String {
 fn isolation_view(isolation: &Isolation) -> IsolationView {
     let direction = |policies: &[PolicyRef]| DirectionView {
         isolated: !policies.is_empty(),
-        policies: policies.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name)).collect(),
+        policies: policies.iter().map(ToString::to_string).collect(),
     };
     IsolationView { ingress: direction(&isolation.ingress), egress: direction(&isolation.egress) }
 }
@@ -236,9 +244,11 @@ fn mark_endpoints(datapath: &Datapath, records: &Records, views: &mut [EndpointV
                     .all(|hook| attached.iter().any(|a| a.hook == *hook && a.ifindex == ifindex && a.alive));
         }
         for (key, count) in drops.iter().filter(|(key, _)| key.incarnation == *incarnation) {
-            let reason = u8::try_from(key.reason).ok().and_then(DropReason::from_code);
-            if let Some(reason) = reason {
-                view.drops.insert(reason.name().to_owned(), count.packets);
+            let counts =
+                if key.reason & EndpointDropKey::AUDITED == 0 { &mut view.drops } else { &mut view.audited };
+            let code = u8::try_from(key.reason & !EndpointDropKey::AUDITED).ok();
+            if let Some(reason) = code.and_then(DropReason::from_code) {
+                counts.insert(reason.name().to_owned(), count.packets);
             }
         }
     }
@@ -352,5 +362,8 @@ fn counters(counts: &[Count]) -> CounterView {
             .iter()
             .map(|reason| (reason.name().to_owned(), count(counter::drop_index(*reason))))
             .collect(),
+        audited: [DropReason::PolicyIngress, DropReason::PolicyEgress]
+            .map(|reason| (reason.name().to_owned(), count(counter::audit_index(reason))))
+            .into(),
     }
 }

@@ -123,6 +123,8 @@ pub struct EndpointView {
     pub ready: bool,
     /// Packets dropped on its account, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// First packets of flows that policies under audit would have dropped on its account, by reason.
+    pub audited: BTreeMap<String, u64>,
 }
 
 /// A port an endpoint serves.
@@ -248,6 +250,8 @@ pub struct CounterView {
     pub paths: BTreeMap<String, CountView>,
     /// Packets that were dropped, by reason.
     pub drops: BTreeMap<String, CountView>,
+    /// First packets of flows that policies under audit would have dropped, by reason.
+    pub audited: BTreeMap<String, CountView>,
 }
 
 /// A packet and a byte count.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use netfast_common::policy::Verdict;
+use netfast_common::policy::{RuleRow, Verdict};
 use serde::Serialize;
 
 use super::{Direction, Family, PolicyRef, RuleInfo, Side, Tables};
@@ -26,10 +26,12 @@ pub struct Answer {
 pub enum Reason {
     /// Policies are not asked: the end is outside, or the own host is the other end, or both ends are the same endpoint.
     NotPoliced,
-    /// No policy isolates the endpoint in this direction.
+    /// No policy isolates the endpoint in this direction, and no rule speaks of this.
     NotIsolated,
     /// This rule allows it.
     Rule(RuleInfo),
+    /// This rule of a policy of the cluster denies it.
+    Denied(RuleInfo),
     /// These policies isolate the endpoint, and none of their rules allows it.
     Isolated(Vec<PolicyRef>),
 }
@@ -60,11 +62,17 @@ impl Tables {
         let Side::Endpoint(id, _) = side else { return Reason::NotPoliced };
         match verdict {
             Verdict::Open => Reason::NotIsolated,
-            Verdict::Allowed(row) => {
-                self.rule_info.get(&row.rule).cloned().map_or(Reason::NotIsolated, Reason::Rule)
-            }
-            Verdict::Denied => Reason::Isolated(self.isolating_in(id, direction).to_vec()),
+            Verdict::Allowed(row) => self.rule(row).map_or(Reason::NotIsolated, Reason::Rule),
+            Verdict::Denied(row) => match self.rule(row) {
+                Some(rule) => Reason::Denied(rule),
+                None => Reason::Isolated(self.isolating_in(id, direction).to_vec()),
+            },
         }
+    }
+
+    /// The rule that decided, if one did.
+    fn rule(&self, row: RuleRow) -> Option<RuleInfo> {
+        self.rule_info.get(&row.number()).cloned()
     }
 
     /// The policies that isolate an endpoint in a direction.
@@ -79,7 +87,7 @@ impl Tables {
 impl Reason {
     /// Whether this end agrees.
     pub fn agrees(&self) -> bool {
-        !matches!(self, Self::Isolated(_))
+        !matches!(self, Self::Isolated(_) | Self::Denied(_))
     }
 }
 
@@ -88,7 +96,8 @@ impl fmt::Display for Reason {
         match self {
             Self::NotPoliced => f.write_str("no policy is asked"),
             Self::NotIsolated => f.write_str("no policy isolates it"),
-            Self::Rule(rule) => write!(f, "allowed by {} in {}", rule.policy, rule.source),
+            Self::Rule(rule) => write!(f, "allowed by {rule}"),
+            Self::Denied(rule) => write!(f, "denied by {rule}"),
             Self::Isolated(policies) => {
                 f.write_str("isolated by ")?;
                 for (n, policy) in policies.iter().enumerate() {
@@ -103,7 +112,21 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for PolicyRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => write!(f, "cluster/{}", self.name),
+        }
+    }
+}
+
+/// As `shop/web in web.yaml:7`, or `cluster/base, rule no-dns, in base.yaml:9`.
+impl fmt::Display for RuleInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, name, source, .. } = self;
+        match name {
+            Some(name) => write!(f, "{policy}, rule {name}, in {source}"),
+            None => write!(f, "{policy} in {source}"),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! A rule speaks of *peers*; the kernel knows *identities*. In between stand *places*: every address of an endpoint
 //! and every prefix that a policy names. Each thing a rule asks about a place is a *mark*; places with the same
 //! marks are one class, and a class has an identity. A rule then allows the identities that have its mark, and the
-//! rules that isolate an endpoint in one direction make up its *rule set*.
+//! rules that isolate an endpoint in one direction make up its *rule set*. Where policies of the cluster have a say,
+//! which of the rules decides is found out here, so that the kernel asks as ever (see `tiers`).
 //!
 //! ```text
 //! World --endpoints, labels--> who a selector matches --+
@@ -17,6 +18,7 @@
 mod answer;
 mod bits;
 mod classes;
+mod cover;
 mod endpoints;
 mod labels;
 mod numbers;
@@ -25,6 +27,7 @@ mod places;
 mod ports;
 mod rulebook;
 mod sets;
+mod tiers;
 mod verdict;
 
 #[cfg(test)]
@@ -47,7 +50,7 @@ use self::places::Places;
 use self::rulebook::Rulebook;
 use self::sets::{Excess, Pantry, Recipe};
 pub use self::verdict::{Explained, Family, Side, lookup};
-use crate::model::{EndpointId, Name, Policy, Source, World};
+use crate::model::{ClusterPolicy, EndpointId, Name, Policy, Source, World};
 
 /// The addresses an endpoint was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +83,8 @@ pub enum Direction {
 /// Which policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PolicyRef {
-    /// Its namespace.
-    pub namespace: Name,
+    /// Its namespace; `None`: it is a policy of the cluster.
+    pub namespace: Option<Name>,
     /// Its name.
     pub name: Name,
     /// Where it was read.
@@ -91,7 +94,13 @@ pub struct PolicyRef {
 impl From<&Policy> for PolicyRef {
     fn from(policy: &Policy) -> Self {
         let Policy { namespace, name, source, .. } = policy;
-        Self { namespace: namespace.clone(), name: name.clone(), source: source.clone() }
+        Self { namespace: Some(namespace.clone()), name: name.clone(), source: source.clone() }
+    }
+}
+
+impl From<&ClusterPolicy> for PolicyRef {
+    fn from(policy: &ClusterPolicy) -> Self {
+        Self { namespace: None, name: policy.name.clone(), source: policy.source.clone() }
     }
 }
 
@@ -104,6 +113,9 @@ pub struct RuleInfo {
     pub direction: Direction,
     /// Where it was read. Of equal rules in one policy, the first.
     pub source: Source,
+    /// What its author calls it, in a policy of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// The policies that isolate an endpoint.
@@ -129,6 +141,8 @@ pub struct Tables {
     pub rule_info: BTreeMap<u32, RuleInfo>,
     /// Which policies isolate each endpoint.
     pub isolating: BTreeMap<EndpointId, Isolation>,
+    /// Which ones would if those under audit were enforced; nothing where none is under audit.
+    pub auditing: BTreeMap<EndpointId, Isolation>,
     /// For the next compile.
     pub numbers: Numbers,
 }
@@ -150,8 +164,7 @@ pub struct TooManyRows {
 impl TooManyRows {
     fn part(&self) -> String {
         self.largest.as_ref().map_or_else(String::new, |info| {
-            let PolicyRef { namespace, name, .. } = &info.policy;
-            format!(" ({} come from the rule of {namespace}/{name} in {})", self.rows, info.source)
+            format!(" ({} come from the rule of {} in {})", self.rows, info.policy, info.source)
         })
     }
 }
@@ -185,19 +198,26 @@ pub fn compile(
     let (marks, rules) = (marks.finish(), rules.finish());
     let pantry = Pantry::new(&marks, &rules, &identities);
     let previous_pantry = Pantry::new(&previous.marks, &previous.rules, &previous.identities);
-    let recipes = endpoint_recipes(&endpoints, &book);
+    let recipes = endpoint_recipes(&endpoints, &book, Asked::Enforced);
+    let audits = audit_recipes(&endpoints, &book, &recipes);
     let sets = sets::number(
-        &recipes.iter().flat_map(|pair| [&pair.ingress, &pair.egress]).flatten().collect(),
+        &recipes.iter().chain(&audits).flat_map(|pair| [&pair.ingress, &pair.egress]).flatten().collect(),
         &pantry,
         &previous.sets,
         &previous_pantry,
     );
     let set_of = |recipe: &Option<Recipe>| recipe.as_ref().and_then(|r| sets.get(r)).unwrap_or(OPEN);
     let rows = sets::rows(&sets, &pantry, max_rows).map_err(|excess| too_many(&excess, max_rows, &book))?;
-    let subjects = recipes.iter().enumerate().map(|(endpoint, pair)| {
+    let subjects = recipes.iter().zip(&audits).enumerate().map(|(endpoint, (pair, audit))| {
         let (identity4, identity6) = places.of_subject(endpoint, &of_place);
-        let subject =
-            Subject { ingress: set_of(&pair.ingress), egress: set_of(&pair.egress), identity4, identity6 };
+        let subject = Subject {
+            ingress: set_of(&pair.ingress),
+            egress: set_of(&pair.egress),
+            audit_ingress: set_of(&audit.ingress),
+            audit_egress: set_of(&audit.egress),
+            identity4,
+            identity6,
+        };
         (endpoints.ids[endpoint].clone(), subject)
     });
 
@@ -205,7 +225,8 @@ pub fn compile(
         subjects: subjects.collect(),
         cidrs: places.prefixes(&of_place),
         rules: rows,
-        isolating: isolating(&endpoints, &book),
+        isolating: isolating(&endpoints, &book, Asked::Enforced),
+        auditing: if book.has_audits() { isolating(&endpoints, &book, Asked::All) } else { BTreeMap::new() },
         rule_info: book.info,
         numbers: Numbers { marks, rules, identities, sets },
     })
@@ -216,17 +237,47 @@ fn too_many(excess: &Excess, limit: usize, book: &Rulebook<'_>) -> TooManyRows {
     TooManyRows { total, limit, largest: book.info.get(&number).cloned().map(Box::new), rows }
 }
 
-/// The recipes of one endpoint; `None` for a direction in which it is not isolated.
+/// The recipes of one endpoint; `None` for a direction in which no policy speaks of it.
 #[derive(Debug, Default)]
 struct Recipes {
     ingress: Option<Recipe>,
     egress: Option<Recipe>,
 }
 
+/// Which policies are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Those that are not under audit.
+    Enforced,
+    /// All of them.
+    All,
+}
+
+impl Asked {
+    fn asks(self, audit: bool) -> bool {
+        self == Self::All || !audit
+    }
+}
+
+/// The recipes that policies under audit would have led to, where they differ from those of the enforced ones.
+fn audit_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>, enforced: &[Recipes]) -> Vec<Recipes> {
+    if !book.has_audits() {
+        return enforced.iter().map(|_| Recipes::default()).collect();
+    }
+    let all = endpoint_recipes(endpoints, book, Asked::All);
+    let pairs = all.into_iter().zip(enforced);
+    pairs
+        .map(|(all, enforced)| Recipes {
+            ingress: all.ingress.filter(|recipe| enforced.ingress.as_ref() != Some(recipe)),
+            egress: all.egress.filter(|recipe| enforced.egress.as_ref() != Some(recipe)),
+        })
+        .collect()
+}
+
 /// The recipes of all endpoints, by index.
-fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> Vec<Recipes> {
+fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>, asked: Asked) -> Vec<Recipes> {
     let mut recipes: Vec<Recipes> = (0..endpoints.count()).map(|_| Recipes::default()).collect();
-    for in_force in &book.policies {
+    for in_force in book.policies.iter().filter(|policy| asked.asks(policy.audit)) {
         for endpoint in in_force.selected.iter() {
             let Recipes { ingress, egress } = &mut recipes[endpoint];
             if let Some(chapter) = in_force.chapter(Direction::Ingress) {
@@ -241,13 +292,29 @@ fn endpoint_recipes(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> Vec<Recip
             }
         }
     }
+    for in_force in book.cluster.iter().filter(|policy| asked.asks(policy.audit)) {
+        for endpoint in in_force.selected.iter() {
+            let Recipes { ingress, egress } = &mut recipes[endpoint];
+            for (recipe, steps) in [(ingress, &in_force.ingress), (egress, &in_force.egress)] {
+                if !steps.rules.is_empty() {
+                    let served = steps.port_names.iter().filter_map(|name| endpoints.resolve(endpoint, name));
+                    let recipe = recipe.get_or_insert_with(Recipe::open);
+                    recipe.add_steps(in_force.tier, &steps.rules, served);
+                }
+            }
+        }
+    }
     recipes
 }
 
 /// Which policies isolate each endpoint.
-fn isolating(endpoints: &Endpoints<'_>, book: &Rulebook<'_>) -> BTreeMap<EndpointId, Isolation> {
+fn isolating(
+    endpoints: &Endpoints<'_>,
+    book: &Rulebook<'_>,
+    asked: Asked,
+) -> BTreeMap<EndpointId, Isolation> {
     let mut isolating: Vec<Isolation> = vec![Isolation::default(); endpoints.count()];
-    for in_force in &book.policies {
+    for in_force in book.policies.iter().filter(|policy| asked.asks(policy.audit)) {
         for endpoint in in_force.selected.iter() {
             let Isolation { ingress, egress } = &mut isolating[endpoint];
             for (direction, list) in [(Direction::Ingress, ingress), (Direction::Egress, egress)] {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use netfast_common::policy::RuleRow;
 use serde::{Deserialize, Serialize};
 
 use super::classes::Signature;
@@ -18,12 +19,15 @@ pub struct Numbers {
     pub(super) sets: Register<Recipe>,
 }
 
+/// The highest number there is: the bit above it says in a rule's row what the rule does.
+const MAX: u32 = RuleRow::MAX_NUMBER;
+
 /// Numbers of one kind of thing. 0 is never given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(serialize = "K: Serialize", deserialize = "K: Deserialize<'de> + Ord"))]
 pub(super) struct Register<K> {
     /// The number given last. The next fresh one is the one after, so that a freed number stays unused until
-    /// four thousand million others were given.
+    /// two thousand million others were given.
     last: u32,
     #[serde(with = "as_pairs")]
     numbers: BTreeMap<K, u32>,
@@ -80,7 +84,7 @@ impl<K: Ord> Draft<'_, K> {
     pub(super) fn fresh(&mut self, key: K) -> u32 {
         let mut number = self.next.last;
         loop {
-            number = number.wrapping_add(1);
+            number = if number >= MAX { 0 } else { number + 1 };
             if number != 0 && !self.taken.contains(&number) {
                 break;
             }
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn numbers_wrap_past_zero_and_those_in_use() {
-        let full = Register { last: u32::MAX - 1, numbers: BTreeMap::from([('a', u32::MAX), ('b', 1)]) };
+        let full = Register { last: MAX - 1, numbers: BTreeMap::from([('a', MAX), ('b', 1)]) };
         let mut draft = full.successor();
         assert_eq!([draft.fresh('c'), draft.fresh('d'), draft.number('b')], [2, 3, 1]);
     }

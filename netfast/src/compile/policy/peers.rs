@@ -47,15 +47,16 @@ pub(super) struct Block {
 }
 
 impl PeerList {
-    /// The peers of a rule of a policy in `namespace`.
-    pub(super) fn new(namespace: &Name, peers: &[Peer]) -> Self {
+    /// The peers of a rule of a policy in `namespace`; `None`: of a policy of the cluster, which has none of its own.
+    pub(super) fn new(namespace: Option<&Name>, peers: &[Peer]) -> Self {
         let mut list = Self::default();
         for peer in peers {
             match peer {
                 Peer::Endpoints { namespaces, endpoints } => {
-                    let namespaces = match namespaces {
-                        Some(selector) => Namespaces::Matching(selector.clone()),
-                        None => Namespaces::One(namespace.clone()),
+                    let namespaces = match (namespaces, namespace) {
+                        (Some(selector), _) => Namespaces::Matching(selector.clone()),
+                        (None, Some(own)) => Namespaces::One(own.clone()),
+                        (None, None) => Namespaces::Matching(Selector::default()),
                     };
                     list.selected.insert(Selected { namespaces, endpoints: endpoints.clone() });
                 }

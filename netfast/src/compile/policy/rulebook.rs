@@ -9,14 +9,18 @@ use super::endpoints::{Endpoints, PortName};
 use super::numbers::Draft;
 use super::peers::{Mark, PeerList};
 use super::{Direction, PolicyRef, RuleInfo};
-use crate::model::{Name, Policy, PortMatch, Ports, World};
+use crate::model::{Action, ClusterPolicy, Name, Policy, PortMatch, Ports, Rule, Tier, TierRule, World};
 
 /// What a rule is, apart from where it is written. Within a policy two equal rules are one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct RuleName {
-    namespace: Name,
+    /// `None`: the policy is one of the cluster.
+    namespace: Option<Name>,
     policy: Name,
     pub(super) direction: Direction,
+    /// Of a policy of the cluster; all others accept.
+    #[serde(default)]
+    pub(super) action: Action,
     /// The mark of its peers; `None`: everyone.
     pub(super) peers: Option<u32>,
     /// Its ports; `None`: every port of every protocol.
@@ -37,6 +41,8 @@ impl RuleName {
 #[derive(Debug)]
 pub(super) struct InForce<'w> {
     pub(super) policy: &'w Policy,
+    /// It is under audit.
+    pub(super) audit: bool,
     /// The endpoints it isolates.
     pub(super) selected: Bits,
     /// `None`: it does not isolate for ingress.
@@ -64,10 +70,33 @@ pub(super) struct Chapter {
     pub(super) port_names: BTreeSet<PortName>,
 }
 
+/// A policy of the cluster that selects somebody.
+#[derive(Debug)]
+pub(super) struct ClusterInForce {
+    pub(super) tier: Tier,
+    /// It is under audit.
+    pub(super) audit: bool,
+    /// The endpoints it concerns.
+    pub(super) selected: Bits,
+    pub(super) ingress: Steps,
+    pub(super) egress: Steps,
+}
+
+/// What one policy of the cluster decides in one direction.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// Numbers of the rules in their order, each once.
+    pub(super) rules: Vec<u32>,
+    /// Port names the rules use.
+    pub(super) port_names: BTreeSet<PortName>,
+}
+
 /// All policies in force. A policy that selects nobody changes nothing and is left out.
 #[derive(Debug)]
 pub(super) struct Rulebook<'w> {
     pub(super) policies: Vec<InForce<'w>>,
+    /// Those of the cluster, in the order in which they are asked.
+    pub(super) cluster: Vec<ClusterInForce>,
     pub(super) info: BTreeMap<u32, RuleInfo>,
     /// Peers of the rules, by the number of their mark.
     pub(super) peers: BTreeMap<u32, PeerList>,
@@ -84,6 +113,7 @@ impl<'w> Rulebook<'w> {
     ) -> Self {
         let mut book = Self {
             policies: Vec::new(),
+            cluster: Vec::new(),
             info: BTreeMap::new(),
             peers: BTreeMap::new(),
             egress_names: BTreeSet::new(),
@@ -96,9 +126,28 @@ impl<'w> Rulebook<'w> {
             let ingress = book.chapter(policy, Direction::Ingress, marks, rules);
             let egress = book.chapter(policy, Direction::Egress, marks, rules);
             book.egress_names.extend(egress.iter().flat_map(|chapter| chapter.port_names.iter().cloned()));
-            book.policies.push(InForce { policy, selected, ingress, egress });
+            let audit = world.audit || policy.audit;
+            book.policies.push(InForce { policy, audit, selected, ingress, egress });
+        }
+        let mut in_order: Vec<&ClusterPolicy> = world.cluster_policies.iter().collect();
+        in_order.sort_by_key(|policy| policy.place());
+        for policy in in_order {
+            let selected = endpoints.select_across(&policy.namespaces, &policy.endpoints);
+            if selected.is_empty() {
+                continue;
+            }
+            let ingress = book.steps(policy, Direction::Ingress, marks, rules);
+            let egress = book.steps(policy, Direction::Egress, marks, rules);
+            book.egress_names.extend(egress.port_names.iter().cloned());
+            let audit = world.audit || policy.audit;
+            book.cluster.push(ClusterInForce { tier: policy.tier, audit, selected, ingress, egress });
         }
         book
+    }
+
+    /// Whether any is under audit.
+    pub(super) fn has_audits(&self) -> bool {
+        self.policies.iter().any(|policy| policy.audit) || self.cluster.iter().any(|policy| policy.audit)
     }
 
     fn chapter(
@@ -114,18 +163,13 @@ impl<'w> Rulebook<'w> {
         };
         let mut chapter = Chapter::default();
         for rule in written {
-            let peers = rule.peers.as_ref().map(|peers| {
-                let list = PeerList::new(&policy.namespace, peers);
-                let mark = marks.number(Mark::Peer(list.clone()));
-                self.peers.insert(mark, list);
-                mark
-            });
             let name = RuleName {
-                namespace: policy.namespace.clone(),
+                namespace: Some(policy.namespace.clone()),
                 policy: policy.name.clone(),
                 direction,
-                peers,
-                ports: rule.ports.as_ref().map(|ports| ports.iter().cloned().collect()),
+                action: Action::Accept,
+                peers: self.peers(Some(&policy.namespace), rule, marks),
+                ports: ports(rule),
             };
             chapter.port_names.extend(name.port_names());
             let number = rules.number(name);
@@ -134,8 +178,58 @@ impl<'w> Rulebook<'w> {
                 policy: PolicyRef::from(policy),
                 direction,
                 source: rule.source.clone(),
+                name: None,
             });
         }
         Some(chapter)
     }
+
+    fn steps(
+        &mut self,
+        policy: &ClusterPolicy,
+        direction: Direction,
+        marks: &mut Draft<'_, Mark>,
+        rules: &mut Draft<'_, RuleName>,
+    ) -> Steps {
+        let written = match direction {
+            Direction::Ingress => &policy.ingress,
+            Direction::Egress => &policy.egress,
+        };
+        let mut steps = Steps::default();
+        for TierRule { name: own, action, rule } in written {
+            let name = RuleName {
+                namespace: None,
+                policy: policy.name.clone(),
+                direction,
+                action: *action,
+                peers: self.peers(None, rule, marks),
+                ports: ports(rule),
+            };
+            steps.port_names.extend(name.port_names());
+            let number = rules.number(name);
+            // Said once more it decides nothing.
+            if !steps.rules.contains(&number) {
+                steps.rules.push(number);
+            }
+            self.info.entry(number).or_insert_with(|| RuleInfo {
+                policy: PolicyRef::from(policy),
+                direction,
+                source: rule.source.clone(),
+                name: own.clone(),
+            });
+        }
+        steps
+    }
+
+    /// The mark of a rule's peers; `None`: everyone.
+    fn peers(&mut self, namespace: Option<&Name>, rule: &Rule, marks: &mut Draft<'_, Mark>) -> Option<u32> {
+        let list = PeerList::new(namespace, rule.peers.as_ref()?);
+        let mark = marks.number(Mark::Peer(list.clone()));
+        self.peers.insert(mark, list);
+        Some(mark)
+    }
+}
+
+fn ports(rule: &Rule) -> Option<BTreeSet<PortMatch>> {
+    rule.ports.as_ref().map(|ports| ports.iter().cloned().collect())
 }

@@ -1,4 +1,4 @@
-//! Rule sets: what one direction of an isolated endpoint allows, and its rows.
+//! Rule sets: what policies say of one direction of an endpoint, and their rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,59 @@ use super::numbers::Register;
 use super::peers::Mark;
 use super::ports::blocks;
 use super::rulebook::RuleName;
-use crate::model::Ports;
+use super::tiers::{self, Group};
+use crate::model::{Ports, Tier};
 
-/// What a rule set is made of. Endpoints with equal recipes share a set.
+/// What a rule set is made of: rules that add up, and those that come before and after them. Endpoints with equal recipes share a set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Recipe {
     /// Numbers of the rules.
     pub(super) rules: BTreeSet<u32>,
     /// What the port names of ingress rules stand for at the endpoint. Names it does not know are left out.
     pub(super) served: BTreeSet<Served>,
+    /// What policies of the cluster have to say.
+    #[serde(default, skip_serializing_if = "Tiers::are_silent")]
+    pub(super) tiers: Tiers,
+}
+
+/// The rules of policies of the cluster that concern a set, each tier's in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Tiers {
+    /// Numbers of the rules that are asked first.
+    pub(super) admin: Vec<u32>,
+    /// Numbers of the rules that are asked last.
+    pub(super) baseline: Vec<u32>,
+    /// No other policy isolates the endpoint: what no tier decides is allowed.
+    pub(super) is_open: bool,
+}
+
+impl Tiers {
+    /// Whether the set is one that only isolates.
+    pub(super) fn are_silent(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Recipe {
+    /// The recipe of an endpoint that nothing isolates.
+    pub(super) fn open() -> Self {
+        Self { tiers: Tiers { is_open: true, ..Tiers::default() }, ..Self::default() }
+    }
+
+    /// Adds the rules of the next policy of the cluster. Where a policy isolates the endpoint its word is the last.
+    pub(super) fn add_steps(&mut self, tier: Tier, rules: &[u32], served: impl Iterator<Item = Served>) {
+        match tier {
+            Tier::Admin => self.tiers.admin.extend(rules),
+            Tier::Baseline if self.tiers.is_open => self.tiers.baseline.extend(rules),
+            Tier::Baseline => return,
+        }
+        self.served.extend(served);
+    }
+
+    /// Numbers of all its rules.
+    fn numbers(&self) -> impl Iterator<Item = &u32> {
+        self.rules.iter().chain(&self.tiers.admin).chain(&self.tiers.baseline)
+    }
 }
 
 /// What recipes refer to, as one compile numbered it.
@@ -49,7 +93,7 @@ impl<'r> Pantry<'r> {
     }
 
     /// The identities that are peers of a rule.
-    fn peers(&self, rule: &RuleName) -> &[u32] {
+    pub(super) fn peers(&self, rule: &RuleName) -> &[u32] {
         rule.peers.map_or(&[ANY_IDENTITY], |mark| self.having(mark))
     }
 
@@ -65,7 +109,7 @@ impl<'r> Pantry<'r> {
 
     /// Whether `recipe`, which both know, has the same rows with both.
     fn agrees(&self, other: &Self, recipe: &Recipe) -> bool {
-        recipe.rules.iter().all(|number| match (self.rules.get(number), other.rules.get(number)) {
+        recipe.numbers().all(|number| match (self.rules.get(number), other.rules.get(number)) {
             (Some(mine), Some(theirs)) if mine == theirs => {
                 self.peers(mine) == other.peers(theirs)
                     && (mine.direction == Direction::Ingress
@@ -75,9 +119,14 @@ impl<'r> Pantry<'r> {
         })
     }
 
-    /// The rules of a recipe, by number.
+    /// The rules of a recipe that add up, by number.
     fn rules(&self, recipe: &Recipe) -> impl Iterator<Item = (u32, &'r RuleName)> {
-        recipe.rules.iter().filter_map(|number| Some((*number, *self.rules.get(number)?)))
+        recipe.rules.iter().filter_map(|number| Some((*number, self.rule(*number)?)))
+    }
+
+    /// The rule with a number.
+    pub(super) fn rule(&self, number: u32) -> Option<&'r RuleName> {
+        self.rules.get(&number).copied()
     }
 
     /// Tells `row` the identity and the tail of each row that a rule makes in a set.
@@ -111,7 +160,7 @@ impl<'r> Pantry<'r> {
     /// The ports a name in `rule` stands for, and with whom: at the endpoint itself for what comes in, at the
     /// destination for what goes out. There the row must name the destination's identity even if the rule has no
     /// peers, as another destination has other ports or is outside and has none.
-    fn named<'a>(
+    pub(super) fn named<'a>(
         &'a self,
         name: &'a PortName,
         rule: &'a RuleName,
@@ -134,12 +183,12 @@ impl<'r> Pantry<'r> {
 }
 
 /// The tail of a rule row's key.
-#[derive(Clone, Copy, Debug)]
-struct Tail {
-    protocol: u8,
-    port: u16,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tail {
+    pub(super) protocol: u8,
+    pub(super) port: u16,
     /// Bits of the whole key.
-    len: u32,
+    pub(super) len: u32,
 }
 
 /// The protocols and ports of a rule, but for those it names.
@@ -191,10 +240,18 @@ pub(super) fn rows(
     pantry: &Pantry<'_>,
     limit: usize,
 ) -> Result<BTreeMap<(RuleKey, u32), RuleRow>, Excess> {
+    let (tiered, plain): (Vec<_>, Vec<_>) = sets.iter().partition(|(recipe, _)| !recipe.tiers.are_silent());
+    let tiered: Vec<_> =
+        tiered.into_iter().map(|(recipe, set)| (set, tiers::resolve(recipe, pantry))).collect();
     let mut by_rule: BTreeMap<u32, usize> = BTreeMap::new();
-    for (recipe, _) in sets.iter() {
+    for (recipe, _) in &plain {
         for (number, rule) in pantry.rules(recipe) {
             *by_rule.entry(number).or_default() += pantry.count_rows(rule, recipe);
+        }
+    }
+    for group in tiered.iter().flat_map(|(_, groups)| groups) {
+        for (_, row) in &group.tails {
+            *by_rule.entry(row.number()).or_default() += group.identities.len();
         }
     }
     let total = by_rule.values().sum();
@@ -204,12 +261,20 @@ pub(super) fn rows(
     }
 
     let mut rows = BTreeMap::new();
-    for (recipe, set) in sets.iter() {
+    for (recipe, set) in plain {
         for (number, rule) in pantry.rules(recipe) {
             pantry.each_row(rule, recipe, |identity, Tail { protocol, port, len }| {
                 let key = RuleKey::new(set, identity, protocol, port);
-                rows.entry((key, len)).or_insert(RuleRow { rule: number });
+                rows.entry((key, len)).or_insert(RuleRow::allow(number));
             });
+        }
+    }
+    for (set, groups) in tiered {
+        for Group { identities, tails } in groups {
+            for (Tail { protocol, port, len }, row) in tails {
+                let key = |identity| RuleKey::new(set, identity, protocol, port);
+                rows.extend(identities.iter().map(|identity| ((key(*identity), len), row)));
+            }
         }
     }
     Ok(rows)

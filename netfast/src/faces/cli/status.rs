@@ -1,5 +1,6 @@
 //! `netfast status`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use super::table::Table;
 use super::{cells, endpoint, flow, output, port, root};
 use crate::reconcile::instance::{Instance, Options};
 use crate::reconcile::view::{
-    CounterView, InstanceView, LinkView, MapView, NetworkView, ObjectView, ProgramView, UplinkView,
+    CountView, CounterView, InstanceView, LinkView, MapView, NetworkView, ObjectView, ProgramView, UplinkView,
 };
 
 /// Exit code of `--check`: 1 and 2 tell of failures.
@@ -76,8 +77,12 @@ fn text(view: &InstanceView) -> String {
         section("Flows", format!("  {}\n", flow::table_line(flows)));
     }
     section("Packets", paths(&view.counters).render("  "));
-    let drops = drops(&view.counters);
+    let drops = counted(&view.counters.drops);
     section("Drops", if drops.is_empty() { "  none\n".to_owned() } else { drops.render("  ") });
+    let audited = counted(&view.counters.audited);
+    if !audited.is_empty() {
+        section("Flows that policies under audit would have dropped", audited.render("  "));
+    }
     text
 }
 
@@ -179,10 +184,10 @@ fn paths(counters: &CounterView) -> Table<3> {
     table
 }
 
-/// The reasons for which anything was dropped, with what they mean.
-fn drops(counters: &CounterView) -> Table<4> {
+/// The reasons for which anything was counted, with what they mean.
+fn counted(counts: &BTreeMap<String, CountView>) -> Table<4> {
     let mut table = Table::new(["REASON", "PACKETS", "BYTES", "MEANING"]).right(&[1, 2]);
-    for (name, count) in counters.drops.iter().filter(|(_, count)| count.packets > 0) {
+    for (name, count) in counts.iter().filter(|(_, count)| count.packets > 0) {
         let reason = DropReason::ALL.iter().find(|reason| reason.name() == name);
         table.row([
             name.clone(),
@@ -215,6 +220,8 @@ mod tests {
             "Monitors\n  1 reading events\n",
             "Flows\n  entries: 4 of 131072 settled, 2 of 32768 new; 12 made, 5 removed, 0 flushed, 1 evicted\n",
             "policy_ingress        2    148  a policy isolates the receiver",
+            "\nFlows that policies under audit would have dropped\n  REASON         PACKETS  BYTES",
+            "policy_egress        3    222  a policy isolates the sender",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }

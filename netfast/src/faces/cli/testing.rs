@@ -86,6 +86,7 @@ pub(super) fn instance() -> InstanceView {
                 ("policy_ingress".to_owned(), CountView { packets: 2, bytes: 148 }),
                 ("martian".to_owned(), CountView::default()),
             ]),
+            audited: BTreeMap::from([("policy_egress".to_owned(), CountView { packets: 3, bytes: 222 })]),
         },
     }
 }
@@ -115,6 +116,7 @@ pub(super) fn endpoint() -> EndpointView {
         },
         ready: true,
         drops: BTreeMap::from([("policy_ingress".to_owned(), 2)]),
+        audited: BTreeMap::from([("policy_egress".to_owned(), 3)]),
     }
 }
 

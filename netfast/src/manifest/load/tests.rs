@@ -57,7 +57,7 @@ fn complaints_about_all_files_come_in_their_order() {
             "netfast.yaml:1:26: networks.lab.subnet: 10.0.0.1/24 has bits set beyond its prefix (write 10.0.0.0/24)",
             "netfast.yaml:3:1: endpoint: unknown field (did you mean endpoints?)",
             "b.yaml:1:1: there is no policy in this file (no policy allows everything; for that, leave the file out)",
-            "a.yaml:1:7: kind: objects of kind \"Foo\" are not read (only NetworkPolicy, Namespace, List are; move it \
+            "a.yaml:1:7: kind: objects of kind \"Foo\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it \
              to another file)",
             "c.yaml:2:1: a tab; YAML indents with spaces",
         ]
@@ -108,8 +108,8 @@ fn policies_are_read_without_a_topology() {
     let file = dir.path().join("p.yaml");
     std::fs::write(&file, format!("{ALLOW}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n"))
         .unwrap();
-    let (policies, namespaces, warnings) = load_policies(&[file.clone(), file]).unwrap();
-    assert_eq!((policies.len(), namespaces.len(), warnings.len()), (1, 1, 0));
+    let loaded = load_policies(&[file.clone(), file]).unwrap();
+    assert_eq!((loaded.policies.len(), loaded.namespaces.len(), loaded.warnings.len()), (1, 1, 0));
 }
 
 #[test]

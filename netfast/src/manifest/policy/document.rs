@@ -1,30 +1,35 @@
 //! One document: which kind of object it is.
 
 use super::Objects;
+use super::cluster::{ClusterSpec, Subject};
 use super::hints;
 use super::meta::Meta;
 use super::spec::Spec;
 use crate::manifest::yaml::{Cursor, Fields, Node, Report, Value, show, suggest};
-use crate::model::{Policy, Source};
+use crate::model::{ClusterPolicy, Policy, Source};
 
-/// The kinds that are read, with their versions.
-const KINDS: [(&str, &str); 5] = [
-    ("NetworkPolicy", NETWORKING),
-    ("NetworkPolicyList", NETWORKING),
-    ("Namespace", "v1"),
-    ("NamespaceList", "v1"),
-    ("List", "v1"),
+/// The kinds that are read, with their versions, of which the first is the one to write.
+const KINDS: [(&str, &[&str]); 7] = [
+    ("NetworkPolicy", &[NETWORKING]),
+    ("NetworkPolicyList", &[NETWORKING]),
+    ("ClusterNetworkPolicy", &CLUSTER),
+    ("ClusterNetworkPolicyList", &CLUSTER),
+    ("Namespace", &["v1"]),
+    ("NamespaceList", &["v1"]),
+    ("List", &["v1"]),
 ];
 
 const NETWORKING: &str = "networking.k8s.io/v1";
 
+/// Both have the same fields.
+const CLUSTER: [&str; 2] = ["policy.networking.k8s.io/v1alpha2", "policy.networking.k8s.io/v1beta1"];
+
 /// Kinds of policies that others have. They deny, order or select in ways that `NetworkPolicy` does not.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 9] = [
     "AdminNetworkPolicy",
     "BaselineAdminNetworkPolicy",
     "CiliumClusterwideNetworkPolicy",
     "CiliumNetworkPolicy",
-    "ClusterNetworkPolicy",
     "GlobalNetworkPolicy",
     "MultiNetworkPolicy",
     "StagedGlobalNetworkPolicy",
@@ -40,7 +45,10 @@ pub(super) fn scope(number: usize, node: &Node) -> String {
     };
     let metadata = Cursor::root(node).peek("metadata");
     let field = |name: &str| text(metadata.as_ref().and_then(|metadata| metadata.peek(name)));
+    let is_of_cluster =
+        text(Cursor::root(node).peek("kind")).is_some_and(|kind| kind == "ClusterNetworkPolicy");
     match field("name") {
+        Some(name) if is_of_cluster => format!("document {number} (cluster/{name}): "),
         Some(name) => {
             let namespace = field("namespace").unwrap_or_else(|| "default".to_owned());
             format!("document {number} ({namespace}/{name}): ")
@@ -58,6 +66,7 @@ pub(super) fn read(node: &Node, objects: &mut Objects, report: &mut Report) {
 fn object(cursor: &Cursor<'_>, implied: Option<&'static str>, objects: &mut Objects, report: &mut Report) {
     match kind(cursor, implied, objects, report) {
         Some("NetworkPolicy") => policy(cursor, objects, report),
+        Some("ClusterNetworkPolicy") => cluster_policy(cursor, objects, report),
         Some("Namespace") => namespace(cursor, objects, report),
         Some(list) => {
             let implied = list.strip_suffix("List").filter(|kind| !kind.is_empty());
@@ -114,11 +123,12 @@ fn kind(
             return None;
         }
     };
-    let (_, wanted) = KINDS.iter().find(|(known, _)| *known == kind)?;
+    let (_, versions) = KINDS.iter().find(|(known, _)| *known == kind)?;
+    let wanted = versions.first()?;
     match cursor.peek("apiVersion") {
         Some(version) => {
             let text = version.text(report)?;
-            let is_read = text == *wanted || wrong_version(&version, text, kind, wanted, report);
+            let is_read = versions.contains(&text) || wrong_version(&version, text, kind, wanted, report);
             if !is_read {
                 objects.unknown.push(format!("{kind} of {text}"));
             }
@@ -135,10 +145,13 @@ fn kind(
 
 /// Complains about a version; whether the object can be read for further mistakes.
 fn wrong_version(version: &Cursor<'_>, text: &str, kind: &str, wanted: &str, report: &mut Report) -> bool {
-    if let Some((owner, _)) = text.split_once('/').filter(|(owner, _)| {
-        ["crd.projectcalico.org", "projectcalico.org", "crd.antrea.io", "policy.networking.k8s.io"]
-            .contains(owner)
-    }) {
+    let own_owner = wanted.split_once('/').map(|(owner, _)| owner);
+    if let Some((owner, _)) =
+        text.split_once('/').filter(|(owner, _)| Some(*owner) != own_owner).filter(|(owner, _)| {
+            ["crd.projectcalico.org", "projectcalico.org", "crd.antrea.io", "policy.networking.k8s.io"]
+                .contains(owner)
+        })
+    {
         let message = format!("{kind} of {owner} is not supported");
         version.error_help(report, message, format!("only that of {wanted} is"));
         return false;
@@ -153,9 +166,17 @@ fn wrong_version(version: &Cursor<'_>, text: &str, kind: &str, wanted: &str, rep
 }
 
 fn unknown(kind: &Cursor<'_>, text: &str, objects: &mut Objects, report: &mut Report) {
-    let kinds = ["NetworkPolicy", "Namespace", "List"];
+    let kinds = ["NetworkPolicy", "ClusterNetworkPolicy", "Namespace", "List"];
     if FOREIGN.contains(&text) {
-        let help = format!("only NetworkPolicy of {NETWORKING} is");
+        let help = match text {
+            "AdminNetworkPolicy" => {
+                "write ClusterNetworkPolicy with tier: Admin, which has taken its place".to_owned()
+            }
+            "BaselineAdminNetworkPolicy" => {
+                "write ClusterNetworkPolicy with tier: Baseline, which has taken its place".to_owned()
+            }
+            _ => format!("only NetworkPolicy of {NETWORKING} and ClusterNetworkPolicy of {} are", CLUSTER[0]),
+        };
         kind.error_help(report, format!("{text} is not supported"), help);
         objects.unknown.push(text.to_owned());
     } else if let Some(word) = suggest(text, &kinds) {
@@ -173,9 +194,25 @@ fn policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
     let meta = Meta::read(&fields, report);
     let source = Source { file: report.file().to_owned(), line: cursor.at().line };
     let spec = Spec::read(fields.get("spec").as_ref(), report);
-    if let Some(Meta { name, namespace, at, labels: _ }) = meta {
+    if let Some(Meta { name, namespace, audit, at, labels: _ }) = meta {
         let Spec { selector, ingress, egress } = spec;
-        objects.add_policy(Policy { namespace, name, source, selector, ingress, egress }, at, report);
+        let policy = Policy { namespace, name, source, selector, ingress, egress, audit };
+        objects.add_policy(policy, at, report);
+    }
+}
+
+fn cluster_policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let fields = Fields::open(cursor, &known, hints::cluster_document, report);
+    let meta = Meta::read_of_cluster(&fields, report);
+    let source = Source { file: report.file().to_owned(), line: cursor.at().line };
+    let spec = fields.need("spec", report).and_then(|spec| ClusterSpec::read(&spec, report));
+    if let (Some(Meta { name, audit, at, .. }), Some(spec)) = (meta, spec) {
+        let ClusterSpec { tier, priority, subject, ingress, egress } = spec;
+        let Subject { namespaces, endpoints } = subject;
+        let policy =
+            ClusterPolicy { name, source, tier, priority, namespaces, endpoints, ingress, egress, audit };
+        objects.add_cluster_policy(policy, at, report);
     }
 }
 

@@ -86,3 +86,79 @@ pub(super) fn port(field: &str) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// Beside `metadata` and `spec` of a policy of the cluster.
+pub(super) fn cluster_document(field: &str) -> Option<&'static str> {
+    match field {
+        "tier" | "priority" | "subject" => Some("it belongs in spec"),
+        _ => document(field),
+    }
+}
+
+/// In `spec` of a policy of the cluster.
+pub(super) fn cluster_spec(field: &str) -> Option<&'static str> {
+    match field {
+        "podSelector" | "namespaceSelector" => Some("it belongs in subject: {pods: {...}}"),
+        "pods" | "namespaces" | "matchLabels" | "matchExpressions" => Some("it belongs in subject"),
+        "policyTypes" => Some("this kind has none: it decides what its rules speak of"),
+        "action" | "protocols" | "ports" => Some("it belongs in a rule, beside from or to"),
+        "from" => Some("it belongs in a rule: ingress: [{action: ..., from: ...}]"),
+        "to" => Some("it belongs in a rule: egress: [{action: ..., to: ...}]"),
+        "name" | "namespace" | "labels" => Some("it belongs in metadata"),
+        _ => None,
+    }
+}
+
+/// In a rule of `ingress` of a policy of the cluster.
+pub(super) fn cluster_ingress(field: &str) -> Option<&'static str> {
+    match field {
+        "to" => Some("rules of ingress have from"),
+        "ports" => Some("this kind has protocols: [{tcp: {destinationPort: {number: 80}}}]"),
+        "pods" | "namespaces" | "podSelector" | "namespaceSelector" => {
+            Some("it belongs in the list: from: [{...}]")
+        }
+        "networks" | "nodes" | "domainNames" => {
+            Some("only peers of egress have it, in the list: to: [{...}]")
+        }
+        "tcp" | "udp" | "sctp" | "destinationNamedPort" => Some("it belongs in the list: protocols: [{...}]"),
+        "priority" | "tier" | "subject" => Some("it belongs in spec"),
+        _ => None,
+    }
+}
+
+/// In a rule of `egress` of a policy of the cluster.
+pub(super) fn cluster_egress(field: &str) -> Option<&'static str> {
+    match field {
+        "from" => Some("rules of egress have to"),
+        "pods" | "namespaces" | "podSelector" | "namespaceSelector" | "networks" | "nodes"
+        | "domainNames" => Some("it belongs in the list: to: [{...}]"),
+        _ => cluster_ingress(field),
+    }
+}
+
+/// In a peer of a policy of the cluster, or its subject.
+pub(super) fn cluster_peer(field: &str) -> Option<&'static str> {
+    match field {
+        "podSelector" | "namespaceSelector" => Some("it belongs in pods: {...}"),
+        "matchLabels" | "matchExpressions" => Some("it belongs in namespaces, or in a selector of pods"),
+        "ipBlock" | "cidr" => Some("this kind has networks: [...], in peers of egress"),
+        "protocols" | "ports" | "action" => Some("it belongs in the rule, beside the list of peers"),
+        _ => None,
+    }
+}
+
+/// In a protocol of a rule of a policy of the cluster.
+pub(super) fn cluster_protocol(field: &str) -> Option<&'static str> {
+    match field {
+        "TCP" => Some("write tcp"),
+        "UDP" => Some("write udp"),
+        "SCTP" => Some("write sctp"),
+        "protocol" => Some("the protocol is the field: tcp, udp or sctp"),
+        "port" | "ports" | "number" | "range" | "endPort" | "destinationPort" => {
+            Some("write tcp: {destinationPort: {number: 80}}")
+        }
+        "icmp" => Some("rules cannot name it; one without protocols speaks of echo requests too"),
+        "namedPort" => Some("write destinationNamedPort"),
+        _ => None,
+    }
+}

@@ -1,5 +1,8 @@
-//! Kubernetes manifests: `NetworkPolicy`, and `Namespace` for its labels.
+//! Kubernetes manifests: `NetworkPolicy`, `ClusterNetworkPolicy`, and `Namespace` for its labels.
 
+mod cluster;
+mod cluster_peer;
+mod cluster_port;
 mod document;
 mod hints;
 mod meta;
@@ -13,17 +16,22 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::Diagnostic;
 use super::yaml::{Pos, Report, parse};
-use crate::model::{Labels, Name, Policy, Source};
+use crate::model::{ClusterPolicy, Labels, Name, Policy, Source, Tier};
 
 /// What was read from all files so far.
 #[derive(Default)]
 pub(super) struct Objects {
     pub(super) policies: Vec<Policy>,
+    pub(super) cluster_policies: Vec<ClusterPolicy>,
     pub(super) namespaces: BTreeMap<Name, (Labels, Source)>,
     /// Kinds of objects that nobody here reads, once for each object.
     pub(super) unknown: Vec<String>,
     /// Where policies have their names, those with mistakes too.
     seen: BTreeMap<(Name, Name), Source>,
+    /// The same of those of the cluster.
+    seen_of_cluster: BTreeMap<Name, Source>,
+    /// Which policy of the cluster was the first of its tier with a priority.
+    priorities: BTreeMap<(Tier, u16), (Name, Source)>,
 }
 
 impl Objects {
@@ -60,6 +68,30 @@ impl Objects {
             self.seen.insert(key, place);
             self.policies.push(policy);
         }
+    }
+
+    /// Keeps a policy of the cluster, unless there is one of its name.
+    fn add_cluster_policy(&mut self, policy: ClusterPolicy, at: Pos, report: &mut Report) {
+        let place = Source { file: report.file().to_owned(), line: at.line };
+        if let Some(first) = self.seen_of_cluster.get(&policy.name) {
+            let first = near(first, report);
+            let message = format!("cluster policy {} is there twice: here and {first}", policy.name);
+            report.error_help(at, message, "give one of them another name");
+            return;
+        }
+        let ClusterPolicy { tier, priority, name, .. } = &policy;
+        if let Some((other, other_place)) = self.priorities.get(&(*tier, *priority)) {
+            let message = format!(
+                "cluster policies {other} ({}) and {name} both have priority {priority} in tier {tier}; where both \
+                 speak of a connection the one whose name is first in the alphabet is asked first",
+                near(other_place, report)
+            );
+            report.warning(at, message, "give one of them another priority".to_owned());
+        } else {
+            self.priorities.insert((*tier, *priority), (name.clone(), place.clone()));
+        }
+        self.seen_of_cluster.insert(name.clone(), place);
+        self.cluster_policies.push(policy);
     }
 
     /// Keeps the labels of a namespace, unless it has some.

@@ -49,7 +49,7 @@ fn ip_block(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
 }
 
 /// Reads a block. Old manifests have host bits set, so that is no error.
-fn block(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
+pub(super) fn block(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
     let net = cursor.parse(report, cidr::parse)?;
     let block = net.trunc();
     if block != net {

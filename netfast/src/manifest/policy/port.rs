@@ -53,7 +53,7 @@ fn ports(port: &Cursor<'_>, end: Option<&Cursor<'_>>, report: &mut Report) -> Op
     Some(Ports::Range(PortRange { first, last }))
 }
 
-fn number(cursor: &Cursor<'_>, report: &mut Report) -> Option<u16> {
+pub(super) fn number(cursor: &Cursor<'_>, report: &mut Report) -> Option<u16> {
     let number = cursor.integer(report)?;
     match u16::try_from(number) {
         Ok(0) => cursor.error_help(report, "there is no port 0", "for every port, leave port out"),

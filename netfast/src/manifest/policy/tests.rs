@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::Objects;
 use crate::manifest::diagnostic::Severity;
-use crate::model::{Operator, Peer, Policy, PortRange, Ports, Protocol};
+use crate::model::{
+    Action, ClusterPolicy, Operator, Peer, Policy, PortRange, Ports, Protocol, Tier, TierRule,
+};
 
 fn read(text: &str) -> (Objects, Vec<String>) {
     let mut objects = Objects::default();
@@ -190,6 +192,73 @@ fn what_comes_out_of_a_cluster_is_read() {
     );
     assert_eq!(objects.policies[0].namespace.as_str(), "shop");
     assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn an_annotation_puts_a_policy_under_audit() {
+    for (annotations, wanted) in [
+        ("{}", false),
+        ("{netfast.io/audit: \"true\"}", true),
+        ("{netfast.io/audit: \"false\", other: \"true\"}", false),
+    ] {
+        let text = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, annotations: {annotations}}}\n"
+        );
+        assert_eq!(read(&text).0.policies[0].audit, wanted, "{annotations}");
+    }
+}
+
+/// A policy of the cluster with one egress rule.
+fn cluster_policy(rule: &str) -> ClusterPolicy {
+    let text = format!(
+        "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: p}}\nspec:\n  tier: \
+         Baseline\n  priority: 1000\n  subject: {{pods: {{podSelector: {{matchLabels: {{a: b}}}}}}}}\n  egress:\n  - {rule}\n"
+    );
+    read(&text).0.cluster_policies.remove(0)
+}
+
+#[test]
+fn a_policy_of_the_cluster_is_read() {
+    let policy = cluster_policy(
+        "{name: no-lab, action: Pass, to: [{namespaces: {matchLabels: {c: d}}}, {networks: [10.0.0.0/8, \"::/0\"]}]}",
+    );
+    assert_eq!((policy.tier, policy.priority, policy.ingress.len()), (Tier::Baseline, 1000, 0));
+    assert_eq!((policy.namespaces.requirements.len(), policy.endpoints.requirements.len()), (0, 1));
+    let TierRule { name, action, rule } = &policy.egress[0];
+    assert_eq!(
+        (name.as_deref(), *action, rule.source.to_string().as_str()),
+        (Some("no-lab"), Action::Pass, "p:9")
+    );
+    let peers = rule.peers.as_ref().unwrap().iter().map(|peer| match peer {
+        Peer::Endpoints { namespaces, endpoints } => {
+            format!("{} {}", namespaces.as_ref().unwrap().requirements.len(), endpoints.requirements.len())
+        }
+        Peer::Block { cidr, except } => format!("{cidr} {}", except.len()),
+    });
+    assert_eq!(peers.collect::<Vec<_>>(), ["1 0", "10.0.0.0/8 0", "::/0 0"]);
+    assert_eq!(rule.ports, None);
+}
+
+#[test]
+fn protocols_of_a_policy_of_the_cluster_are_read() {
+    let policy = cluster_policy(
+        "{action: Accept, to: [{pods: {podSelector: {}}}], protocols: [{tcp: {}}, {udp: {destinationPort: {number: \
+         53}}}, {sctp: {destinationPort: {range: {start: 1, end: 9}}}}, {destinationNamedPort: http}]}",
+    );
+    let ports = policy.egress[0].rule.ports.clone().unwrap();
+    let ports: Vec<_> = ports.into_iter().map(|port| (port.protocol, port.ports)).collect();
+    let named = || Ports::Named("http".to_owned());
+    assert_eq!(
+        ports,
+        [
+            (Protocol::Tcp, Ports::Any),
+            (Protocol::Udp, Ports::Range(PortRange::single(53))),
+            (Protocol::Sctp, Ports::Range(PortRange { first: 1, last: 9 })),
+            (Protocol::Tcp, named()),
+            (Protocol::Udp, named()),
+            (Protocol::Sctp, named()),
+        ]
+    );
 }
 
 /// The shared cases are not part of the repository; where they are, all their policies must be read.

@@ -56,6 +56,7 @@ impl Topology {
             "endpoints",
             "policies",
             "established",
+            "audit",
             "uplinks",
             "limits",
             "masquerade",
@@ -85,6 +86,9 @@ impl Topology {
         }
         if let Some(cursor) = fields.get("established") {
             self.world.established = established(&cursor, report);
+        }
+        if let Some(cursor) = fields.get("audit") {
+            self.world.audit = cursor.boolean(report).unwrap_or_default();
         }
         self.world.uplinks = fields.get("uplinks").map(|cursor| uplinks(&cursor, report));
         if let Some(cursor) = fields.get("limits") {

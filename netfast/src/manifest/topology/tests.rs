@@ -255,6 +255,17 @@ fn wrong_files_are_explained() {
 }
 
 #[test]
+fn audit_is_true_or_false() {
+    for (text, wanted) in [("", false), ("audit: true\n", true), ("audit: false\n", false)] {
+        let (topology, found) = read_text(&format!("networks: {{}}\n{text}"));
+        assert!(found.is_empty(), "{found:?}");
+        assert_eq!(topology.world.audit, wanted, "{text}");
+    }
+    let (_, found) = read_text("audit: some\n");
+    assert_eq!(found[0], "n:1:8: audit: `audit` is true or false");
+}
+
+#[test]
 fn established_flows_are_judged_again_or_kept() {
     for (text, wanted) in [
         ("networks: {}\n", Established::Recheck),

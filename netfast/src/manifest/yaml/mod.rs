@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 pub(super) use self::cursor::Cursor;
-pub(super) use self::fields::Fields;
+pub(super) use self::fields::{Fields, Hint};
 pub(super) use self::named::{Named, named};
 pub(super) use self::node::{Entry, Node, Plain, Pos, Value};
 pub(super) use self::report::{Report, show};

@@ -8,7 +8,7 @@ pub(crate) mod special;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{EndpointId, Name, Policy, World};
+use super::{ClusterPolicy, EndpointId, Name, Policy, World};
 
 /// What a [`Problem`] is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,8 @@ pub enum Subject {
     Endpoint(EndpointId),
     /// A policy, by namespace and name.
     Policy(Name, Name),
+    /// A policy of the cluster.
+    ClusterPolicy(Name),
 }
 
 impl fmt::Display for Subject {
@@ -27,6 +29,7 @@ impl fmt::Display for Subject {
             Self::Network(name) => write!(f, "network {name}"),
             Self::Endpoint(id) => write!(f, "endpoint {id}"),
             Self::Policy(namespace, name) => write!(f, "policy {namespace}/{name}"),
+            Self::ClusterPolicy(name) => write!(f, "cluster policy {name}"),
         }
     }
 }
@@ -82,18 +85,20 @@ pub fn check(world: &World) -> Vec<Problem> {
     let mut problems = network::check(world);
     problems.extend(endpoint::check(world));
     problems.extend(publish::check(world));
-    problems.extend(policies(&world.policies));
+    problems.extend(policies(world));
     problems
 }
 
-/// No two policies of a namespace have one name.
-fn policies(policies: &[Policy]) -> Vec<Problem> {
+/// No two policies of a namespace, and no two of the cluster, have one name.
+fn policies(world: &World) -> Vec<Problem> {
+    let named = |p: &Policy| (Subject::Policy(p.namespace.clone(), p.name.clone()), p.source.clone());
+    let of_cluster = |p: &ClusterPolicy| (Subject::ClusterPolicy(p.name.clone()), p.source.clone());
+    let all = world.policies.iter().map(named).chain(world.cluster_policies.iter().map(of_cluster));
     let mut first = BTreeMap::new();
     let mut problems = Vec::new();
-    for policy in policies {
-        if let Some(earlier) = first.insert((&policy.namespace, &policy.name), &policy.source) {
-            let subject = Subject::Policy(policy.namespace.clone(), policy.name.clone());
-            let message = format!("it is there twice: {earlier} and {}", policy.source);
+    for (subject, source) in all {
+        if let Some(earlier) = first.insert(subject.clone(), source.clone()) {
+            let message = format!("it is there twice: {earlier} and {source}");
             problems.push(Problem::new(&subject, "", message).help("give one of them another name"));
         }
     }

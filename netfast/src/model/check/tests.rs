@@ -247,11 +247,30 @@ fn policies_have_names_of_their_own() {
         selector: crate::model::Selector::default(),
         ingress: None,
         egress: None,
+        audit: false,
     };
-    let world = World { policies: vec![policy("a", 1), policy("b", 5), policy("a", 9)], ..World::default() };
+    let of_cluster = |line| ClusterPolicy {
+        name: "p".parse().unwrap(),
+        source: crate::model::Source { file: "c.yaml".to_owned(), line },
+        tier: crate::model::Tier::Admin,
+        priority: 0,
+        namespaces: crate::model::Selector::default(),
+        endpoints: crate::model::Selector::default(),
+        ingress: Vec::new(),
+        egress: Vec::new(),
+        audit: false,
+    };
+    let world = World {
+        policies: vec![policy("a", 1), policy("b", 5), policy("a", 9)],
+        cluster_policies: vec![of_cluster(1), of_cluster(3)],
+        ..World::default()
+    };
     let found: Vec<_> = check(&world).iter().map(ToString::to_string).collect();
     assert_eq!(
         found,
-        ["policy a/p: it is there twice: p.yaml:1 and p.yaml:9 (give one of them another name)"]
+        [
+            "policy a/p: it is there twice: p.yaml:1 and p.yaml:9 (give one of them another name)",
+            "cluster policy p: it is there twice: c.yaml:1 and c.yaml:3 (give one of them another name)",
+        ]
     );
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use crate::compile::policy::{self, Isolation, RuleInfo};
+use crate::model::EndpointId;
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
 use crate::store::Store;
@@ -24,6 +25,7 @@ pub(super) struct Names {
     by_incarnation: BTreeMap<u32, String>,
     by_addr: BTreeMap<IpAddr, String>,
     isolation: BTreeMap<String, Isolation>,
+    auditing: BTreeMap<String, Isolation>,
     rules: BTreeMap<u32, RuleInfo>,
 }
 
@@ -36,6 +38,7 @@ impl Names {
             by_incarnation: BTreeMap::new(),
             by_addr: BTreeMap::new(),
             isolation: BTreeMap::new(),
+            auditing: BTreeMap::new(),
             rules: BTreeMap::new(),
             store,
         };
@@ -72,8 +75,11 @@ impl Names {
             let addresses = [record.ip.map(IpAddr::from), record.ip6.map(IpAddr::from)];
             self.by_addr.extend(addresses.into_iter().flatten().map(|addr| (addr, name.clone())));
         }
-        self.isolation =
-            tables.isolating.into_iter().map(|(id, isolation)| (id.to_string(), isolation)).collect();
+        let by_name = |isolations: BTreeMap<EndpointId, Isolation>| {
+            isolations.into_iter().map(|(id, isolation)| (id.to_string(), isolation)).collect()
+        };
+        self.isolation = by_name(tables.isolating);
+        self.auditing = by_name(tables.auditing);
         self.rules = tables.rule_info;
         Ok(())
     }
@@ -102,9 +108,10 @@ impl Names {
         self.by_addr.get(&addr).cloned()
     }
 
-    /// The policies that isolate an endpoint, as `namespace/name`.
-    pub(super) fn isolating(&self, endpoint: &str, is_egress: bool) -> Vec<String> {
-        let Some(isolation) = self.isolation.get(endpoint) else { return Vec::new() };
+    /// The policies that isolate an endpoint, as `namespace/name`; with those under audit, if `is_audit`.
+    pub(super) fn isolating(&self, endpoint: &str, is_egress: bool, is_audit: bool) -> Vec<String> {
+        let isolations = if is_audit { &self.auditing } else { &self.isolation };
+        let Some(isolation) = isolations.get(endpoint) else { return Vec::new() };
         let policies = if is_egress { &isolation.egress } else { &isolation.ingress };
         policies.iter().map(ToString::to_string).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netfast_common::event::{Answer, Answers, EVENT_PARSED, Event, EventKind, Program};
+use netfast_common::event::{Answer, EVENT_PARSED, Event, EventKind, Program};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 use serde::Serialize;
@@ -13,10 +13,16 @@ use super::packet::Packet;
 /// The ethertype of ARP.
 const ARP: u16 = 0x0806;
 
+/// What a drop by policy means where it is a rule that denies it.
+const BY_A_RULE: &str = "a rule of a policy of the cluster denies it";
+
+/// What an audit means.
+const UNDER_AUDIT: &str = "policies under audit would drop it";
+
 /// Something that happened to a packet. Fields that mean nothing for it, or are not known, are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EventView {
-    /// `drop`, `flow`, `verdict` or `packet`.
+    /// `drop`, `audit`, `flow`, `verdict` or `packet`.
     pub event: &'static str,
     /// When: nanoseconds since 1970. Shown as a date by whoever shows it.
     #[serde(skip)]
@@ -27,7 +33,7 @@ pub struct EventView {
     pub direction: &'static str,
     /// The device the program ran at.
     pub device: String,
-    /// Why it was dropped.
+    /// Why it was dropped, or would have been by policies under audit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// What that means.
@@ -77,7 +83,7 @@ pub struct EventView {
     pub ethertype: Option<String>,
     /// Length in bytes, from the Ethernet header on. Of a packet still to be segmented, the whole.
     pub length: u32,
-    /// Of a drop by policy: whose, and which.
+    /// Of a drop by policy, and of an audit: whose, and which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyDropView>,
     /// Of a new flow that is translated: its addresses as the responder sees them.
@@ -93,10 +99,11 @@ pub struct EventView {
 pub struct PolicyDropView {
     /// `ingress` or `egress`.
     pub direction: &'static str,
-    /// The isolated endpoint.
+    /// The endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The policies that isolate it in that direction, as `namespace/name`. None of their rules allows the packet.
+    /// The policies that isolate it in that direction, as `namespace/name`, none of whose rules allows the packet; or
+    /// the policy of the cluster whose rule denies it, as `cluster/name`.
     pub policies: Vec<String>,
 }
 
@@ -121,9 +128,9 @@ pub struct SeenView {
 pub struct AnswerView {
     /// `ingress` or `egress`.
     pub direction: &'static str,
-    /// `allowed` or `denied`.
+    /// `allowed`, `denied`, or `audit`: policies under audit would have denied it.
     pub verdict: &'static str,
-    /// Number of the rule that allows it.
+    /// Number of the rule that says so; none: the end is isolated, and no rule allows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
     /// The policy that rule is in.
@@ -149,6 +156,7 @@ impl EventView {
                 Some(EventKind::Flow) => "flow",
                 Some(EventKind::Verdict) => "verdict",
                 Some(EventKind::Packet) => "packet",
+                Some(EventKind::Audit) => "audit",
                 None => "unknown",
             },
             time,
@@ -157,14 +165,14 @@ impl EventView {
             device: names.device(event.ifindex),
             endpoint: names.of(event.incarnation).or_else(|| names.at(event.ifindex)),
             length: event.length,
-            answers: answers(&event.answers, names),
+            answers: answers(event, names),
             ..Self::default()
         };
         view.describe(event, &Packet::parse(bytes));
         view.src_endpoint = view.src.and_then(|addr| names.with(addr));
         view.dst_endpoint = view.dst.and_then(|addr| names.with(addr));
         match kind {
-            Some(EventKind::Drop) => view.drop(event, names),
+            Some(EventKind::Drop | EventKind::Audit) => view.drop(event, names),
             Some(EventKind::Flow) => view.flow(event, names),
             _ => {}
         }
@@ -207,7 +215,19 @@ impl EventView {
             _ => return,
         };
         let endpoint = names.of(event.incarnation);
-        let policies = endpoint.as_deref().map(|name| names.isolating(name, is_egress)).unwrap_or_default();
+        let is_audit = event.kind == EventKind::Audit as u8;
+        let answers = &event.answers;
+        let rule = if is_egress { answers.egress_rule } else { answers.ingress_rule };
+        let policies = if let Some((policy, _)) = names.rule(rule) {
+            self.explanation = Some(BY_A_RULE);
+            vec![policy]
+        } else {
+            let isolating = |name| names.isolating(name, is_egress, is_audit);
+            endpoint.as_deref().map(isolating).unwrap_or_default()
+        };
+        if is_audit {
+            self.explanation = Some(UNDER_AUDIT);
+        }
         self.policy = Some(PolicyDropView { direction: direction(is_egress), endpoint, policies });
     }
 
@@ -230,27 +250,35 @@ const fn direction(is_egress: bool) -> &'static str {
     if is_egress { "egress" } else { "ingress" }
 }
 
-fn answers(answers: &Answers, names: &Names) -> Vec<AnswerView> {
+fn answers(event: &Event, names: &Names) -> Vec<AnswerView> {
+    let answers = &event.answers;
+    let denied = if event.kind == EventKind::Audit as u8 { "audit" } else { "denied" };
     let both = [(true, answers.egress, answers.egress_rule), (false, answers.ingress, answers.ingress_rule)];
-    both.into_iter().filter_map(|(is_egress, code, rule)| answer(is_egress, code, rule, names)).collect()
+    both.into_iter()
+        .filter_map(|(is_egress, code, rule)| answer(is_egress, code, rule, denied, names))
+        .collect()
 }
 
-fn answer(is_egress: bool, code: u32, rule: u32, names: &Names) -> Option<AnswerView> {
+fn answer(is_egress: bool, code: u32, rule: u32, denied: &'static str, names: &Names) -> Option<AnswerView> {
     let answer = u8::try_from(code).ok().and_then(Answer::from_code)?;
     let plain = AnswerView {
         direction: direction(is_egress),
-        verdict: "denied",
+        verdict: "allowed",
         rule: None,
         policy: None,
         source: None,
     };
+    let by_rule = |verdict| {
+        let (policy, source) = names.rule(rule).unzip();
+        Some(AnswerView { verdict, rule: Some(rule), policy, source, ..plain.clone() })
+    };
     match answer {
         Answer::NotAsked | Answer::Open => None,
-        Answer::Denied => Some(plain),
-        Answer::Allowed => {
-            let (policy, source) = names.rule(rule).unzip();
-            Some(AnswerView { verdict: "allowed", rule: Some(rule), policy, source, ..plain })
-        }
+        Answer::Denied if rule == 0 => Some(AnswerView { verdict: denied, ..plain }),
+        // The policies that speak of the end do not speak of this.
+        Answer::Allowed if rule == 0 => None,
+        Answer::Allowed => by_rule("allowed"),
+        Answer::Denied => by_rule(denied),
     }
 }
 

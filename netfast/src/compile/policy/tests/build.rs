@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::compile::policy::{Assigned, Family, Numbers, Side, Tables, compile};
 use crate::model::{
-    Endpoint, EndpointId, Labels, Name, NamedPort, Operator, Peer, Policy, PortMatch, PortRange, Ports,
-    Protocol, Requirement, Rule, Selector, Source, World,
+    Action, ClusterPolicy, Endpoint, EndpointId, Labels, Name, NamedPort, Operator, Peer, Policy, PortMatch,
+    PortRange, Ports, Protocol, Requirement, Rule, Selector, Source, Tier, TierRule, World,
 };
 
 pub(in crate::compile::policy) type Addresses = BTreeMap<EndpointId, Assigned>;
@@ -62,7 +62,30 @@ pub(in crate::compile::policy) fn policy(
     egress: Option<Vec<Rule>>,
 ) -> Policy {
     let source = Source { file: "test.yaml".to_owned(), line: 1 };
-    Policy { namespace: name(namespace), name: name(own), source, selector, ingress, egress }
+    Policy { namespace: name(namespace), name: name(own), source, selector, ingress, egress, audit: false }
+}
+
+/// A rule of a policy of the cluster.
+pub(in crate::compile::policy) fn step(
+    action: Action,
+    peers: Vec<Peer>,
+    ports: Option<Vec<PortMatch>>,
+) -> TierRule {
+    TierRule { name: None, action, rule: rule(Some(peers), ports) }
+}
+
+/// A policy of the cluster, which concerns the endpoints `endpoints` matches in all namespaces.
+pub(in crate::compile::policy) fn cluster_policy(
+    own: &str,
+    (tier, priority): (Tier, u16),
+    endpoints: Selector,
+    ingress: Vec<TierRule>,
+    egress: Vec<TierRule>,
+) -> ClusterPolicy {
+    let source = Source { file: "cluster.yaml".to_owned(), line: 1 };
+    let namespaces = Selector::default();
+    let audit = false;
+    ClusterPolicy { name: name(own), source, tier, priority, namespaces, endpoints, ingress, egress, audit }
 }
 
 /// Endpoints of the policy's own namespace.
@@ -119,6 +142,11 @@ impl Scene {
 
     pub(in crate::compile::policy) fn and(mut self, policy: Policy) -> Self {
         self.world.policies.push(policy);
+        self
+    }
+
+    pub(in crate::compile::policy) fn under(mut self, policy: ClusterPolicy) -> Self {
+        self.world.cluster_policies.push(policy);
         self
     }
 

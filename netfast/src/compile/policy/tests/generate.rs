@@ -9,11 +9,11 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::build::{Scene, endpoint, name, named_port, policy, rule};
+use super::build::{Scene, cluster_policy, endpoint, name, named_port, policy, rule, step as tier_rule};
 use crate::compile::policy::{Assigned, Family, Side};
 use crate::model::{
-    EndpointId, Labels, NamedPort, Operator, Peer, Policy, PortMatch, PortRange, Ports, Protocol,
-    Requirement, Rule, Selector,
+    Action, ClusterPolicy, EndpointId, Labels, NamedPort, Operator, Peer, Policy, PortMatch, PortRange,
+    Ports, Protocol, Requirement, Rule, Selector, Tier, TierRule,
 };
 
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
@@ -140,6 +140,29 @@ fn policies() -> impl Strategy<Value = Vec<Policy>> {
     })
 }
 
+fn steps() -> impl Strategy<Value = Vec<TierRule>> {
+    let action = select(&[Action::Accept, Action::Deny, Action::Pass]);
+    let step = (action, vec(peer(), 1..3), option::weighted(0.7, vec(port_match(), 1..4)));
+    vec(step.prop_map(|(action, peers, ports)| tier_rule(action, peers, ports)), 0..4)
+}
+
+/// Policies of the cluster, of which some have the same priority. Half of the worlds have none.
+fn cluster_policies() -> impl Strategy<Value = Vec<ClusterPolicy>> {
+    let tier = select(&[Tier::Admin, Tier::Admin, Tier::Baseline]);
+    let one = (tier, 0_u16..4, namespaces(), selector(), steps(), steps());
+    let some = vec(one, 1..5).prop_map(|drawn| {
+        drawn
+            .into_iter()
+            .enumerate()
+            .map(|(i, (tier, priority, namespaces, endpoints, ingress, egress))| ClusterPolicy {
+                namespaces,
+                ..cluster_policy(&format!("c{i}"), (tier, priority), endpoints, ingress, egress)
+            })
+            .collect()
+    });
+    prop_oneof![Just(Vec::new()), some]
+}
+
 fn ports() -> impl Strategy<Value = Vec<NamedPort>> {
     let one = (select(&PORT_NAMES[..2]), select(&PORTS), protocol());
     vec(one.prop_map(|(name, port, protocol)| named_port(name, port, protocol)), 0..4)
@@ -148,10 +171,12 @@ fn ports() -> impl Strategy<Value = Vec<NamedPort>> {
 /// A world in which endpoint `i` has the addresses `10.0.0.i` and `fd00::i`, or one of them, or none.
 pub(super) fn scene() -> impl Strategy<Value = Scene> {
     let endpoint_parts = (select(&NAMESPACES), labels(), ports(), 0_u8..16);
-    (vec(option::weighted(0.8, endpoint_parts), 1..8), vec(labels(), NAMESPACES.len()), policies()).prop_map(
-        |(drawn, namespace_labels, policies)| {
+    let policies = (policies(), cluster_policies());
+    (vec(option::weighted(0.8, endpoint_parts), 1..8), vec(labels(), NAMESPACES.len()), policies).prop_map(
+        |(drawn, namespace_labels, (policies, cluster_policies))| {
             let mut scene = Scene::default();
             scene.world.policies = policies;
+            scene.world.cluster_policies = cluster_policies;
             scene.world.namespaces = NAMESPACES.map(name).into_iter().zip(namespace_labels).collect();
             for (i, drawn) in drawn.into_iter().enumerate() {
                 let Some((namespace, labels, ports, family)) = drawn else { continue };
@@ -174,6 +199,11 @@ pub(super) fn scenes() -> impl Strategy<Value = (Scene, Scene)> {
     (scene(), scene(), vec(any::<bool>(), 8), 0_u8..4).prop_map(|(first, other, mix, kind)| {
         let mut second = first.clone();
         if kind != 1 {
+            for (own, other) in second.world.cluster_policies.iter_mut().zip(other.world.cluster_policies) {
+                if mix[0] {
+                    *own = ClusterPolicy { name: own.name.clone(), ..other };
+                }
+            }
             let pairs = other.world.policies.into_iter().zip(mix).enumerate();
             for (i, (policy, _)) in pairs.filter(|(_, (_, change))| *change) {
                 if i < second.world.policies.len() {
@@ -194,6 +224,7 @@ pub(super) fn scenes() -> impl Strategy<Value = (Scene, Scene)> {
         }
         if kind == 3 {
             second.world.policies.reverse();
+            second.world.cluster_policies.pop();
         }
         (first, second)
     })

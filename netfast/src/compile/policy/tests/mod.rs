@@ -6,4 +6,5 @@ mod generate;
 mod properties;
 mod reference;
 mod scale;
+mod tiers;
 mod traps;

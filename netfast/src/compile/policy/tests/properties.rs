@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use netfast_common::policy::{ANY_IDENTITY, OPEN, RuleKey, RuleRow, Verdict};
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::generate::{probes, scene, scenes, services};
@@ -13,7 +14,10 @@ type Rows = BTreeMap<(RuleKey, u32), RuleRow>;
 
 /// The rows of every set in use, also of those that have none.
 fn sets(tables: &Tables) -> BTreeMap<u32, Rows> {
-    let used = tables.subjects.values().flat_map(|subject| [subject.ingress, subject.egress]);
+    let used = tables
+        .subjects
+        .values()
+        .flat_map(|subject| [subject.ingress, subject.egress, subject.audit_ingress, subject.audit_egress]);
     let mut sets: BTreeMap<u32, Rows> =
         used.filter(|set| *set != OPEN).map(|set| (set, Rows::new())).collect();
     for (key, row) in &tables.rules {
@@ -35,9 +39,46 @@ proptest! {
                 let got = tables.verdict(&from, &to, *protocol, *port).unwrap();
                 prop_assert_eq!(got.allowed, expected, "{:?} -> {:?} {}/{}", from, to, protocol, port);
                 for verdict in [got.egress, got.ingress] {
-                    if let Verdict::Allowed(row) = verdict {
-                        prop_assert!(tables.rule_info.contains_key(&row.rule));
+                    if let Verdict::Allowed(row) | Verdict::Denied(row) = verdict {
+                        prop_assert!(row.number() == 0 || tables.rule_info.contains_key(&row.number()));
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn policies_under_audit_are_judged_apart(scene in scene(), services in services(), audits in vec(any::<bool>(), 16)) {
+        let mut audits = audits.into_iter();
+        let mut enforced = scene.clone();
+        let mut audited = scene;
+        for policy in &mut audited.world.policies {
+            policy.audit = audits.next().unwrap_or_default();
+        }
+        for policy in &mut audited.world.cluster_policies {
+            policy.audit = audits.next().unwrap_or_default();
+        }
+        enforced.world.policies = audited.world.policies.iter().filter(|p| !p.audit).cloned().collect();
+        enforced.world.cluster_policies =
+            audited.world.cluster_policies.iter().filter(|p| !p.audit).cloned().collect();
+        let tables = audited.compile();
+        let mut would = tables.clone();
+        for subject in would.subjects.values_mut() {
+            for (set, audit) in
+                [(&mut subject.ingress, subject.audit_ingress), (&mut subject.egress, subject.audit_egress)]
+            {
+                if audit != OPEN {
+                    *set = audit;
+                }
+            }
+        }
+        for (from, to) in probes(&audited) {
+            for (protocol, port) in &services {
+                for (tables, world) in [(&tables, &enforced.world), (&would, &audited.world)] {
+                    let expected =
+                        reference::allows(world, &audited.addresses, &from, &to, *protocol, *port).unwrap();
+                    let got = tables.verdict(&from, &to, *protocol, *port).unwrap();
+                    prop_assert_eq!(got.allowed, expected, "{:?} -> {:?} {}/{}", from, to, protocol, port);
                 }
             }
         }
@@ -94,6 +135,7 @@ proptest! {
         let once = scene.compile();
         let mut turned = scene.clone();
         turned.world.policies.reverse();
+        turned.world.cluster_policies.reverse();
         let again = turned.compile_after(&once.numbers);
         prop_assert_eq!(&once.subjects, &again.subjects);
         prop_assert_eq!(&once.cidrs, &again.cidrs);
@@ -119,7 +161,7 @@ proptest! {
             prop_assert!(key.pad == 0 && (*len > 64 || key.protocol == 0));
             let tail = u16::MAX.checked_shr(len.saturating_sub(72)).unwrap_or(0);
             prop_assert_eq!(u16::from_be_bytes(key.port_be) & tail, 0);
-            prop_assert!(tables.rule_info.contains_key(&row.rule));
+            prop_assert!(row.number() == 0 || tables.rule_info.contains_key(&row.number()));
         }
         for (prefix, identity) in &tables.cidrs {
             let bits = u128::from_be_bytes(prefix.addr.octets());

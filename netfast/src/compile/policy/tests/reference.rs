@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::build::Addresses;
 use crate::compile::policy::{Direction, Family, Side};
-use crate::model::{Endpoint, Peer, Policy, PortMatch, Ports, Rule, World};
+use crate::model::{
+    Action, ClusterPolicy, Endpoint, Name, Peer, Policy, PortMatch, Ports, Rule, Tier, World,
+};
 
 /// One end of a connection: an address, and the endpoint that has it.
 struct End<'w> {
@@ -28,6 +30,40 @@ pub(super) fn allows(
             Direction::Ingress => (&to, &from),
         };
         let Some(subject) = own.endpoint else { return true };
+        let holds = |namespace: Option<&Name>, rule: &Rule| {
+            let by_peer = rule.peers.as_ref();
+            let by_port = rule.ports.as_ref();
+            by_peer.is_none_or(|peers| peers.iter().any(|p| is_peer(world, namespace, p, peer)))
+                && by_port.is_none_or(|ports| ports.iter().any(|p| is_port(p, to.endpoint, protocol, port)))
+        };
+        let by_tier = |tier| -> Option<bool> {
+            let mut policies: Vec<&ClusterPolicy> = world
+                .cluster_policies
+                .iter()
+                .filter(|p| {
+                    let namespace = world.namespace_labels(&subject.id.namespace);
+                    p.tier == tier && p.namespaces.matches(&namespace) && p.endpoints.matches(&subject.labels)
+                })
+                .collect();
+            policies.sort_by(|a, b| a.priority.cmp(&b.priority).then(a.name.cmp(&b.name)));
+            let rules = policies.iter().flat_map(|p| match direction {
+                Direction::Ingress => &p.ingress,
+                Direction::Egress => &p.egress,
+            });
+            for rule in rules {
+                if holds(None, &rule.rule) {
+                    return match rule.action {
+                        Action::Accept => Some(true),
+                        Action::Deny => Some(false),
+                        Action::Pass => None,
+                    };
+                }
+            }
+            None
+        };
+        if let Some(decided) = by_tier(Tier::Admin) {
+            return decided;
+        }
         let chapters: Vec<(&Policy, &Vec<Rule>)> = world
             .policies
             .iter()
@@ -40,16 +76,10 @@ pub(super) fn allows(
                 Some((p, rules?))
             })
             .collect();
-        chapters.is_empty()
-            || chapters.iter().any(|(policy, rules)| {
-                rules.iter().any(|rule| {
-                    let by_peer = rule.peers.as_ref();
-                    let by_port = rule.ports.as_ref();
-                    by_peer.is_none_or(|peers| peers.iter().any(|p| is_peer(world, policy, p, peer)))
-                        && by_port
-                            .is_none_or(|ports| ports.iter().any(|p| is_port(p, to.endpoint, protocol, port)))
-                })
-            })
+        if chapters.is_empty() {
+            return by_tier(Tier::Baseline).unwrap_or(true);
+        }
+        chapters.iter().any(|(policy, rules)| rules.iter().any(|rule| holds(Some(&policy.namespace), rule)))
     };
     Some(side(Direction::Egress) && side(Direction::Ingress))
 }
@@ -68,7 +98,7 @@ fn end<'w>(world: &'w World, addresses: &Addresses, side: &Side) -> Option<End<'
     }
 }
 
-fn is_peer(world: &World, policy: &Policy, peer: &Peer, end: &End<'_>) -> bool {
+fn is_peer(world: &World, own: Option<&Name>, peer: &Peer, end: &End<'_>) -> bool {
     match peer {
         Peer::Block { cidr, except } => {
             cidr.contains(&end.addr) && !except.iter().any(|hole| hole.contains(&end.addr))
@@ -78,7 +108,7 @@ fn is_peer(world: &World, policy: &Policy, peer: &Peer, end: &End<'_>) -> bool {
             endpoints.matches(&endpoint.labels)
                 && match namespaces {
                     Some(selector) => selector.matches(&world.namespace_labels(namespace)),
-                    None => *namespace == policy.namespace,
+                    None => own.is_none_or(|own| namespace == own),
                 }
         }),
     }

@@ -1,6 +1,6 @@
 //! Cases by hand: the traps of policies over identities.
 
-use netfast_common::policy::Verdict;
+use netfast_common::policy::{RuleRow, Verdict};
 
 use super::build::{
     Scene, block, called, having, id, labels, name, named_port, pods, pods_of, policy, requiring, rule, side,
@@ -187,7 +187,7 @@ fn both_ends_must_agree_and_outsiders_are_not_policed() {
         into_db(vec![rule(None, None)]).and(policy("x", "web", having("app=web"), None, Some(vec![])));
     assert!(!scene.allows("x/web", "x/db", 1) && !scene.allows("x/web", "192.0.2.1", 1));
     let verdict = scene.compile().verdict(&side("x/web"), &side("x/db"), 6, 1).unwrap();
-    assert_eq!(verdict.egress, Verdict::Denied);
+    assert_eq!(verdict.egress, Verdict::Denied(RuleRow::deny(0)));
     assert!(matches!(verdict.ingress, Verdict::Allowed(_)) && !verdict.allowed);
     let verdict = scene.compile().verdict(&side("192.0.2.1"), &side("x/web"), 6, 1).unwrap();
     assert_eq!((verdict.egress, verdict.ingress), (Verdict::Open, Verdict::Open));
@@ -264,6 +264,28 @@ fn a_new_endpoint_of_a_known_class_changes_no_row() {
     let old = before.compile();
     let new = before.with("y/web2", "app=web", "10.0.0.77", &[]).compile_after(&old.numbers);
     assert_eq!((old.rules, old.cidrs, old.numbers), (new.rules, new.cidrs, new.numbers));
+}
+
+#[test]
+fn a_policy_under_audit_is_not_enforced() {
+    let plain = into_db(vec![]);
+    let mut audited = plain.clone();
+    audited.world.policies[0].audit = true;
+    let mut all = plain.clone();
+    all.world.audit = true;
+    let enforced = plain.compile();
+    for scene in [audited, all] {
+        assert!(scene.allows("x/web", "x/db", 1));
+        let tables = scene.compile();
+        let subject = tables.subjects[&id("x/db")];
+        assert_eq!((subject.ingress, subject.audit_egress), (0, 0));
+        assert_ne!(subject.audit_ingress, 0);
+        assert_eq!(tables.rules, enforced.rules);
+        assert!(tables.isolating[&id("x/db")].ingress.is_empty());
+        assert_eq!(tables.auditing[&id("x/db")].ingress, enforced.isolating[&id("x/db")].ingress);
+    }
+    assert!(enforced.subjects.values().all(|s| (s.audit_ingress, s.audit_egress) == (0, 0)));
+    assert!(enforced.auditing.is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod add;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -132,7 +132,9 @@ pub(super) fn table(endpoints: &[EndpointView]) -> Table<9> {
 fn details(endpoint: &EndpointView) -> String {
     let mut table = Table::bare();
     let list = |items: Vec<String>| items.join(", ");
-    let drops = endpoint.drops.iter().map(|(reason, packets)| format!("{reason} {packets}"));
+    let counts = |counts: &BTreeMap<String, u64>| {
+        list(counts.iter().map(|(reason, packets)| format!("{reason} {packets}")).collect())
+    };
     for (name, value) in [
         ("name", endpoint.name.clone()),
         ("namespace", endpoint.namespace.clone()),
@@ -151,7 +153,8 @@ fn details(endpoint: &EndpointView) -> String {
         ("ingress", cells::direction(&endpoint.isolation.ingress)),
         ("egress", cells::direction(&endpoint.isolation.egress)),
         ("state", cells::readiness(endpoint.ready)),
-        ("dropped", list(drops.collect())),
+        ("dropped", counts(&endpoint.drops)),
+        ("audited", counts(&endpoint.audited)),
     ] {
         if !value.is_empty() {
             table.row([name.to_owned(), value]);
@@ -178,6 +181,7 @@ mod tests {
     fn details_leave_out_what_is_not_there() {
         let text = details(&testing::endpoint());
         assert!(text.contains("dropped         policy_ingress 2\n"), "{text}");
+        assert!(text.contains("audited         policy_egress 3\n"), "{text}");
         assert!(!text.contains("command"), "{text}");
     }
 }

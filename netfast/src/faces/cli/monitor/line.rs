@@ -117,6 +117,21 @@ mod tests {
     }
 
     #[test]
+    fn an_audit_names_the_policies() {
+        let event = EventView {
+            event: "audit",
+            explanation: Some("policies under audit would drop it"),
+            ..drop_event()
+        };
+        let line = untimed(&event);
+        assert!(line.starts_with("audit    policy_ingress       tcp "), "{line}");
+        assert!(
+            line.ends_with("policies under audit would drop it (ingress of web: default/web)\n"),
+            "{line}"
+        );
+    }
+
+    #[test]
     fn a_flow_tells_its_translation_and_what_allows_it() {
         assert_eq!(
             untimed(&flow_event()),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use netfast_common::event::{MAX_SNAP, WANT_DROPS, WANT_FLOWS, WANT_PACKETS, WANT_VERDICTS};
+use netfast_common::event::{MAX_SNAP, WANT_AUDITS, WANT_DROPS, WANT_FLOWS, WANT_PACKETS, WANT_VERDICTS};
 use serde::Serialize;
 
 use self::filter::Filter;
@@ -29,7 +29,7 @@ use crate::reconcile::monitor::{self, EventView, Item};
 
 const EXAMPLES: &str = "\
 Examples:
-  netfast monitor                                   every packet that is dropped, and why
+  netfast monitor                                   every packet that is dropped, or would be by a policy under audit
   netfast monitor --endpoint web --reason policy_ingress
   netfast monitor --flows --verdicts -o json        also new flows and what policies say, for programs
   netfast monitor --port 53 --count 10              the first ten that fit
@@ -124,7 +124,10 @@ impl Monitor {
         let wants = if self.pcap.is_some() {
             WANT_PACKETS
         } else {
-            WANT_DROPS | optional(self.flows, WANT_FLOWS) | optional(self.verdicts, WANT_VERDICTS)
+            WANT_DROPS
+                | WANT_AUDITS
+                | optional(self.flows, WANT_FLOWS)
+                | optional(self.verdicts, WANT_VERDICTS)
         };
         let named = self.filter.reasons.iter().fold(0, |bits, reason| bits | 1 << *reason as u32);
         let reasons = if named == 0 { u32::MAX } else { named };

@@ -11,7 +11,7 @@ use clap::Subcommand;
 
 use super::options::{Format, FormatArgs};
 use super::{output, root};
-use crate::manifest::{self, Diagnostic, Severity};
+use crate::manifest::{self, Diagnostic, LoadedPolicies, Severity};
 use crate::reconcile::instance::{Instance, Options};
 
 const APPLY_EXAMPLES: &str = "\
@@ -68,7 +68,10 @@ impl Policy {
 
 fn check(files: &[PathBuf], format: FormatArgs) -> Result<ExitCode> {
     let (diagnostics, summary) = match manifest::load_policies(files) {
-        Ok((policies, _, warnings)) => (warnings, format!("{}, no errors", counted(policies.len()))),
+        Ok(loaded) => {
+            let summary = format!("{}, no errors", counted(loaded.count()));
+            (loaded.warnings, summary)
+        }
         Err(diagnostics) => {
             let summary = diagnostics.summary();
             (diagnostics.0, summary)
@@ -83,7 +86,7 @@ fn check(files: &[PathBuf], format: FormatArgs) -> Result<ExitCode> {
 
 fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
     root::need()?;
-    let (policies, namespaces, mut warnings) = match manifest::load_policies(files) {
+    let loaded = match manifest::load_policies(files) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             let summary = diagnostics.summary();
@@ -91,11 +94,13 @@ fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
             return Ok(ExitCode::from(code(&diagnostics.0)));
         }
     };
-    let count = policies.len();
+    let count = loaded.count();
+    let LoadedPolicies { policies, cluster_policies, namespaces, mut warnings } = loaded;
     Instance::open(options)?.change(|definitions| {
         ensure!(!definitions.world.networks.is_empty(), "nothing is up (netfast up -f FILE brings it up)");
         definitions.world.namespaces.extend(namespaces);
         definitions.world.policies = policies;
+        definitions.world.cluster_policies = cluster_policies;
         warnings.extend(manifest::unused_policies(&definitions.world));
         Ok(())
     })?;
@@ -147,7 +152,7 @@ mod tests {
                 std::fs::write(&file, content).unwrap();
             }
             match manifest::load_policies(&[file]) {
-                Ok((_, _, warnings)) => code(&warnings),
+                Ok(loaded) => code(&loaded.warnings),
                 Err(diagnostics) => code(&diagnostics.0),
             }
         };

@@ -1,5 +1,6 @@
 //! Wrong files, and what is said about them: every row of the reference, word for word and place for place.
 
+mod cluster;
 mod shape;
 mod syntax;
 mod values;
@@ -61,8 +62,8 @@ fn all_complaints_come_at_once_and_in_order() {
             &[
                 "p:5:3: document 1 (default/p): spec.ingres: unknown field (did you mean ingress?)",
                 "p:11:17: document 2 (default/q): spec.policyTypes[0]: unknown policy type \"x\" (use Ingress or Egress)",
-                "p:13:7: document 3: kind: objects of kind \"Service\" are not read (only NetworkPolicy, Namespace, \
-                 List are; move it to another file)",
+                "p:13:7: document 3: kind: objects of kind \"Service\" are not read (only NetworkPolicy, \
+                 ClusterNetworkPolicy, Namespace, List are; move it to another file)",
                 "p:17:18: document 4 (default/p): policy default/p is there twice: here and on line 3 (give one of \
                  them another name)",
             ],

@@ -43,6 +43,35 @@ fn fields_in_wrong_places() {
 }
 
 #[test]
+fn annotations_of_netfast() {
+    let annotated = |annotation: &str| {
+        text(&format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, annotations: {{{annotation}}}}}\n"
+        ))
+    };
+    assert_complaints(&[
+        (
+            annotated("netfast.io/audit: \"yes\""),
+            &[
+                "p:3:53: metadata.annotations[netfast.io/audit]: \"yes\" is neither \"true\" nor \"false\" (\"true\": it is not enforced, only what it would drop is told)",
+            ],
+        ),
+        (
+            annotated("netfast.io/audit: true"),
+            &[
+                "p:3:53: metadata.annotations[netfast.io/audit]: true is a truth value, not a text (quote it: \"true\")",
+            ],
+        ),
+        (
+            annotated("netfast.io/audti: \"true\""),
+            &[
+                "p:3:35: metadata.annotations[netfast.io/audti]: unknown annotation (the only one of netfast is netfast.io/audit)",
+            ],
+        ),
+    ]);
+}
+
+#[test]
 fn objects_of_wrong_kinds() {
     assert_complaints(&[
         (
@@ -66,7 +95,7 @@ fn objects_of_wrong_kinds() {
         (
             text("apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\n"),
             &[
-                "p:2:7: kind: CiliumNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 is)",
+                "p:2:7: kind: CiliumNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 and ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2 are)",
             ],
         ),
         (
@@ -76,7 +105,7 @@ fn objects_of_wrong_kinds() {
         (
             text("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: p}\n"),
             &[
-                "p:2:7: kind: objects of kind \"Deployment\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
+                "p:2:7: kind: objects of kind \"Deployment\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
             ],
         ),
         (

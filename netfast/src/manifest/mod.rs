@@ -6,14 +6,18 @@
 mod diagnostic;
 mod file;
 mod labels;
+mod lint;
 mod load;
+mod paths;
 mod policy;
 mod text;
 mod topology;
 mod yaml;
 
-pub use self::diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use self::load::{Loaded, LoadedPolicies, load, load_policies, unused_policies};
+pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+pub use self::lint::lint;
+pub use self::load::{Loaded, LoadedPolicies, load, load_policies};
+pub use self::paths::expand;
 pub use self::text::label::parse_label;
 pub use self::text::mac::parse_mac;
 pub use self::text::port::parse_port;

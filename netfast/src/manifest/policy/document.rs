@@ -162,7 +162,8 @@ fn policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
     let meta = Meta::read(&fields, report);
     let source = Source { file: report.file().to_owned(), line: cursor.at().line };
     let spec = Spec::read(fields.get("spec").as_ref(), report);
-    if let Some(Meta { name, namespace, at, labels: _ }) = meta {
+    if let Some(Meta { name, namespace, at, labels: _, is_explicit }) = meta {
+        objects.note_namespace(is_explicit, &namespace, at, report);
         let Spec { selector, ingress, egress } = spec;
         objects.add_policy(Policy { namespace, name, source, selector, ingress, egress }, at, report);
     }

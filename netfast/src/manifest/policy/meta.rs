@@ -30,6 +30,8 @@ pub(super) struct Meta {
     pub(super) name: Name,
     pub(super) namespace: Name,
     pub(super) labels: Labels,
+    /// Whether the namespace is written down.
+    pub(super) is_explicit: bool,
     /// Where the name stands.
     pub(super) at: Pos,
 }
@@ -39,7 +41,9 @@ impl Meta {
     pub(super) fn read(object: &Fields<'_>, report: &mut Report) -> Option<Self> {
         let metadata = object.need("metadata", report)?;
         let fields = Fields::open(&metadata, &KNOWN, hints::metadata, report);
-        let namespace = match fields.get("namespace") {
+        // Programs that write manifests write an empty namespace where there is none.
+        let written = fields.get("namespace").filter(|namespace| !namespace.is_empty_text());
+        let namespace = match &written {
             Some(namespace) => namespace.parse(report, name::parse_label),
             None => "default".parse().ok(),
         };
@@ -58,6 +62,6 @@ impl Meta {
         }
         let name = fields.need("name", report)?;
         let at = name.at();
-        Some(Self { name: name.parse(report, name::parse)?, namespace: namespace?, labels, at })
+        Some(Self { name: name.parse(report, name::parse)?, namespace: namespace?, labels, at, is_explicit: written.is_some() })
     }
 }

@@ -12,7 +12,9 @@ mod spec;
 use std::collections::BTreeMap;
 
 use super::diagnostic::Diagnostic;
+use super::lint;
 use super::yaml::{Pos, Report, parse};
+use crate::model::lint::{Finding, Lint};
 use crate::model::{Labels, Name, Policy, Source};
 
 /// What was read from all files so far.
@@ -22,6 +24,10 @@ pub(super) struct Objects {
     pub(super) namespaces: BTreeMap<Name, (Labels, Source)>,
     /// Where policies have their names, those with mistakes too.
     seen: BTreeMap<(Name, Name), Source>,
+    /// Where policies have their names that say no namespace.
+    implied: Vec<(String, Pos)>,
+    /// The first namespace that a policy says.
+    said: Option<Name>,
 }
 
 impl Objects {
@@ -41,9 +47,33 @@ impl Objects {
         report.set_scope(String::new());
         if empty {
             let help = "no policy allows everything; for that, leave the file out";
-            report.error_help(Pos::START, "there is no policy in this file", help);
+            report.empty("there is no policy in this file", help);
         }
         report.finish()
+    }
+
+    /// Remembers whether a policy says its namespace.
+    fn note_namespace(&mut self, is_explicit: bool, namespace: &Name, at: Pos, report: &Report) {
+        if !is_explicit {
+            self.implied.push((report.file().to_owned(), at));
+        } else if self.said.is_none() {
+            self.said = Some(namespace.clone());
+        }
+    }
+
+    /// Policies that say no namespace, where others do.
+    pub(super) fn without_namespace(&self) -> Vec<Diagnostic> {
+        let Some(other) = &self.said else { return Vec::new() };
+        let warn = |(file, at): &(String, Pos)| {
+            let at = Source { file: file.clone(), line: at.line };
+            Diagnostic::from(Finding {
+                lint: Lint::MissingNamespace,
+                at,
+                message: "metadata: no namespace, so this is a policy of default".to_owned(),
+                help: Some(format!("others here say theirs, like {other}: write namespace: default if that is meant")),
+            })
+        };
+        self.implied.iter().map(warn).map(lint::with_excerpt).collect()
     }
 
     /// Keeps a policy, unless there is one of its name.

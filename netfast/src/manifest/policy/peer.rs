@@ -6,6 +6,7 @@ use super::{hints, selector};
 use crate::manifest::text::{TextError, cidr};
 use crate::manifest::yaml::{Cursor, Fields, Report};
 use crate::model::Peer;
+use crate::model::lint::Lint;
 
 /// Reads a peer; `None` where it is not one, which `report` then says.
 pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
@@ -55,7 +56,7 @@ fn block(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
     if block != net {
         let message = cursor.message(format!("{net} has bits set beyond its prefix and is read as {block}"));
         let help = format!("was {}/{} meant?", net.addr(), net.max_prefix_len());
-        report.warning(cursor.at(), message, help);
+        report.warning(Lint::HostBits, cursor.at(), message, help);
     }
     Some(block)
 }

@@ -75,6 +75,11 @@ impl<'a> Cursor<'a> {
         if self.path.is_empty() { message.to_owned() } else { format!("{}: {message}", self.path) }
     }
 
+    /// Whether it is a text of no length.
+    pub(in crate::manifest) fn is_empty_text(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar { text, plain: false } if text.is_empty())
+    }
+
     /// The items of a list; none where there is nothing.
     pub(in crate::manifest) fn items(&self, report: &mut Report) -> Vec<Self> {
         match &self.node.value {

@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::node::Pos;
 use super::report::{Report, show};
-use super::suggest::suggest;
+use crate::model::suggest::suggest;
 
 /// Says what to do with a field that is not known in its place; `None`: nothing special.
 pub(in crate::manifest) type Hint = fn(&str) -> Option<&'static str>;

@@ -5,7 +5,6 @@ mod fields;
 mod named;
 mod node;
 mod report;
-mod suggest;
 mod syntax;
 
 use std::collections::BTreeMap;
@@ -17,7 +16,7 @@ pub(super) use self::fields::Fields;
 pub(super) use self::named::{Named, named};
 pub(super) use self::node::{Entry, Node, Plain, Pos, Value};
 pub(super) use self::report::{Report, show};
-pub(super) use self::suggest::suggest;
+pub(super) use crate::model::suggest::suggest;
 
 /// Deeper nesting has no use, and readers recurse.
 const MAX_DEPTH: usize = 64;

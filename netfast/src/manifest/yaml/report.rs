@@ -1,13 +1,11 @@
 //! Gathers the complaints about one file.
 
 use super::node::Pos;
-use crate::manifest::diagnostic::{Diagnostic, Severity};
+use crate::manifest::diagnostic::{Code, Diagnostic, Severity, excerpt, printable};
+use crate::model::lint::Lint;
 
 /// More errors, and more warnings, are not kept: nobody reads them, and a hostile file could hold millions.
 const MAX_KEPT: usize = 1000;
-
-/// Lines longer than this are not repeated in complaints.
-const MAX_EXCERPT: usize = 200;
 
 /// The complaints about one file so far.
 pub(in crate::manifest) struct Report {
@@ -51,7 +49,7 @@ impl Report {
     }
 
     pub(in crate::manifest) fn error(&mut self, at: Pos, message: impl AsRef<str>) {
-        self.add(Severity::Error, at, message.as_ref(), None);
+        self.add(Code::Invalid, at, message.as_ref(), None);
     }
 
     pub(in crate::manifest) fn error_help(
@@ -60,19 +58,26 @@ impl Report {
         message: impl AsRef<str>,
         help: impl Into<String>,
     ) {
-        self.add(Severity::Error, at, message.as_ref(), Some(help.into()));
+        self.add(Code::Invalid, at, message.as_ref(), Some(help.into()));
     }
 
     pub(in crate::manifest) fn warning(
         &mut self,
+        lint: Lint,
         at: Pos,
         message: impl AsRef<str>,
         help: impl Into<Option<String>>,
     ) {
-        self.add(Severity::Warning, at, message.as_ref(), help.into());
+        self.add(Code::Lint(lint), at, message.as_ref(), help.into());
     }
 
-    fn add(&mut self, severity: Severity, at: Pos, message: &str, help: Option<String>) {
+    /// Complains that the file holds nothing.
+    pub(in crate::manifest) fn empty(&mut self, message: &str, help: &str) {
+        self.add(Code::Unreadable, Pos::START, message, Some(help.to_owned()));
+    }
+
+    fn add(&mut self, code: Code, at: Pos, message: &str, help: Option<String>) {
+        let severity = code.severity();
         let count = match severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
@@ -83,9 +88,10 @@ impl Report {
                 file: self.file.clone(),
                 line: at.line,
                 column: at.column,
-                message: format!("{}{message}", self.scope),
-                help,
+                message: printable(&format!("{}{message}", self.scope)),
+                help: help.map(|help| printable(&help)),
                 severity,
+                code,
                 excerpt: None,
             });
         }
@@ -101,7 +107,7 @@ impl Report {
         self.found.retain_mut(|diagnostic| {
             let line = usize::try_from(diagnostic.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
             let Some(line) = line else { return true };
-            diagnostic.excerpt = (line.len() <= MAX_EXCERPT).then(|| (*line).to_owned());
+            diagnostic.excerpt = excerpt(line);
             // Whatever else is wrong in a line of a template, rendering it comes first.
             if diagnostic.severity == Severity::Error && line.contains("{{") {
                 diagnostic.message = String::from("a template: render it first");

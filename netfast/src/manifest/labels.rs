@@ -34,7 +34,7 @@ pub(super) fn value(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> 
         report.warning(Lint::EmptyValue, cursor.key_at, message, "write \"\"".to_owned());
         return Some(String::new());
     }
-    if *plain && ["yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+    if *plain && is_boolean_once(text) {
         let message = cursor.message(format!("{text} is a truth value to Kubernetes"));
         report.warning(Lint::YamlBoolean, cursor.at(), message, format!("quote it: \"{text}\""));
     }
@@ -46,4 +46,9 @@ pub(super) fn value(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> 
             None
         }
     }
+}
+
+/// Whether YAML 1.1, which Kubernetes reads, takes an unquoted text for a truth value and YAML 1.2 does not.
+pub(super) fn is_boolean_once(text: &str) -> bool {
+    ["y", "n", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }

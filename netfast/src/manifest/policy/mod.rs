@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::Diagnostic;
 use super::lint;
-use super::yaml::{Pos, Report, parse};
+use super::yaml::{Document, Pos, Report, parse_each};
 use crate::model::lint::{Finding, Lint};
 use crate::model::{Labels, Name, Policy, Source};
 
@@ -34,18 +34,26 @@ impl Objects {
     /// Reads one file and returns what there is to say about it.
     pub(super) fn read(&mut self, file: &str, text: &str) -> Vec<Diagnostic> {
         let mut report = Report::new(file, text);
-        let Some(documents) = parse(text, &mut report) else { return report.finish() };
-        let several = documents.iter().filter(|document| !document.is_null()).count() > 1;
-        let mut empty = true;
-        for (index, node) in documents.iter().enumerate().filter(|(_, node)| !node.is_null()) {
-            empty = false;
-            if several {
-                report.set_scope(document::scope(index + 1, node));
+        report.set_shapes(hints::shape);
+        let documents = parse_each(text, &mut report);
+        let has_content =
+            |document: &&Document| !matches!(document, Document::Whole(node) if node.is_null());
+        let several = documents.iter().filter(has_content).count() > 1;
+        let mut is_empty = true;
+        for (index, document) in documents.iter().enumerate() {
+            match document {
+                Document::Broken => is_empty = false,
+                Document::Whole(node) if node.is_null() => {}
+                Document::Whole(node) => {
+                    if several {
+                        report.set_scope(document::scope(index + 1, node));
+                    }
+                    is_empty &= !document::read(node, self, &mut report);
+                }
             }
-            document::read(node, self, &mut report);
         }
         report.set_scope(String::new());
-        if empty {
+        if is_empty && report.errors() == 0 {
             let help = "no policy allows everything; for that, leave the file out";
             report.empty("there is no policy in this file", help);
         }

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::{hints, selector};
 use crate::manifest::text::{TextError, cidr};
-use crate::manifest::yaml::{Cursor, Fields, Report};
+use crate::manifest::yaml::{Cursor, Fields, Report, Value};
 use crate::model::Peer;
 use crate::model::lint::Lint;
 
@@ -27,8 +27,11 @@ pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
     if pods.is_none() && namespaces.is_none() {
         // What is wrong with it was said if it has unknown fields, or is no mapping.
         if report.errors() == errors {
-            let help = "write podSelector: {} for every endpoint of this namespace, or leave the list out for everyone";
-            cursor.error_help(report, "an empty peer", help);
+            let help = "podSelector: {} is every endpoint of this namespace, namespaceSelector: {} every endpoint; for \
+                        everyone, leave the list out";
+            let is_null = matches!(&cursor.node.value, Value::Map(entries) if !entries.is_empty());
+            let message = if is_null { "an empty peer: a field without a value counts as absent" } else { "an empty peer" };
+            cursor.error_help(report, message, help);
         }
         return None;
     }
@@ -41,6 +44,10 @@ fn ip_block(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
     let mut except = Vec::new();
     for item in fields.get("except").map(|c| c.items(report)).unwrap_or_default() {
         let Some(hole) = block(&item, report) else { continue };
+        if except.contains(&hole) {
+            let message = item.message(format!("{hole} is named twice"));
+            report.warning(Lint::Repeated, item.at(), message, "drop one of them".to_owned());
+        }
         match outer.map_or(Ok(()), |outer| check_hole(hole, outer)) {
             Ok(()) => except.push(hole),
             Err(error) => item.complain(report, error),
@@ -71,7 +78,7 @@ fn check_hole(hole: IpNet, outer: IpNet) -> Result<(), TextError> {
         let message = format!("{hole} is all of the block");
         Err(TextError::with_help(message, "nothing is left: drop the peer"))
     } else if hole.contains(&outer) {
-        Err(TextError::new(format!("{hole} is wider than its block {outer}")))
+        Err(TextError::with_help(format!("{hole} is wider than its block {outer}"), "nothing is left: drop the peer"))
     } else if !outer.contains(&hole) {
         let message = format!("{hole} lies outside of its block {outer}");
         Err(TextError::with_help(message, "it has nothing to be taken from: drop it"))

@@ -81,11 +81,16 @@ fn types(cursor: &Cursor<'_>, report: &mut Report) -> Option<Types> {
     let mut types = Types { ingress: false, egress: false };
     for item in items {
         match item.text(report) {
-            Some("Ingress") => types.ingress = true,
-            Some("Egress") => types.egress = true,
+            Some("Ingress") if !types.ingress => types.ingress = true,
+            Some("Egress") if !types.egress => types.egress = true,
+            Some(text @ ("Ingress" | "Egress")) => {
+                let message = item.message(format!("{text} is named twice"));
+                report.warning(Lint::Repeated, item.at(), message, "drop one of them".to_owned());
+            }
             Some(text) => {
                 let known = ["Ingress", "Egress"];
                 let help = match suggest(text, &known) {
+                    _ if hints::both(text) => "write [Ingress, Egress]".to_owned(),
                     Some(word) => format!("write {word}"),
                     None => format!("use {}", known.join(" or ")),
                 };

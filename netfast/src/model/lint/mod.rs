@@ -169,7 +169,6 @@ pub fn lint(world: &World, known: Known) -> Vec<Finding> {
 
 /// Rules of one direction, with what files call its peers.
 struct Chapter<'w> {
-    policy: &'w Policy,
     rules: &'w [Rule],
     /// `ingress` or `egress`.
     direction: &'static str,
@@ -180,8 +179,8 @@ struct Chapter<'w> {
 /// What a policy says of the directions it isolates.
 fn chapters(policy: &Policy) -> impl Iterator<Item = Chapter<'_>> {
     [("ingress", "from", &policy.ingress), ("egress", "to", &policy.egress)].into_iter().filter_map(
-        move |(direction, peers, rules)| {
-            Some(Chapter { policy, rules: rules.as_deref()?, direction, peers })
+        |(direction, peers, rules)| {
+            Some(Chapter { rules: rules.as_deref()?, direction, peers })
         },
     )
 }

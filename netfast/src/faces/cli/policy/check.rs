@@ -31,7 +31,7 @@ Examples:
 /// or holds nothing.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Check {
+pub(in crate::faces::cli) struct Check {
     /// The files, directories of files, or - for standard input.
     #[arg(required_unless_present = "topology", value_name = "FILE")]
     files: Vec<PathBuf>,

@@ -124,7 +124,13 @@ fn field<'a>(cursor: &Cursor<'a>, name: &str) -> Option<Cursor<'a>> {
 
 /// The kind that an object says it is of. Where it is misspelt, what was meant is read for further mistakes.
 fn stated_kind(kind: &Cursor<'_>, version: Option<&Cursor<'_>>, report: &mut Report) -> Option<&'static str> {
-    let Some(text) = kind.text(report) else { return is_of_policies(version).then_some("NetworkPolicy") };
+    let Some(text) = kind.text(report) else {
+        if is_of_policies(version) {
+            return Some("NetworkPolicy");
+        }
+        version?.text(report);
+        return None;
+    };
     let known = known_kind(text);
     if known.is_none() {
         return unknown(kind, text, report);

@@ -8,6 +8,7 @@ pub(super) fn shape(cursor: &Cursor<'_>) -> Option<String> {
     let field = cursor.field();
     let text = match &cursor.node.value {
         Value::Scalar { text, .. } => text.as_str(),
+        Value::List(items) if items.first().is_some_and(|item| matches!(item.value, Value::Map(_))) => return None,
         Value::List(_) => {
             return match field {
                 "port" | "protocol" => Some("write an entry of its own for each".to_owned()),
@@ -20,6 +21,7 @@ pub(super) fn shape(cursor: &Cursor<'_>) -> Option<String> {
         Value::Map(entries) => {
             return match field {
                 "ingress" | "egress" if entries.is_empty() => Some(RULES.to_owned()),
+                "values" | "except" => Some("write [...]".to_owned()),
                 "policyTypes" => {
                     let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
                     Some(format!("write [{}]", keys.join(", ")))

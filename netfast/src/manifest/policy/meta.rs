@@ -39,6 +39,10 @@ pub(super) struct Meta {
 impl Meta {
     /// Reads the `metadata` of an object; `None` if its name cannot be told.
     pub(super) fn read(object: &Fields<'_>, report: &mut Report) -> Option<Self> {
+        // Where its fields stand beside it, that was said.
+        if object.get("metadata").is_none() && object.is_there("name") {
+            return None;
+        }
         let metadata = object.need("metadata", report)?;
         let fields = Fields::open(&metadata, &KNOWN, hints::metadata, report);
         // Programs that write manifests write an empty namespace where there is none.

@@ -23,7 +23,7 @@ pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Selector {
         .map(|(key, value)| Requirement { key, operator: Operator::In(BTreeSet::from([value])) })
         .collect();
     if let Some(expressions) = fields.get("matchExpressions") {
-        requirements.extend(expressions.items(report).iter().filter_map(|item| expression(item, report)));
+        requirements.extend(expressions.mappings(report).iter().filter_map(|item| expression(item, report)));
     }
     Selector { requirements }
 }

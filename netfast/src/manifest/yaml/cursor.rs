@@ -114,6 +114,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The items of a list of mappings. One that stands there without its `-` is complained about, and read all the same:
+    /// what is in it may be wrong too.
+    pub(in crate::manifest) fn mappings(&self, report: &mut Report) -> Vec<Self> {
+        let items = self.items(report);
+        let is_item = matches!(&self.node.value, Value::Map(entries) if !entries.is_empty());
+        if is_item { vec![self.clone()] } else { items }
+    }
+
     /// The entries of a mapping; none where there is nothing.
     pub(in crate::manifest) fn entries(&self, report: &mut Report) -> &'a [Entry] {
         match &self.node.value {

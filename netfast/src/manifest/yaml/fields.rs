@@ -71,6 +71,11 @@ impl<'a> Fields<'a> {
         self.cursor.peek(name).or_else(meant)
     }
 
+    /// Whether there is such a field, known or not.
+    pub(in crate::manifest) fn is_there(&self, name: &str) -> bool {
+        self.cursor.peek(name).is_some()
+    }
+
     /// A field that must be there.
     pub(in crate::manifest) fn need(&self, name: &str, report: &mut Report) -> Option<Cursor<'a>> {
         let found = self.get(name);

@@ -292,11 +292,11 @@ fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
         ErrorKind::UnclosedQuotedScalar => ("a quote that is never closed", None),
         ErrorKind::ExpectedFlowMappingSeparator => (
             "no `,` or `}` where one was expected",
-            Some("quote a text that holds `{`, `}`, `[`, `]` or `,`"),
+            Some("quote a text that holds `{`, `}`, `[`, `]` or `,`, or ends with `:`"),
         ),
         ErrorKind::ExpectedFlowSequenceSeparator => (
             "no `,` or `]` where one was expected",
-            Some("quote a text that holds `{`, `}`, `[`, `]` or `,`"),
+            Some("quote a text that holds `{`, `}`, `[`, `]` or `,`, or ends with `:`"),
         ),
         ErrorKind::RecursionLimitExceeded => ("nested too deep", None),
         ErrorKind::UnexpectedCharacter { character } => {

@@ -33,7 +33,7 @@ fn assert_complaints(rows: &[(String, &[&str])]) {
         let found: Vec<String> = Objects::default()
             .read("p", text)
             .iter()
-            .map(|d| if d.severity == Severity::Warning { format!("warning: {d}") } else { d.to_string() })
+            .map(|d| if d.severity == Severity::Warning { format!("{}: {d}", d.label()) } else { d.to_string() })
             .collect();
         assert_eq!(found, *wanted, "\n{text}");
     }

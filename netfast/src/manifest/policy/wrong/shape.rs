@@ -35,7 +35,7 @@ fn fields_in_wrong_places() {
         (
             spec("  egress:\n  - from: []\n"),
             &[
-                "warning: p:5:3: spec.egress: without policyTypes this closes ingress too (to leave ingress alone, add policyTypes: [Egress])",
+                "warning[default-closes-ingress]: p:5:3: spec.egress: without policyTypes this closes ingress too (to leave ingress alone, add policyTypes: [Egress])",
                 "p:6:5: spec.egress[0].from: unknown field (rules of egress have to)",
             ],
         ),

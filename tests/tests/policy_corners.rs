@@ -56,8 +56,9 @@ impl World {
 }
 
 fn put_in_force(lab: &Lab, spec: &str) {
-    let policy =
-        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: all}}\nspec: {spec}\n");
+    let policy = format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: all}}\nspec: {spec}\n"
+    );
     lab.file("policy.yaml", &policy).unwrap();
     lab.up(WITHOUT).unwrap();
 }
@@ -97,7 +98,9 @@ fn the_own_host_is_let_in_and_is_a_peer_like_others_for_what_goes_out() {
     // It has no labels: only blocks of addresses, and rules without peers, mean it.
     put_in_force(&world.lab, "{policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}]}]}");
     dropped(world.web.tcp_ask(&host[0], SHORT));
-    let blocks = format!("{{ipBlock: {{cidr: 10.77.0.1/32}}}}, {{ipBlock: {{cidr: 'fd77::1/128'}}}}, {{ipBlock: {{cidr: {HOST_V4}/32}}}}");
+    let blocks = format!(
+        "{{ipBlock: {{cidr: 10.77.0.1/32}}}}, {{ipBlock: {{cidr: 'fd77::1/128'}}}}, {{ipBlock: {{cidr: {HOST_V4}/32}}}}"
+    );
     put_in_force(&world.lab, &format!("{{policyTypes: [Egress], egress: [{{to: [{blocks}]}}]}}"));
     for server in &host {
         world.web.tcp_ask(server, SECOND).unwrap();
@@ -147,7 +150,9 @@ fn neighbours_are_found_whatever_policies_say() {
 fn errors_about_what_was_allowed_pass() {
     require_root!();
     // It may not send anything of its own.
-    let world = World::new("{policyTypes: [Ingress, Egress], ingress: [{}], egress: [{to: [{podSelector: {}}], ports: [{protocol: UDP, port: 9}]}]}");
+    let world = World::new(
+        "{policyTypes: [Ingress, Egress], ingress: [{}], egress: [{to: [{podSelector: {}}], ports: [{protocol: UDP, port: 9}]}]}",
+    );
     for server in world.web(9) {
         let answer = world.client.udp_ask(&server, SECOND);
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::ConnectionRefused, "{server}");
@@ -183,7 +188,10 @@ fn neither_policies_nor_rules_have_an_order() {
         )
     };
     let closed = document("closed", CLOSED);
-    let open = document("open", "{policyTypes: [Ingress, Egress], ingress: [{ports: [{port: 443}]}, {ports: [{port: 80}]}], egress: [{}]}");
+    let open = document(
+        "open",
+        "{policyTypes: [Ingress, Egress], ingress: [{ports: [{port: 443}]}, {ports: [{port: 80}]}], egress: [{}]}",
+    );
     let world = World::new(CLOSED);
     for text in [format!("{closed}{open}"), format!("{open}{closed}")] {
         put_in_force(&world.lab, CLOSED);

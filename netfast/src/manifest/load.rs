@@ -49,7 +49,12 @@ pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnosti
                     if seen.insert(identity(&file)) {
                         paths.push((file, Some(at)));
                     } else {
-                        report.warning(Lint::Repeated, at, format!("{} is named twice", file.display()), None);
+                        report.warning(
+                            Lint::Repeated,
+                            at,
+                            format!("{} is named twice", file.display()),
+                            None,
+                        );
                     }
                 }
             }

@@ -23,8 +23,7 @@ pub fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut files = Vec::new();
     for entry in path.read_dir().map_err(cannot)? {
         let found = entry.map_err(cannot)?.path();
-        let is_hidden =
-            found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_hidden = found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let ending = found.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         if !is_hidden && ENDINGS.contains(&ending) && !found.is_dir() {
             files.push(found);

@@ -8,7 +8,9 @@ pub(super) fn shape(cursor: &Cursor<'_>) -> Option<String> {
     let field = cursor.field();
     let text = match &cursor.node.value {
         Value::Scalar { text, .. } => text.as_str(),
-        Value::List(items) if items.first().is_some_and(|item| matches!(item.value, Value::Map(_))) => return None,
+        Value::List(items) if items.first().is_some_and(|item| matches!(item.value, Value::Map(_))) => {
+            return None;
+        }
         Value::List(_) => {
             return match field {
                 "port" | "protocol" => Some("write an entry of its own for each".to_owned()),
@@ -44,14 +46,17 @@ pub(super) fn shape(cursor: &Cursor<'_>) -> Option<String> {
         "from" | "to" => (field, "{podSelector: {matchLabels: {...}}}".to_owned()),
         "ipBlock" => return Some(format!("write {{cidr: {text}}}")),
         "podSelector" | "namespaceSelector" => {
-            let label = label(text).map_or_else(|| "...".to_owned(), |(key, value)| format!("{key}: {value}"));
+            let label =
+                label(text).map_or_else(|| "...".to_owned(), |(key, value)| format!("{key}: {value}"));
             return Some(format!("write {{matchLabels: {{{label}}}}}"));
         }
         "matchLabels" => {
             let (key, value) = label(text)?;
             return Some(format!("write {{{key}: {value}}}"));
         }
-        "policyTypes" if !cursor.is_item() && both(text) => return Some("write [Ingress, Egress]".to_owned()),
+        "policyTypes" if !cursor.is_item() && both(text) => {
+            return Some("write [Ingress, Egress]".to_owned());
+        }
         _ => return None,
     };
     let is_list = field == list && !cursor.is_item();
@@ -60,7 +65,9 @@ pub(super) fn shape(cursor: &Cursor<'_>) -> Option<String> {
 
 /// A label as commands take it.
 fn label(text: &str) -> Option<(&str, &str)> {
-    text.split_once("==").or_else(|| text.split_once('=')).filter(|(key, value)| !key.is_empty() && !value.contains(','))
+    text.split_once("==")
+        .or_else(|| text.split_once('='))
+        .filter(|(key, value)| !key.is_empty() && !value.contains(','))
 }
 
 /// Whether both types of policies are meant.
@@ -115,7 +122,9 @@ pub(super) fn ingress(field: &str) -> Option<&'static str> {
         "port" | "protocol" | "endPort" => Some("it belongs in the list: ports: [{...}]"),
         "cidr" => Some("it belongs in the list: from: [{ipBlock: {cidr: ...}}]"),
         "action" => Some("rules only allow; what no rule allows is denied"),
-        "fromCIDR" | "fromCIDRSet" | "toCIDR" | "toCIDRSet" => Some("write ipBlock: {cidr: ...} in the list of peers"),
+        "fromCIDR" | "fromCIDRSet" | "toCIDR" | "toCIDRSet" => {
+            Some("write ipBlock: {cidr: ...} in the list of peers")
+        }
         "fromEntities" | "toEntities" | "toFQDNs" | "toServices" | "icmps" => Some(CILIUM),
         _ => None,
     }
@@ -137,7 +146,9 @@ pub(super) fn peer(field: &str) -> Option<&'static str> {
         "ports" => Some("it belongs in the rule, beside the list of peers"),
         "port" | "protocol" | "endPort" => Some("it belongs in the rule's list: ports: [{...}]"),
         "cidr" | "except" => Some("it belongs in ipBlock"),
-        "matchLabels" | "matchExpressions" => Some("it belongs in podSelector or namespaceSelector; check the indentation"),
+        "matchLabels" | "matchExpressions" => {
+            Some("it belongs in podSelector or namespaceSelector; check the indentation")
+        }
         "from" | "to" => Some("peers hold no peers; check the indentation"),
         "namespace" => Some("write namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ...}}"),
         "labels" | "app" | "name" => Some("write podSelector: {matchLabels: {...}}"),

@@ -66,6 +66,12 @@ impl Meta {
         }
         let name = fields.need("name", report)?;
         let at = name.at();
-        Some(Self { name: name.parse(report, name::parse)?, namespace: namespace?, labels, at, is_explicit: written.is_some() })
+        Some(Self {
+            name: name.parse(report, name::parse)?,
+            namespace: namespace?,
+            labels,
+            at,
+            is_explicit: written.is_some(),
+        })
     }
 }

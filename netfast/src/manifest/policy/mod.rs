@@ -36,8 +36,7 @@ impl Objects {
         let mut report = Report::new(file, text);
         report.set_shapes(hints::shape);
         let documents = parse_each(text, &mut report);
-        let has_content =
-            |document: &&Document| !matches!(document, Document::Whole(node) if node.is_null());
+        let has_content = |document: &&Document| !matches!(document, Document::Whole(node) if node.is_null());
         let several = documents.iter().filter(has_content).count() > 1;
         let mut is_empty = true;
         for (index, document) in documents.iter().enumerate() {
@@ -78,7 +77,9 @@ impl Objects {
                 lint: Lint::MissingNamespace,
                 at,
                 message: "metadata: no namespace, so this is a policy of default".to_owned(),
-                help: Some(format!("others here say theirs, like {other}: write namespace: default if that is meant")),
+                help: Some(format!(
+                    "others here say theirs, like {other}: write namespace: default if that is meant"
+                )),
             })
         };
         self.implied.iter().map(warn).map(lint::with_excerpt).collect()

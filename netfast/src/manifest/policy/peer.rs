@@ -30,7 +30,11 @@ pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
             let help = "podSelector: {} is every endpoint of this namespace, namespaceSelector: {} every endpoint; for \
                         everyone, leave the list out";
             let is_null = matches!(&cursor.node.value, Value::Map(entries) if !entries.is_empty());
-            let message = if is_null { "an empty peer: a field without a value counts as absent" } else { "an empty peer" };
+            let message = if is_null {
+                "an empty peer: a field without a value counts as absent"
+            } else {
+                "an empty peer"
+            };
             cursor.error_help(report, message, help);
         }
         return None;
@@ -58,7 +62,8 @@ fn ip_block(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
 
 /// Reads a block. Old manifests have host bits set, so that is no error.
 fn block(cursor: &Cursor<'_>, report: &mut Report) -> Option<IpNet> {
-    let net = cursor.parse(report, cidr::parse)?;
+    let net =
+        cidr::parse(cursor.text_or_number(report)?).map_err(|error| cursor.complain(report, error)).ok()?;
     let block = net.trunc();
     if block != net {
         let message = cursor.message(format!("{net} has bits set beyond its prefix and is read as {block}"));
@@ -78,7 +83,10 @@ fn check_hole(hole: IpNet, outer: IpNet) -> Result<(), TextError> {
         let message = format!("{hole} is all of the block");
         Err(TextError::with_help(message, "nothing is left: drop the peer"))
     } else if hole.contains(&outer) {
-        Err(TextError::with_help(format!("{hole} is wider than its block {outer}"), "nothing is left: drop the peer"))
+        Err(TextError::with_help(
+            format!("{hole} is wider than its block {outer}"),
+            "nothing is left: drop the peer",
+        ))
     } else if !outer.contains(&hole) {
         let message = format!("{hole} lies outside of its block {outer}");
         Err(TextError::with_help(message, "it has nothing to be taken from: drop it"))

@@ -1,10 +1,10 @@
 //! Ports of a rule.
 
 use super::hints;
+use crate::manifest::labels::is_boolean_once;
 use crate::manifest::text::TextError;
 use crate::manifest::text::port::{self, check_port_name};
 use crate::manifest::yaml::{Cursor, Fields, Plain, Report, Value, show, suggest};
-use crate::manifest::labels::is_boolean_once;
 use crate::model::lint::Lint;
 use crate::model::{PortMatch, PortRange, Ports, Protocol};
 
@@ -51,7 +51,8 @@ fn ports(port: &Cursor<'_>, end: Option<&Cursor<'_>>, report: &mut Report) -> Op
     }
     let first = number(port, "for every port, leave port out", report);
     let Some(end) = end else { return Some(Ports::Range(PortRange::single(first?))) };
-    let (last, first) = (number(end, "leave endPort out, or write the last port of the range", report), first?);
+    let (last, first) =
+        (number(end, "leave endPort out, or write the last port of the range", report), first?);
     let last = last?;
     if last < first {
         end.error(report, format!("endPort {last} is below port {first}"));
@@ -87,7 +88,10 @@ fn name(text: &str) -> Result<(), TextError> {
     if let Some((port, protocol)) = text.split_once('/') {
         let (port, protocol) = if digits(protocol) { (protocol, port) } else { (port, protocol) };
         if let Ok(protocol) = port::protocol(protocol) {
-            return wrong(format!("write port: {port} and protocol: {}", protocol.name().to_ascii_uppercase()));
+            return wrong(format!(
+                "write port: {port} and protocol: {}",
+                protocol.name().to_ascii_uppercase()
+            ));
         }
     }
     if text.contains(',') && text.split(',').all(|port| digits(port.trim())) {

@@ -38,7 +38,12 @@ impl Spec {
             {
                 if let (false, Some(field)) = (named, field) {
                     let message = field.message("these rules do nothing");
-                    report.warning(Lint::UnlistedDirection, field.key_at, message, format!("add {direction} to policyTypes"));
+                    report.warning(
+                        Lint::UnlistedDirection,
+                        field.key_at,
+                        message,
+                        format!("add {direction} to policyTypes"),
+                    );
                 }
             }
         } else if let Some(egress) = &egress {
@@ -57,7 +62,12 @@ impl Spec {
 fn warn_of_default(egress: &Cursor<'_>, no_egress: bool, no_ingress: bool, report: &mut Report) {
     if no_egress {
         let message = egress.message("without policyTypes this does not close egress");
-        report.warning(Lint::DefaultLeavesEgress, egress.key_at, message, "add policyTypes: [Egress]".to_owned());
+        report.warning(
+            Lint::DefaultLeavesEgress,
+            egress.key_at,
+            message,
+            "add policyTypes: [Egress]".to_owned(),
+        );
     } else if no_ingress {
         let message = egress.message("without policyTypes this closes ingress too");
         report.warning(

@@ -220,7 +220,12 @@ impl<'a> Cursor<'a> {
 
     /// Whether it is an item of a list.
     pub(in crate::manifest) fn is_item(&self) -> bool {
-        self.path.ends_with(']') && self.path.rsplit('[').next().is_some_and(|index| index.starts_with(|c: char| c.is_ascii_digit()))
+        self.path.ends_with(']')
+            && self
+                .path
+                .rsplit('[')
+                .next()
+                .is_some_and(|index| index.starts_with(|c: char| c.is_ascii_digit()))
     }
 
     /// The last field of the path, without an index.

@@ -65,7 +65,8 @@ impl<'a> Fields<'a> {
     /// A field; `None` where it is absent or null, which mean the same.
     pub(in crate::manifest) fn get(&self, name: &str) -> Option<Cursor<'a>> {
         let meant = || {
-            let (_, entry) = self.meant.iter().find(|(known, entry)| *known == name && !entry.value.is_null())?;
+            let (_, entry) =
+                self.meant.iter().find(|(known, entry)| *known == name && !entry.value.is_null())?;
             Some(self.cursor.child(entry))
         };
         self.cursor.peek(name).or_else(meant)

@@ -61,6 +61,10 @@ pub(super) fn parse_each(text: &str, report: &mut Report) -> Vec<Document> {
         let mut builder = Builder { aliased, ..Builder::default() };
         let result = builder.read(rest, skipped, report);
         aliased = builder.aliased;
+        // What the parser takes for a text of its own is the beginning of what it stumbles over.
+        if result.is_err() {
+            builder.documents.pop_if(|node| matches!(node.value, Value::Scalar { .. }));
+        }
         documents.extend(builder.documents.into_iter().map(Document::Whole));
         let Err(Stop { line }) = result else { break };
         documents.push(Document::Broken);
@@ -253,7 +257,9 @@ fn key(node: Node, seen: &mut BTreeMap<String, Pos>, report: &mut Report) -> Key
 
 /// Whether a character looks like a space and is none.
 fn is_blank(c: Option<char>) -> bool {
-    c.is_some_and(|c| !c.is_ascii() && (c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}')))
+    c.is_some_and(|c| {
+        !c.is_ascii() && (c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}'))
+    })
 }
 
 /// Whether a scalar is unquoted; the tag `!!str` quotes too.

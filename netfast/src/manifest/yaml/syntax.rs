@@ -195,7 +195,8 @@ impl Lines {
         let here = self.index(at)?;
         let line = &self.lines[here];
         let own = indent(line);
-        if usize::try_from(at.column).ok()? != own + 1 {
+        let before: String = line.chars().take(usize::try_from(at.column).ok()?.saturating_sub(1)).collect();
+        if before.contains(|c| c != ' ' && c != '-') {
             return None;
         }
         let columns = self.columns(here);
@@ -208,7 +209,10 @@ impl Lines {
                 Some((last, others)) => format!("{} or {last}", others.join(", ")),
                 None => return None,
             };
-            return Some((format!("the indentation fits nothing above: {spaces}, where {fitting} would"), help));
+            return Some((
+                format!("the indentation fits nothing above: {spaces}, where {fitting} would"),
+                help,
+            ));
         }
         line[own..].starts_with("- ").then(|| {
             let message = "a `-` between the fields of a mapping".to_owned();

@@ -17,7 +17,9 @@ pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
             policy.namespace, policy.name
         );
         let finding = Finding::new(Lint::BlockedDns, &rules[0].source, message);
-        found.push(finding.help("add a rule with ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]"));
+        found.push(
+            finding.help("add a rule with ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]"),
+        );
     }
 }
 

@@ -19,7 +19,8 @@ pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
                     let alone = has(rule, ipv4, true) && !rules.iter().any(|rule| has(rule, !ipv4, false));
                     if alone {
                         let family = if ipv4 { "IPv6" } else { "IPv4" };
-                        let message = format!("{this} holds no {family} address, and endpoints have some here");
+                        let message =
+                            format!("{this} holds no {family} address, and endpoints have some here");
                         let finding = Finding::new(Lint::OneFamily, &rule.source, message);
                         found.push(finding.help(format!("add ipBlock: {{cidr: \"{other}\"}}")));
                     }

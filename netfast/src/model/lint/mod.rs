@@ -178,11 +178,9 @@ struct Chapter<'w> {
 
 /// What a policy says of the directions it isolates.
 fn chapters(policy: &Policy) -> impl Iterator<Item = Chapter<'_>> {
-    [("ingress", "from", &policy.ingress), ("egress", "to", &policy.egress)].into_iter().filter_map(
-        |(direction, peers, rules)| {
-            Some(Chapter { rules: rules.as_deref()?, direction, peers })
-        },
-    )
+    [("ingress", "from", &policy.ingress), ("egress", "to", &policy.egress)]
+        .into_iter()
+        .filter_map(|(direction, peers, rules)| Some(Chapter { rules: rules.as_deref()?, direction, peers }))
 }
 
 #[cfg(test)]

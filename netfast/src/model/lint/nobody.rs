@@ -2,9 +2,7 @@
 
 use super::resemblance::{Population, resembling, slip};
 use super::{Chapter, Finding, Lint, chapters, cover};
-use crate::model::{
-    Endpoint, Labels, NAMESPACE_NAME_LABEL, Name, Operator, Peer, Policy, Selector, World,
-};
+use crate::model::{Endpoint, Labels, NAMESPACE_NAME_LABEL, Name, Operator, Peer, Policy, Selector, World};
 
 /// Where all endpoints are known.
 pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
@@ -38,14 +36,16 @@ pub(super) fn look_at_namespaces(world: &World, found: &mut Vec<Finding>) {
             for rule in rules {
                 for (index, peer) in rule.peers.iter().flatten().enumerate() {
                     let Peer::Endpoints { namespaces: Some(selector), .. } = peer else { continue };
-                    if cover::is_impossible(selector) || namespaces.iter().any(|(_, labels)| selector.matches(labels))
+                    if cover::is_impossible(selector)
+                        || namespaces.iter().any(|(_, labels)| selector.matches(labels))
                     {
                         continue;
                     }
                     let population = Population::new(namespaces.iter().map(|(_, labels)| labels));
                     let Some(help) = slip(selector, &population) else { continue };
-                    let message =
-                        format!("{field}[{index}]: the namespaceSelector matches no namespace of these files");
+                    let message = format!(
+                        "{field}[{index}]: the namespaceSelector matches no namespace of these files"
+                    );
                     found.push(Finding::new(Lint::NamespaceUnknown, &rule.source, message).help(help));
                 }
             }
@@ -66,12 +66,7 @@ fn namespaces(world: &World) -> Vec<(Name, Labels)> {
     names.into_iter().map(|name| (name.clone(), world.namespace_labels(name))).collect()
 }
 
-fn look_at_subject(
-    world: &World,
-    policy: &Policy,
-    namespaces: &[(Name, Labels)],
-    found: &mut Vec<Finding>,
-) {
+fn look_at_subject(world: &World, policy: &Policy, namespaces: &[(Name, Labels)], found: &mut Vec<Finding>) {
     if cover::is_impossible(&policy.selector) {
         return;
     }
@@ -87,10 +82,15 @@ fn look_at_subject(
         if world.namespaces.contains_key(namespace) {
             return;
         }
-        let message = format!("policy {namespace}/{name} concerns nobody: no endpoint is in namespace {namespace}");
+        let message =
+            format!("policy {namespace}/{name} concerns nobody: no endpoint is in namespace {namespace}");
         let finding = Finding::new(Lint::SelectsNobody, &policy.source, message);
-        let known: Vec<&str> =
-            namespaces.iter().map(|(name, _)| name).filter(|name| populated(name)).map(Name::as_str).collect();
+        let known: Vec<&str> = namespaces
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| populated(name))
+            .map(Name::as_str)
+            .collect();
         match known.as_slice() {
             [] => finding,
             known => finding.help(format!("endpoints are in {}", known.join(", "))),
@@ -142,7 +142,7 @@ fn look_at_peer(
         (!endpoints.requirements.is_empty() && selector.is_none())
             .then(|| format!("{} matches, in another namespace: add a namespaceSelector", other.id))
     };
-    Some((Lint::PeerMatchesNobody, "matches no endpoint".to_owned(), help.or_else(elsewhere)))
+    Some((Lint::PeerMatchesNobody, "matches no endpoint".to_owned(), elsewhere().or(help)))
 }
 
 /// The names of namespaces, where one was asked for by name.

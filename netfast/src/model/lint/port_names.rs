@@ -16,13 +16,7 @@ pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
     }
 }
 
-fn look_at_rule(
-    world: &World,
-    policy: &Policy,
-    direction: &str,
-    rule: &Rule,
-    found: &mut Vec<Finding>,
-) {
+fn look_at_rule(world: &World, policy: &Policy, direction: &str, rule: &Rule, found: &mut Vec<Finding>) {
     let named = |ports: &Ports| matches!(ports, Ports::Named(_));
     if !rule.ports.iter().flatten().any(|port| named(&port.ports)) {
         return;
@@ -32,9 +26,10 @@ fn look_at_rule(
         .values()
         .filter(|endpoint| match direction {
             "ingress" => is_subject(policy, endpoint),
-            _ => rule.peers.as_ref().is_none_or(|peers| {
-                peers.iter().any(|peer| may_be(world, policy, peer, endpoint))
-            }),
+            _ => rule
+                .peers
+                .as_ref()
+                .is_none_or(|peers| peers.iter().any(|peer| may_be(world, policy, peer, endpoint))),
         })
         .collect();
     // That there is nobody at all is another finding.
@@ -51,7 +46,11 @@ fn look_at_rule(
         if known.contains(&(name.as_str(), port.protocol)) {
             continue;
         }
-        let who = if direction == "ingress" { "endpoint that the policy selects" } else { "endpoint among the peers" };
+        let who = if direction == "ingress" {
+            "endpoint that the policy selects"
+        } else {
+            "endpoint among the peers"
+        };
         let message = format!("no {who} has a port called {name} of {}", port.protocol.name().to_uppercase());
         let finding = Finding::new(Lint::PortNameUnknown, &rule.source, message);
         let other = known.iter().find(|(known, _)| known == name);

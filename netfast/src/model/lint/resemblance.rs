@@ -51,7 +51,9 @@ impl<'w> Population<'w> {
         let text = |value: &str| if value.is_empty() { "\"\"".to_owned() } else { value.to_owned() };
         let near = wanted.iter().find_map(|value| Some((value, suggest(value, &known)?)));
         match near {
-            Some((value, near)) => Some(format!("no {} is {}, did you mean {near}?", requirement.key, text(value))),
+            Some((value, near)) => {
+                Some(format!("no {} is {}, did you mean {near}?", requirement.key, text(value)))
+            }
             None if known.len() <= 8 => {
                 let known: Vec<String> = known.into_iter().map(text).collect();
                 Some(format!("{} is {} there", requirement.key, known.join(", ")))

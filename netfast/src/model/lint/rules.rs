@@ -97,7 +97,8 @@ fn covered<T>(
             } else {
                 (Lint::ShadowedRule, "adds nothing to")
             };
-            let finding = Finding::new(lint, &rule.source, format!("{field}[{index}] {how} {field}[{other}]"));
+            let finding =
+                Finding::new(lint, &rule.source, format!("{field}[{index}] {how} {field}[{other}]"));
             found.push(finding.help("drop it"));
         }
     }

@@ -30,11 +30,18 @@ fn text(file: &str) -> String {
 /// Reads each text as file `p` and compares all complaints.
 fn assert_complaints(rows: &[(String, &[&str])]) {
     for (text, wanted) in rows {
-        let found: Vec<String> = Objects::default()
-            .read("p", text)
-            .iter()
-            .map(|d| if d.severity == Severity::Warning { format!("{}: {d}", d.label()) } else { d.to_string() })
-            .collect();
+        let found: Vec<String> =
+            Objects::default()
+                .read("p", text)
+                .iter()
+                .map(|d| {
+                    if d.severity == Severity::Warning {
+                        format!("{}: {d}", d.label())
+                    } else {
+                        d.to_string()
+                    }
+                })
+                .collect();
         assert_eq!(found, *wanted, "\n{text}");
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Objects {
     seen: BTreeMap<(Name, Name), Source>,
     /// Where policies have their names that say no namespace.
     implied: Vec<(String, Pos)>,
-    /// The first namespace that a policy says.
+    /// The first namespace but `default` that a policy says.
     said: Option<Name>,
 }
 
@@ -63,7 +63,7 @@ impl Objects {
     fn note_namespace(&mut self, is_explicit: bool, namespace: &Name, at: Pos, report: &Report) {
         if !is_explicit {
             self.implied.push((report.file().to_owned(), at));
-        } else if self.said.is_none() {
+        } else if self.said.is_none() && namespace.as_str() != "default" {
             self.said = Some(namespace.clone());
         }
     }

@@ -17,9 +17,17 @@ pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Option<Peer> {
     let namespaces = fields.get("namespaceSelector").map(|c| selector::read(&c, report));
     let block = fields.get("ipBlock");
     if block.is_some() && (pods.is_some() || namespaces.is_some()) {
-        let at = block.as_ref().map_or(cursor.at(), |block| block.key_at);
+        // The one that comes second lacks its `-`.
+        let both = ["ipBlock", "podSelector", "namespaceSelector"].map(|field| fields.get(field));
+        let block_at = block.as_ref().map(|block| block.key_at);
+        let second = if block_at.is_some_and(|at| at == cursor.at()) {
+            both.into_iter().flatten().filter(|field| Some(field.key_at) != block_at).min_by_key(|f| f.key_at)
+        } else {
+            block.clone()
+        };
+        let (at, name) = second.map_or((cursor.at(), String::new()), |f| (f.key_at, f.field().to_owned()));
         let message = cursor.message("ipBlock and a selector in one peer");
-        report.error_help(at, message, "put a `-` before ipBlock");
+        report.error_help(at, message, format!("put a `-` before {name}"));
     }
     if let Some(block) = block {
         return ip_block(&block, report);

@@ -1,6 +1,10 @@
 //! Wrong files, and what is said about them: every row of the reference, word for word and place for place.
 
+mod broken;
+mod misplaced;
+mod misspelt;
 mod shape;
+mod spelling;
 mod syntax;
 mod values;
 
@@ -20,6 +24,11 @@ fn peers(rest: &str) -> String {
 /// A policy with one ingress rule, whose ports begin in line 7.
 fn ports(rest: &str) -> String {
     spec(&format!("  ingress:\n  - ports:\n{rest}"))
+}
+
+/// A policy whose `spec` begins in line 6.
+fn block(rest: &str) -> String {
+    format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: web\nspec:\n{rest}")
 }
 
 /// A whole file.

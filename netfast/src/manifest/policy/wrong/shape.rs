@@ -114,7 +114,9 @@ fn lists_and_mappings_mixed_up() {
         ),
         (
             ports("    - 80\n"),
-            &["p:7:7: spec.ingress[0].ports[0]: an item of `ports` is a mapping, not a number"],
+            &[
+                "p:7:7: spec.ingress[0].ports[0]: an item of `ports` is a mapping, not a number (write {port: 80})",
+            ],
         ),
         (
             peers("      podSelector: {}\n"),

@@ -17,8 +17,8 @@ pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
 }
 
 fn look_at_rule(world: &World, policy: &Policy, direction: &str, rule: &Rule, found: &mut Vec<Finding>) {
-    let named = |ports: &Ports| matches!(ports, Ports::Named(_));
-    if !rule.ports.iter().flatten().any(|port| named(&port.ports)) {
+    let has_name = |ports: &Ports| matches!(ports, Ports::Named(_));
+    if !rule.ports.iter().flatten().any(|port| has_name(&port.ports)) {
         return;
     }
     let serving: Vec<&Endpoint> = world
@@ -54,8 +54,8 @@ fn look_at_rule(world: &World, policy: &Policy, direction: &str, rule: &Rule, fo
         let message = format!("no {who} has a port called {name} of {}", port.protocol.name().to_uppercase());
         let finding = Finding::new(Lint::PortNameUnknown, &rule.source, message);
         let other = known.iter().find(|(known, _)| known == name);
-        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        found.push(match (other, suggest(name, &names)) {
+        let other_names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        found.push(match (other, suggest(name, &other_names)) {
             (Some((_, protocol)), _) => {
                 finding.help(format!("it is one of {}", protocol.name().to_uppercase()))
             }

@@ -1,10 +1,10 @@
 //! Texts that are no YAML, or almost.
 
-use super::{assert_complaints, block, text};
+use super::{assert_shown, block, text};
 
 #[test]
 fn tabs_and_indentation() {
-    assert_complaints(&[
+    assert_shown(&[
         (block("\tpodSelector: {}\n"), &["p:6:1: a tab; YAML indents with spaces"]),
         (
             block("  podSelector: {}\n  ingress:\n  - from:\n\t- podSelector: {}\n"),
@@ -64,7 +64,7 @@ fn tabs_and_indentation() {
 
 #[test]
 fn colons() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             block("  podSelector\n    matchLabels:\n      app: web\n"),
             &["p:6:3: a key without a colon and a space (write podSelector:)"],
@@ -104,7 +104,7 @@ fn colons() {
 
 #[test]
 fn brackets_and_quotes() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             block("  podSelector: {matchLabels: {app: web}\n  ingress: []\n"),
             &["p:6:16: a `{` that is never closed"],
@@ -137,7 +137,7 @@ fn brackets_and_quotes() {
 
 #[test]
 fn keys_and_anchors() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             block("  podSelector: {}\n  podSelector: {}\n"),
             &["p:7:3: \"podSelector\" stands here and on line 6 (a mapping takes each key once)"],
@@ -170,7 +170,7 @@ fn keys_and_anchors() {
 
 #[test]
 fn templates() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             text(
                 "{{- if .Values.x }}\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: web\nspec:\n  podSelector: {}\n{{- end }}\n",
@@ -216,7 +216,7 @@ fn templates() {
 
 #[test]
 fn line_ends_and_json() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             text(
                 "apiVersion: networking.k8s.io/v1\r\nkind: NetworkPolicy\r\nmetadata:\r\n  name: web\r\nspec:\r\n  podSelector: {}\r\n",
@@ -255,7 +255,7 @@ fn line_ends_and_json() {
 
 #[test]
 fn documents() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             text(
                 "a: b: c\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: web\nspec:\n  ingres: []\n---\n\tx: y\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: b\nspec:\n  egres: []\n",
@@ -299,7 +299,7 @@ fn documents() {
 
 #[test]
 fn nothing() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             text(""),
             &[
@@ -347,7 +347,7 @@ fn nothing() {
 
 #[test]
 fn lists_of_objects() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             text(
                 "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items:\n  - apiVersion: networking.k8s.io/v1\n    kind: NetworkPolicy\n    metadata: {name: x}\n    spec: {ingres: []}\n",
@@ -398,7 +398,7 @@ fn lists_of_objects() {
 
 #[test]
 fn what_would_harm_a_terminal() {
-    assert_complaints(&[(
+    assert_shown(&[(
         text(
             "\"a\\e[31mb\": c\nkind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: a}\n",
         ),

@@ -1,10 +1,10 @@
 //! Things where they do not belong, and of another shape.
 
-use super::{assert_complaints, block, text};
+use super::{assert_shown, block, text};
 
 #[test]
 fn fields_of_other_places() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             block("  podSelector: {}\n  from: []\n  to: []\n  ports: []\n  matchLabels: {}\n"),
             &[
@@ -63,7 +63,7 @@ fn fields_of_other_places() {
 
 #[test]
 fn shapes_of_rules_and_peers() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             block("  podSelector: {}\n  ingress:\n    from:\n    - podSelector: {}\n"),
             &["p:8:5: spec.ingress: `ingress` is a list (put a `-` before from)"],
@@ -130,7 +130,7 @@ fn shapes_of_rules_and_peers() {
 
 #[test]
 fn shapes_of_selectors() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             block("  podSelector: app=web\n"),
             &[
@@ -201,7 +201,7 @@ fn shapes_of_selectors() {
 
 #[test]
 fn shapes_of_metadata() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             text("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: web\nspec: {}\n"),
             &["p:3:11: metadata: `metadata` is a mapping, not a text"],
@@ -267,7 +267,7 @@ fn shapes_of_metadata() {
 
 #[test]
 fn kinds_and_versions() {
-    assert_complaints(&[
+    assert_shown(&[
         (
             text("apiVersion: [networking.k8s.io/v1]\nkind: {a: b}\nmetadata:\n  name: web\nspec: \n"),
             &[

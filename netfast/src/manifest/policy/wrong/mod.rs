@@ -9,7 +9,7 @@ mod syntax;
 mod values;
 
 use super::Objects;
-use crate::manifest::diagnostic::Severity;
+use crate::manifest::diagnostic::{Diagnostic, Severity};
 
 /// A policy whose `spec` is in line 4.
 fn spec(rest: &str) -> String {
@@ -39,19 +39,27 @@ fn text(file: &str) -> String {
 /// Reads each text as file `p` and compares all complaints.
 fn assert_complaints(rows: &[(String, &[&str])]) {
     for (text, wanted) in rows {
-        let found: Vec<String> =
-            Objects::default()
-                .read("p", text)
-                .iter()
-                .map(|d| {
-                    if d.severity == Severity::Warning {
-                        format!("{}: {d}", d.label())
-                    } else {
-                        d.to_string()
-                    }
-                })
-                .collect();
-        assert_eq!(found, *wanted, "\n{text}");
+        let found = Objects::default().read("p", text);
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>(), *wanted, "\n{text}");
+    }
+}
+
+/// The same with what a user is shown: warnings only where there is no error.
+fn assert_shown(rows: &[(String, &[&str])]) {
+    for (text, wanted) in rows {
+        let mut found = Objects::default().read("p", text);
+        if found.iter().any(|d| d.severity == Severity::Error) {
+            found.retain(|d| d.severity == Severity::Error);
+        }
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>(), *wanted, "\n{text}");
+    }
+}
+
+/// A complaint; errors stand without their label.
+fn line(diagnostic: &Diagnostic) -> String {
+    match diagnostic.severity {
+        Severity::Warning => format!("{}: {diagnostic}", diagnostic.label()),
+        Severity::Error => diagnostic.to_string(),
     }
 }
 

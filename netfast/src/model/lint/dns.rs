@@ -1,15 +1,29 @@
 //! Egress that leaves no way to ask for names.
 
+use std::collections::BTreeMap;
+
 use super::{Finding, Lint, cover};
-use crate::model::{Policy, Ports, Protocol, Rule, World};
+use crate::model::{Name, Policy, Ports, Protocol, Rule, World};
 
 /// The port of name servers.
 const DNS: u16 = 53;
 
+/// Where more policies of a namespace let endpoints ask, all are taken to be let.
+const MAX_COMPARED: usize = 200;
+
 pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
+    let mut helping: BTreeMap<&Name, Vec<&Policy>> = BTreeMap::new();
+    for policy in world.policies.iter().filter(|policy| policy.egress.iter().flatten().any(may_ask)) {
+        helping.entry(&policy.namespace).or_default().push(policy);
+    }
     for policy in &world.policies {
         let Some(rules) = policy.egress.as_deref().filter(|rules| !rules.is_empty()) else { continue };
-        if rules.iter().any(may_ask) || is_helped(world, policy) {
+        let others = helping.get(&policy.namespace).map_or(&[][..], Vec::as_slice);
+        // Another policy may let some of the endpoints ask.
+        if rules.iter().any(may_ask)
+            || others.len() > MAX_COMPARED
+            || others.iter().any(|other| !are_apart(other, policy))
+        {
             continue;
         }
         let message = format!(
@@ -21,15 +35,6 @@ pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
             finding.help("add a rule with ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]"),
         );
     }
-}
-
-/// Whether another policy may let some of the endpoints ask.
-fn is_helped(world: &World, policy: &Policy) -> bool {
-    world.policies.iter().any(|other| {
-        other.namespace == policy.namespace
-            && !are_apart(other, policy)
-            && other.egress.iter().flatten().any(may_ask)
-    })
 }
 
 /// Whether no endpoint can be selected by both.

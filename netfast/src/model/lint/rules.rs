@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use super::{Chapter, Finding, Lint, chapters, cover};
 use crate::model::{Name, Peer, Policy, Rule, Selector, Source, World};
 
-/// More rules of one selection are not compared with each other: that takes the square of their number.
-const MAX_COMPARED: usize = 2_000;
+/// Rules of one selection are not compared with each other if they hold more than this: it takes the square of it.
+const MAX_COMPARED: usize = 4_000;
 
 /// A rule, and where it is from.
 #[derive(Clone, Copy)]
@@ -52,9 +52,21 @@ pub(super) fn look(world: &World, found: &mut Vec<Finding>) {
             list.extend(rules.iter().map(|rule| Placed { policy, rule }));
         }
     }
-    for rules in of_selection.values().filter(|rules| rules.len() <= MAX_COMPARED) {
-        compare(rules, found);
+    for rules in of_selection.values() {
+        if rules.iter().map(|placed| size(placed.rule)).sum::<usize>() <= MAX_COMPARED {
+            compare(rules, found);
+        }
     }
+}
+
+/// How much there is to compare in a rule.
+fn size(rule: &Rule) -> usize {
+    let holes = rule.peers.iter().flatten().map(|peer| match peer {
+        Peer::Block { except, .. } => except.len(),
+        Peer::Endpoints { .. } => 0,
+    });
+    let peers = rule.peers.as_ref().map_or(0, Vec::len);
+    1 + peers + rule.ports.as_ref().map_or(0, Vec::len) + holes.sum::<usize>()
 }
 
 /// Peers and ports of one rule.
@@ -82,7 +94,7 @@ fn covered<T>(
     covers: impl Fn(&T, &T) -> bool,
     found: &mut Vec<Finding>,
 ) {
-    if items.len() > MAX_COMPARED {
+    if size(rule) > MAX_COMPARED {
         return;
     }
     for (index, item) in items.iter().enumerate() {

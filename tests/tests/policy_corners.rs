@@ -120,8 +120,8 @@ fn a_ping_asks_for_a_rule_without_ports() {
         assert!(world.client.ping(&address.to_string(), SHORT).is_err());
         assert_eq!(world.client.tcp_ask(&server, SECOND).unwrap().by, "web");
     }
-    let _udp = world.web.udp_serve("0.0.0.0:53").unwrap();
-    dropped(world.client.udp_ask("10.77.0.2:53", SHORT));
+    let _udp = world.web.udp_serve(&world.web(53)[0]).unwrap();
+    dropped(world.client.udp_ask(&world.web(53)[0], SHORT));
 }
 
 #[test]

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::policy::Objects;
 use super::topology;
 use super::yaml::Report;
-use crate::model::check;
+use crate::model::lint::{Known, lint};
+use crate::model::{World, check};
 
 /// Pieces of files, right and wrong ones, that are strung together.
 const PIECES: [&str; 76] = [
@@ -93,7 +94,9 @@ proptest! {
     #[test]
     fn reading_never_panics(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60), noise in ".{0,20}") {
         let text = format!("{}{noise}", pieces.concat());
-        Objects::default().read("p", &text);
+        let mut objects = Objects::default();
+        objects.read("p", &text);
+        lint(&World { policies: objects.policies, ..World::default() }, Known::World);
         for text in [text.clone(), format!("networks: {{a: {{subnet: 255.255.255.255/32}}}}\nendpoints: {{b: {{ip: 10.0.0.1}}}}\n{text}")] {
             let mut report = Report::new("n", &text);
             let topology = topology::read(&text, &mut report);

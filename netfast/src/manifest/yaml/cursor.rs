@@ -147,22 +147,17 @@ impl<'a> Cursor<'a> {
 
     /// A text.
     pub(in crate::manifest) fn text(&self, report: &mut Report) -> Option<&'a str> {
-        match &self.node.value {
-            Value::Scalar { text, plain } => match if *plain { Plain::of(text) } else { Plain::Text } {
-                Plain::Text => return Some(text),
-                Plain::Null => self.error(report, format!("{} needs a text", self.what())),
-                Plain::Bool | Plain::Number => {
-                    let message = format!("{text} is {}, not a text", self.node.kind());
-                    self.error_help(report, message, format!("quote it: {}", show(text)));
-                }
-            },
+        let Value::Scalar { text, plain } = &self.node.value else {
             // Unquoted braces are a mapping to YAML.
-            _ => {
-                let message = format!("{} is a text, not {}", self.what(), self.node.kind());
-                match report.shape_help(self) {
-                    Some(help) => self.error_help(report, message, help),
-                    None => self.error(report, message),
-                }
+            self.wrong_shape(report, "a text");
+            return None;
+        };
+        match if *plain { Plain::of(text) } else { Plain::Text } {
+            Plain::Text => return Some(text),
+            Plain::Null => self.error(report, format!("{} needs a text", self.what())),
+            Plain::Bool | Plain::Number => {
+                let message = format!("{text} is {}, not a text", self.node.kind());
+                self.error_help(report, message, format!("quote it: {}", show(text)));
             }
         }
         None
@@ -179,11 +174,7 @@ impl<'a> Cursor<'a> {
     /// An unquoted whole number.
     pub(in crate::manifest) fn integer(&self, report: &mut Report) -> Option<i64> {
         let Value::Scalar { text, plain } = &self.node.value else {
-            let message = format!("{} is a number, not {}", self.what(), self.node.kind());
-            match report.shape_help(self) {
-                Some(help) => self.error_help(report, message, help),
-                None => self.error(report, message),
-            }
+            self.wrong_shape(report, "a number");
             return None;
         };
         if !plain {
@@ -210,6 +201,15 @@ impl<'a> Cursor<'a> {
             _ => self.error(report, format!("`{}` is true or false", self.field())),
         }
         None
+    }
+
+    /// Complains that it is a list or a mapping.
+    fn wrong_shape(&self, report: &mut Report, wanted: &str) {
+        let message = format!("{} is {wanted}, not {}", self.what(), self.node.kind());
+        match report.shape_help(self) {
+            Some(help) => self.error_help(report, message, help),
+            None => self.error(report, message),
+        }
     }
 
     /// What it is to a reader of the file.

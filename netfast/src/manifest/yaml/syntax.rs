@@ -150,7 +150,6 @@ impl Lines {
             for (column, c) in line.chars().enumerate() {
                 match (quote, c) {
                     (Some(q), c) if q == c && before != '\\' => quote = None,
-                    (Some(_), _) => {}
                     (None, '#') if before.is_whitespace() => break,
                     (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(c),
                     (None, '[' | '{') if !open.is_empty() || !before.is_alphanumeric() => {

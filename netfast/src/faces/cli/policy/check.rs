@@ -72,7 +72,7 @@ impl Check {
             return Ok((loaded.world.policies.len(), loaded.warnings));
         }
         let (policies, namespaces, mut warnings) = manifest::load_policies(&self.files)?;
-        let world = World { policies, namespaces, ..World::default() };
+        let world = World { namespaces, policies, ..World::default() };
         warnings.extend(manifest::lint(&world, Known::Policies));
         warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         Ok((world.policies.len(), warnings))

@@ -33,20 +33,16 @@ pub(super) enum Unjudged {
 
 impl Scene {
     pub(super) fn new(case: &Case) -> Result<Self, Unjudged> {
-        let LoadedPolicies { policies, cluster_policies, namespaces, .. } =
-            parse_policies(&case.policies).map_err(|unread| match unread {
+        let LoadedPolicies { policies, cluster_policies, namespaces, .. } = parse_policies(&case.policies)
+            .map_err(|unread| match unread {
                 Unread::Wrong(diagnostics) => Unjudged::Wrong(diagnostics),
                 Unread::Unknown(kinds) => Unjudged::Unknown(format!(
                     "its policies hold what is not read here: {}",
                     kinds.join(", ")
                 )),
             })?;
-        let mut world = World {
-            namespaces: case.namespaces.clone(),
-            policies,
-            cluster_policies,
-            ..World::default()
-        };
+        let mut world =
+            World { namespaces: case.namespaces.clone(), policies, cluster_policies, ..World::default() };
         for (name, labels) in namespaces {
             world.namespaces.entry(name).or_default().extend(labels);
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use crate::model::lint::{Finding, Lint};
 
 /// Whether a complaint keeps the file from being used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -13,6 +15,42 @@ pub enum Severity {
     Error,
     /// The file is used.
     Warning,
+}
+
+/// What kind of complaint it is, by a name that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// The file is not there, is no text, or holds nothing: another matter than one with mistakes.
+    Unreadable,
+    /// What it says is wrong.
+    Invalid,
+    /// What it says is allowed, but surely not meant.
+    Lint(Lint),
+}
+
+impl Code {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Invalid => "invalid",
+            Self::Lint(lint) => lint.name(),
+        }
+    }
+
+    /// Whether the file can be used all the same.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::Unreadable | Self::Invalid => Severity::Error,
+            Self::Lint(_) => Severity::Warning,
+        }
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// One complaint about a file. It prints as `file:line:column: message (help)`; with `{:#}` the line itself and a
@@ -31,6 +69,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Whether the file can be used all the same.
     pub severity: Severity,
+    /// What kind of complaint it is.
+    pub code: Code,
     /// The line of the file, unless it is too long to show.
     #[serde(skip)]
     pub excerpt: Option<String>,
@@ -46,9 +86,53 @@ impl Diagnostic {
             message: message.into(),
             help,
             severity: Severity::Error,
+            code: Code::Invalid,
             excerpt: None,
         }
     }
+
+    /// An error about a file that cannot be read.
+    pub fn unreadable(file: impl Into<String>, message: impl Into<String>, help: Option<String>) -> Self {
+        Self { code: Code::Unreadable, ..Self::of_file(file, message, help) }
+    }
+
+    /// What it begins with in print: `error`, or `warning[...]` with its name.
+    pub fn label(&self) -> String {
+        match self.code {
+            Code::Unreadable | Code::Invalid => "error".to_owned(),
+            Code::Lint(lint) => format!("warning[{lint}]"),
+        }
+    }
+}
+
+impl From<Finding> for Diagnostic {
+    fn from(finding: Finding) -> Self {
+        let Finding { lint, at, message, help } = finding;
+        let code = Code::Lint(lint);
+        Self {
+            file: at.file,
+            line: at.line,
+            column: 1,
+            message,
+            help,
+            severity: code.severity(),
+            code,
+            excerpt: None,
+        }
+    }
+}
+
+/// Lines longer than this are not repeated in complaints.
+const MAX_EXCERPT: usize = 200;
+
+/// A line as it is repeated below a complaint; `None`: it is too long for that.
+pub(super) fn excerpt(line: &str) -> Option<String> {
+    (line.len() <= MAX_EXCERPT).then(|| printable(line))
+}
+
+/// A text without characters that would do something to a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 impl fmt::Display for Diagnostic {

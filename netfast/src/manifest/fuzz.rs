@@ -8,7 +8,8 @@ use super::cases::read_file;
 use super::policy::Objects;
 use super::topology;
 use super::yaml::Report;
-use crate::model::check;
+use crate::model::lint::{Known, lint};
+use crate::model::{World, check};
 
 /// Pieces of files, right and wrong ones, that are strung together.
 const PIECES: [&str; 76] = [
@@ -96,7 +97,9 @@ proptest! {
     #[test]
     fn reading_never_panics(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60), noise in ".{0,20}") {
         let text = format!("{}{noise}", pieces.concat());
-        Objects::default().read("p", &text);
+        let mut objects = Objects::default();
+        objects.read("p", &text);
+        lint(&World { policies: objects.policies, ..World::default() }, Known::World);
         for text in [text.clone(), format!("id: x\nprobes: [{{from: node, to: node, port: 1, expect: deny}}]\n{text}")] {
             read_file("c", &text, Path::new("/nowhere"), &mut Vec::new());
         }

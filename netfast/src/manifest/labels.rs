@@ -3,6 +3,7 @@
 use super::text::label::{check_key, check_value};
 use super::yaml::{Cursor, Plain, Report, Value};
 use crate::model::Labels;
+use crate::model::lint::Lint;
 
 /// Reads a mapping of labels.
 pub(super) fn labels(cursor: &Cursor<'_>, report: &mut Report) -> Labels {
@@ -30,12 +31,12 @@ pub(super) fn value(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> 
     };
     if *plain && Plain::of(text) == Plain::Null {
         let message = cursor.message("no value is read as the empty text");
-        report.warning(cursor.key_at, message, "write \"\"".to_owned());
+        report.warning(Lint::EmptyValue, cursor.key_at, message, "write \"\"".to_owned());
         return Some(String::new());
     }
-    if *plain && ["yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+    if *plain && is_boolean_once(text) {
         let message = cursor.message(format!("{text} is a truth value to Kubernetes"));
-        report.warning(cursor.at(), message, format!("quote it: \"{text}\""));
+        report.warning(Lint::YamlBoolean, cursor.at(), message, format!("quote it: \"{text}\""));
     }
     let text = cursor.text(report)?;
     match check_value(text) {
@@ -45,4 +46,9 @@ pub(super) fn value(cursor: &Cursor<'_>, report: &mut Report) -> Option<String> 
             None
         }
     }
+}
+
+/// Whether YAML 1.1, which Kubernetes reads, takes an unquoted text for a truth value and YAML 1.2 does not.
+pub(super) fn is_boolean_once(text: &str) -> bool {
+    ["y", "n", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use super::cases::Manifest;
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::file;
+use super::lint::lint;
+use super::paths::expand;
 use super::policy::Objects;
 use super::topology::{self, Places, Topology};
 use super::yaml::{Pos, Report};
+use crate::model::lint::{Known, Lint};
 use crate::model::{ClusterPolicy, Labels, Name, Policy, World, check};
 
 /// What a `netfast.yaml` and its policies say.
@@ -45,7 +48,7 @@ impl LoadedPolicies {
 /// Reads a `netfast.yaml`, the policies it names, and some more.
 pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnostics> {
     let text = file::read(file).map_err(|error| Diagnostics(vec![error]))?;
-    let name = file.display().to_string();
+    let name = file::name(file);
     let mut report = Report::new(&name, &text);
     let Topology { mut world, places, policies, namespaces, .. } = topology::read(&text, &mut report);
     for problem in check(&world) {
@@ -54,38 +57,57 @@ pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnosti
 
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut paths = Vec::new();
+    let mut unread = Vec::new();
     let mut seen = BTreeSet::new();
     for (path, at) in policies {
         let path = directory.join(path);
-        if seen.insert(identity(&path)) {
-            paths.push((path, Some(at)));
-        } else {
-            report.warning(at, format!("{} is named twice", path.display()), None);
+        match expand(&path) {
+            Ok(files) => {
+                for file in files {
+                    if seen.insert(identity(&file)) {
+                        paths.push((file, Some(at)));
+                    } else {
+                        report.warning(
+                            Lint::Repeated,
+                            at,
+                            format!("{} is named twice", file.display()),
+                            None,
+                        );
+                    }
+                }
+            }
+            Err(error) => unread.push(named_at(error, &name, at)),
         }
     }
-    let extra = extra_policies.iter().filter(|path| seen.insert(identity(path)));
-    paths.extend(extra.map(|path| (path.clone(), None)));
+    let (extra, unread_extra) = expand_all(extra_policies, &mut seen);
+    unread.extend(unread_extra);
+    paths.extend(extra.into_iter().map(|path| (path, None)));
 
     let (objects, found) = read_policies(&paths, Some(&name));
     merge_namespaces(&mut world, &namespaces, &objects, &mut report);
     let mut files = vec![file.to_owned()];
     files.extend(paths.into_iter().map(|(path, _)| path));
     let mut all = report.finish();
+    all.extend(unread);
     all.extend(found);
     world.policies = objects.policies;
     world.cluster_policies = objects.cluster_policies;
     let mut warnings = split(all)?;
-    warnings.extend(unused_policies(&world));
+    warnings.extend(lint(&world, Known::World));
+    in_order(&mut warnings, &files);
     Ok(Loaded { world, warnings, files })
 }
 
 /// Reads files with policies, and with namespaces for their labels.
 pub fn load_policies(files: &[PathBuf]) -> Result<LoadedPolicies, Diagnostics> {
     let mut seen = BTreeSet::new();
-    let files = files.iter().filter(|path| seen.insert(identity(path)));
-    let paths: Vec<_> = files.map(|path| (path.clone(), None)).collect();
+    let (files, mut all) = expand_all(files, &mut seen);
+    let paths: Vec<_> = files.iter().map(|path| (path.clone(), None)).collect();
     let (objects, found) = read_policies(&paths, None);
-    loaded(objects, found)
+    all.extend(found);
+    let mut loaded = loaded(objects, all)?;
+    in_order(&mut loaded.warnings, &files);
+    Ok(loaded)
 }
 
 /// As [`load_policies`], of texts.
@@ -116,7 +138,8 @@ pub enum Unread {
 }
 
 fn loaded(objects: Objects, found: Vec<Diagnostic>) -> Result<LoadedPolicies, Diagnostics> {
-    let warnings = split(found)?;
+    let mut warnings = split(found)?;
+    warnings.extend(objects.without_namespace());
     let Objects { policies, cluster_policies, namespaces, .. } = objects;
     let namespaces = namespaces.into_iter().map(|(name, (labels, _))| (name, labels)).collect();
     Ok(LoadedPolicies { policies, cluster_policies, namespaces, warnings })
@@ -128,16 +151,41 @@ fn read_policies(paths: &[(PathBuf, Option<Pos>)], by: Option<&str>) -> (Objects
     let mut found = Vec::new();
     for (path, named) in paths {
         match file::read(path) {
-            Ok(text) => found.extend(objects.read(&path.display().to_string(), &text)),
+            Ok(text) => found.extend(objects.read(&file::name(path), &text)),
             Err(mut error) => {
                 if let (Some(by), Some(at)) = (by, named) {
-                    error.help = Some(format!("it is named at {by}:{}", at.line));
+                    error = named_at(error, by, *at);
                 }
                 found.push(error);
             }
         }
     }
     (objects, found)
+}
+
+/// An error about a file that another file names.
+fn named_at(error: Diagnostic, by: &str, at: Pos) -> Diagnostic {
+    Diagnostic { help: Some(format!("it is named at {by}:{}", at.line)), ..error }
+}
+
+/// The files that paths stand for, each once, and what is wrong with the paths.
+fn expand_all(paths: &[PathBuf], seen: &mut BTreeSet<PathBuf>) -> (Vec<PathBuf>, Vec<Diagnostic>) {
+    let mut files = Vec::new();
+    let mut unread = Vec::new();
+    for path in paths {
+        match expand(path) {
+            Ok(found) => files.extend(found.into_iter().filter(|file| seen.insert(identity(file)))),
+            Err(error) => unread.push(error),
+        }
+    }
+    (files, unread)
+}
+
+/// Sorts complaints by files, in the order in which these were read, and by lines.
+fn in_order(found: &mut [Diagnostic], files: &[PathBuf]) {
+    let order: BTreeMap<String, usize> =
+        files.iter().enumerate().map(|(index, path)| (file::name(path), index)).collect();
+    found.sort_by_key(|d| (order.get(&d.file).copied(), d.line, d.column));
 }
 
 /// What tells one file from another, however it is named.
@@ -166,27 +214,6 @@ fn merge_namespaces(world: &mut World, places: &BTreeMap<Name, Pos>, objects: &O
             }
         }
     }
-}
-
-/// Policies of namespaces that nothing else names.
-pub fn unused_policies(world: &World) -> Vec<Diagnostic> {
-    let used: BTreeSet<&Name> =
-        world.endpoints.keys().map(|id| &id.namespace).chain(world.namespaces.keys()).collect();
-    let unused = world.policies.iter().filter(|policy| !used.contains(&policy.namespace));
-    unused
-        .map(|policy| Diagnostic {
-            file: policy.source.file.clone(),
-            line: policy.source.line,
-            column: 1,
-            message: format!(
-                "policy {}/{} concerns nobody: no endpoint is in namespace {0}",
-                policy.namespace, policy.name
-            ),
-            help: None,
-            severity: Severity::Warning,
-            excerpt: None,
-        })
-        .collect()
 }
 
 /// The warnings, if there is nothing else.

@@ -4,11 +4,13 @@ pub mod check;
 pub mod cluster_policy;
 pub mod endpoint;
 pub mod limits;
+pub mod lint;
 pub mod name;
 pub mod network;
 pub mod policy;
 pub mod publish;
 pub mod selector;
+pub mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
 

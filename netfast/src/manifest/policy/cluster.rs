@@ -3,6 +3,7 @@
 use super::cluster_peer::{self, Direction};
 use super::{cluster_port, hints};
 use crate::manifest::yaml::{Cursor, Fields, Hint, Report, Value, show, suggest};
+use crate::model::lint::Lint;
 use crate::model::{Action, ClusterPolicy, Peer, Rule, Selector, Source, Tier, TierRule};
 
 /// The longest name a rule may have.
@@ -42,7 +43,7 @@ impl ClusterSpec {
         if ingress.is_empty() && egress.is_empty() && report.errors() == errors {
             let message = cursor.message("a policy of the cluster without rules does nothing");
             let help = "it isolates nobody; a rule denies: ingress: [{action: Deny, from: [...]}]".to_owned();
-            report.warning(cursor.key_at, message, help);
+            report.warning(Lint::NoRules, cursor.key_at, message, help);
         }
         Some(Self { tier: tier?, priority: priority?, subject: subject?, ingress, egress })
     }

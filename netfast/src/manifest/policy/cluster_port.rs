@@ -9,6 +9,9 @@ use crate::model::{PortMatch, PortRange, Ports, Protocol};
 const PROTOCOLS: [(&str, Protocol); 3] =
     [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
 
+/// What to do in the place of port 0.
+const EVERY: &str = "for every port, leave destinationPort out";
+
 /// Reads `protocols` of a rule, some of whose peers may be blocks. What cannot be read is left out, and `report` says so.
 pub(super) fn protocols(cursor: &Cursor<'_>, has_blocks: bool, report: &mut Report) -> Vec<PortMatch> {
     let items = cursor.items(report);
@@ -77,7 +80,7 @@ fn numbered(cursor: &Cursor<'_>, report: &mut Report) -> Option<Ports> {
     let errors = report.errors();
     let fields = Fields::open(&port, &["number", "range"], of_port, report);
     match (fields.get("number"), fields.get("range")) {
-        (Some(number), None) => Some(Ports::Range(PortRange::single(port::number(&number, report)?))),
+        (Some(number), None) => Some(Ports::Range(PortRange::single(port::number(&number, EVERY, report)?))),
         (None, Some(range)) => range_of(&range, report),
         (Some(_), Some(range)) => {
             let message = range.message("beside number, where only one of them can be");
@@ -97,9 +100,9 @@ fn numbered(cursor: &Cursor<'_>, report: &mut Report) -> Option<Ports> {
 
 fn range_of(cursor: &Cursor<'_>, report: &mut Report) -> Option<Ports> {
     let fields = Fields::plain(cursor, &["start", "end"], report);
-    let start = fields.need("start", report).and_then(|cursor| port::number(&cursor, report));
+    let start = fields.need("start", report).and_then(|cursor| port::number(&cursor, EVERY, report));
     let end = fields.need("end", report);
-    let last = end.as_ref().and_then(|cursor| port::number(cursor, report));
+    let last = end.as_ref().and_then(|cursor| port::number(cursor, EVERY, report));
     let (first, last) = (start?, last?);
     if last <= first {
         let message = format!("end {last} is not above start {first}");

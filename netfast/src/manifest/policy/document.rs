@@ -57,13 +57,18 @@ pub(super) fn scope(number: usize, node: &Node) -> String {
     }
 }
 
-/// Reads the objects of a document.
-pub(super) fn read(node: &Node, objects: &mut Objects, report: &mut Report) {
-    object(&Cursor::root(node), None, objects, report);
+/// Reads the objects of a document; whether there are any.
+pub(super) fn read(node: &Node, objects: &mut Objects, report: &mut Report) -> bool {
+    object(&Cursor::root(node), None, objects, report)
 }
 
-/// Reads an object. Items of a list of one kind need not say theirs.
-fn object(cursor: &Cursor<'_>, implied: Option<&'static str>, objects: &mut Objects, report: &mut Report) {
+/// Reads an object, or those in it; whether there is one. Items of a list of one kind need not say theirs.
+fn object(
+    cursor: &Cursor<'_>,
+    implied: Option<&'static str>,
+    objects: &mut Objects,
+    report: &mut Report,
+) -> bool {
     match kind(cursor, implied, objects, report) {
         Some("NetworkPolicy") => policy(cursor, objects, report),
         Some("ClusterNetworkPolicy") => cluster_policy(cursor, objects, report),
@@ -73,18 +78,17 @@ fn object(cursor: &Cursor<'_>, implied: Option<&'static str>, objects: &mut Obje
             let known = ["apiVersion", "kind", "metadata", "items"];
             let fields = Fields::plain(cursor, &known, report);
             if let Some(items) = fields.need("items", report) {
-                let items = items.items(report);
-                if items.is_empty() {
-                    cursor.error(report, "the list is empty");
-                }
                 // Lists nest no deeper than YAML may.
-                for item in items {
-                    object(&item, implied.and_then(known_kind), objects, report);
+                let mut is_empty = true;
+                for item in items.items(report) {
+                    is_empty &= !object(&item, implied.and_then(known_kind), objects, report);
                 }
+                return !is_empty;
             }
         }
         None => {}
     }
+    true
 }
 
 fn known_kind(kind: &str) -> Option<&'static str> {
@@ -103,31 +107,18 @@ fn kind(
         cursor.error_help(report, message, "use kind: List, or `---` between objects");
         return None;
     }
-    let kind = match (cursor.peek("kind"), implied) {
-        (Some(kind), _) => {
-            let text = kind.text(report)?;
-            let known = known_kind(text);
-            if known.is_none() {
-                unknown(&kind, text, objects, report);
-            }
-            known?
-        }
+    let version = field(cursor, "apiVersion");
+    let kind = match (field(cursor, "kind"), implied) {
+        (Some(kind), _) => stated_kind(&kind, version.as_ref(), objects, report)?,
         (None, Some(implied)) => implied,
-        (None, None) => {
-            if ["networks", "endpoints"].iter().any(|field| cursor.peek(field).is_some()) {
-                cursor.error_help(report, "this is a netfast.yaml, not a policy", "pass it with -f");
-            } else {
-                let message = cursor.message("`kind` is missing");
-                report.error_help(cursor.at(), message, "write kind: NetworkPolicy");
-            }
-            return None;
-        }
+        (None, None) => missing_kind(cursor, version.as_ref(), report)?,
     };
     let (_, versions) = KINDS.iter().find(|(known, _)| *known == kind)?;
     let wanted = versions.first()?;
-    match cursor.peek("apiVersion") {
+    match version {
         Some(version) => {
-            let text = version.text(report)?;
+            // An object is read for further mistakes whatever is wrong with its version.
+            let Some(text) = version.text(report) else { return Some(kind) };
             let is_read = versions.contains(&text) || wrong_version(&version, text, kind, wanted, report);
             if !is_read {
                 objects.unknown.push(format!("{kind} of {text}"));
@@ -141,6 +132,60 @@ fn kind(
             Some(kind)
         }
     }
+}
+
+/// A field by its name, in letters of either case: that another was meant is said where all fields are looked at.
+fn field<'a>(cursor: &Cursor<'a>, name: &str) -> Option<Cursor<'a>> {
+    let Value::Map(entries) = &cursor.node.value else { return None };
+    let slip = || entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(name) && !entry.value.is_null());
+    cursor.peek(name).or_else(|| slip().map(|entry| cursor.child(entry)))
+}
+
+/// The kind that an object says it is of. Where it is misspelt, what was meant is read for further mistakes.
+fn stated_kind(
+    kind: &Cursor<'_>,
+    version: Option<&Cursor<'_>>,
+    objects: &mut Objects,
+    report: &mut Report,
+) -> Option<&'static str> {
+    let Some(text) = kind.text(report) else {
+        if is_of_policies(version) {
+            return Some("NetworkPolicy");
+        }
+        version?.text(report);
+        return None;
+    };
+    let known = known_kind(text);
+    if known.is_none() {
+        return unknown(kind, text, objects, report);
+    }
+    known
+}
+
+/// What an object is that says no kind.
+fn missing_kind(
+    cursor: &Cursor<'_>,
+    version: Option<&Cursor<'_>>,
+    report: &mut Report,
+) -> Option<&'static str> {
+    if ["networks", "endpoints"].iter().any(|field| cursor.peek(field).is_some()) {
+        cursor.error_help(report, "this is a netfast.yaml, not a policy", "pass it with -f");
+        return None;
+    }
+    let message = cursor.message("`kind` is missing");
+    report.error_help(cursor.at(), message, "write kind: NetworkPolicy");
+    let looks_like_one = is_of_policies(version)
+        || ["podSelector", "ingress", "egress"]
+            .iter()
+            .any(|field| cursor.peek("spec").is_some_and(|spec| spec.peek(field).is_some()));
+    looks_like_one.then_some("NetworkPolicy")
+}
+
+/// Whether a version is that of policies.
+fn is_of_policies(version: Option<&Cursor<'_>>) -> bool {
+    version.is_some_and(
+        |version| matches!(&version.node.value, Value::Scalar { text, .. } if text == NETWORKING),
+    )
 }
 
 /// Complains about a version; whether the object can be read for further mistakes.
@@ -165,7 +210,13 @@ fn wrong_version(version: &Cursor<'_>, text: &str, kind: &str, wanted: &str, rep
     true
 }
 
-fn unknown(kind: &Cursor<'_>, text: &str, objects: &mut Objects, report: &mut Report) {
+/// Complains about a kind; what was meant, where that is clear.
+fn unknown(
+    kind: &Cursor<'_>,
+    text: &str,
+    objects: &mut Objects,
+    report: &mut Report,
+) -> Option<&'static str> {
     let kinds = ["NetworkPolicy", "ClusterNetworkPolicy", "Namespace", "List"];
     if FOREIGN.contains(&text) {
         let help = match text {
@@ -181,11 +232,13 @@ fn unknown(kind: &Cursor<'_>, text: &str, objects: &mut Objects, report: &mut Re
         objects.unknown.push(text.to_owned());
     } else if let Some(word) = suggest(text, &kinds) {
         kind.error_help(report, format!("unknown kind {}", show(text)), format!("did you mean {word}?"));
+        return known_kind(word);
     } else {
         let help = format!("only {} are; move it to another file", kinds.join(", "));
         kind.error_help(report, format!("objects of kind {} are not read", show(text)), help);
         objects.unknown.push(text.to_owned());
     }
+    None
 }
 
 fn policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
@@ -194,7 +247,8 @@ fn policy(cursor: &Cursor<'_>, objects: &mut Objects, report: &mut Report) {
     let meta = Meta::read(&fields, report);
     let source = Source { file: report.file().to_owned(), line: cursor.at().line };
     let spec = Spec::read(fields.get("spec").as_ref(), report);
-    if let Some(Meta { name, namespace, audit, at, labels: _ }) = meta {
+    if let Some(Meta { name, namespace, audit, at, labels: _, is_explicit }) = meta {
+        objects.note_namespace(is_explicit, &namespace, at, report);
         let Spec { selector, ingress, egress } = spec;
         let policy = Policy { namespace, name, source, selector, ingress, egress, audit };
         objects.add_policy(policy, at, report);

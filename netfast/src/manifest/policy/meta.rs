@@ -37,6 +37,8 @@ pub(super) struct Meta {
     pub(super) labels: Labels,
     /// The policy is under audit.
     pub(super) audit: bool,
+    /// Whether the namespace is written down.
+    pub(super) is_explicit: bool,
     /// Where the name stands.
     pub(super) at: Pos,
 }
@@ -54,9 +56,15 @@ impl Meta {
 
     /// Reads the `metadata` of an object; `None` if its name cannot be told.
     pub(super) fn read(object: &Fields<'_>, report: &mut Report) -> Option<Self> {
+        // Where its fields stand beside it, that was said.
+        if object.get("metadata").is_none() && object.is_there("name") {
+            return None;
+        }
         let metadata = object.need("metadata", report)?;
         let fields = Fields::open(&metadata, &KNOWN, hints::metadata, report);
-        let namespace = match fields.get("namespace") {
+        // Programs that write manifests write an empty namespace where there is none.
+        let written = fields.get("namespace").filter(|namespace| !namespace.is_empty_text());
+        let namespace = match &written {
             Some(namespace) => namespace.parse(report, name::parse_label),
             None => "default".parse().ok(),
         };
@@ -69,7 +77,14 @@ impl Meta {
         }
         let name = fields.need("name", report)?;
         let at = name.at();
-        Some(Self { name: name.parse(report, name::parse)?, namespace: namespace?, labels, audit, at })
+        Some(Self {
+            name: name.parse(report, name::parse)?,
+            namespace: namespace?,
+            labels,
+            audit,
+            at,
+            is_explicit: written.is_some(),
+        })
     }
 }
 

@@ -15,7 +15,9 @@ mod spec;
 use std::collections::BTreeMap;
 
 use super::diagnostic::Diagnostic;
-use super::yaml::{Pos, Report, parse};
+use super::lint;
+use super::yaml::{Document, Pos, Report, parse_each};
+use crate::model::lint::{Finding, Lint};
 use crate::model::{ClusterPolicy, Labels, Name, Policy, Source, Tier};
 
 /// What was read from all files so far.
@@ -32,28 +34,65 @@ pub(super) struct Objects {
     seen_of_cluster: BTreeMap<Name, Source>,
     /// Which policy of the cluster was the first of its tier with a priority.
     priorities: BTreeMap<(Tier, u16), (Name, Source)>,
+    /// Where policies have their names that say no namespace.
+    implied: Vec<(String, Pos)>,
+    /// The first namespace but `default` that a policy says.
+    said: Option<Name>,
 }
 
 impl Objects {
     /// Reads one file and returns what there is to say about it.
     pub(super) fn read(&mut self, file: &str, text: &str) -> Vec<Diagnostic> {
         let mut report = Report::new(file, text);
-        let Some(documents) = parse(text, &mut report) else { return report.finish() };
-        let several = documents.iter().filter(|document| !document.is_null()).count() > 1;
-        let mut empty = true;
-        for (index, node) in documents.iter().enumerate().filter(|(_, node)| !node.is_null()) {
-            empty = false;
-            if several {
-                report.set_scope(document::scope(index + 1, node));
+        report.set_shapes(hints::shape);
+        let documents = parse_each(text, &mut report);
+        let has_content = |document: &&Document| !matches!(document, Document::Whole(node) if node.is_null());
+        let several = documents.iter().filter(has_content).count() > 1;
+        let mut is_empty = true;
+        for (index, document) in documents.iter().enumerate() {
+            match document {
+                Document::Broken => is_empty = false,
+                Document::Whole(node) if node.is_null() => {}
+                Document::Whole(node) => {
+                    if several {
+                        report.set_scope(document::scope(index + 1, node));
+                    }
+                    is_empty &= !document::read(node, self, &mut report);
+                }
             }
-            document::read(node, self, &mut report);
         }
         report.set_scope(String::new());
-        if empty {
+        if is_empty && report.errors() == 0 {
             let help = "no policy allows everything; for that, leave the file out";
-            report.error_help(Pos::START, "there is no policy in this file", help);
+            report.empty("there is no policy in this file", help);
         }
         report.finish()
+    }
+
+    /// Remembers whether a policy says its namespace.
+    fn note_namespace(&mut self, is_explicit: bool, namespace: &Name, at: Pos, report: &Report) {
+        if !is_explicit {
+            self.implied.push((report.file().to_owned(), at));
+        } else if self.said.is_none() && namespace.as_str() != "default" {
+            self.said = Some(namespace.clone());
+        }
+    }
+
+    /// Policies that say no namespace, where others do.
+    pub(super) fn without_namespace(&self) -> Vec<Diagnostic> {
+        let Some(other) = &self.said else { return Vec::new() };
+        let warn = |(file, at): &(String, Pos)| {
+            let at = Source { file: file.clone(), line: at.line };
+            Diagnostic::from(Finding {
+                lint: Lint::MissingNamespace,
+                at,
+                message: "metadata: no namespace, so this is a policy of default".to_owned(),
+                help: Some(format!(
+                    "others here say theirs, like {other}: write namespace: default if that is meant"
+                )),
+            })
+        };
+        self.implied.iter().map(warn).map(lint::with_excerpt).collect()
     }
 
     /// Keeps a policy, unless there is one of its name.
@@ -86,7 +125,7 @@ impl Objects {
                  speak of a connection the one whose name is first in the alphabet is asked first",
                 near(other_place, report)
             );
-            report.warning(at, message, "give one of them another priority".to_owned());
+            report.warning(Lint::SamePriority, at, message, "give one of them another priority".to_owned());
         } else {
             self.priorities.insert((*tier, *priority), (name.clone(), place.clone()));
         }

@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use super::hints;
 use crate::manifest::labels::{labels, value};
 use crate::manifest::text::label::check_key;
-use crate::manifest::yaml::{Cursor, Fields, Report, show, suggest};
+use crate::manifest::yaml::{Cursor, Fields, Report, Value, show, suggest};
 use crate::model::{Operator, Requirement, Selector};
+
+/// What others call `In` and `NotIn`.
+const EQUAL: [&str; 5] = ["=", "==", "Equals", "Equal", "equals"];
+const UNEQUAL: [&str; 4] = ["!=", "NotEquals", "NotEqual", "not in"];
 
 /// Reads a label selector. What cannot be read is left out, and `report` says so.
 pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Selector {
@@ -19,7 +23,7 @@ pub(super) fn read(cursor: &Cursor<'_>, report: &mut Report) -> Selector {
         .map(|(key, value)| Requirement { key, operator: Operator::In(BTreeSet::from([value])) })
         .collect();
     if let Some(expressions) = fields.get("matchExpressions") {
-        requirements.extend(expressions.items(report).iter().filter_map(|item| expression(item, report)));
+        requirements.extend(expressions.mappings(report).iter().filter_map(|item| expression(item, report)));
     }
     Selector { requirements }
 }
@@ -37,6 +41,10 @@ fn expression(cursor: &Cursor<'_>, report: &mut Report) -> Option<Requirement> {
     let name = operator.text(report)?;
     let operator = match name {
         "In" | "NotIn" if items.is_empty() => {
+            // Of what is no list that was said.
+            if listed.is_some_and(|values| !matches!(values.node.value, Value::List(_))) {
+                return None;
+            }
             cursor.error_help(report, format!("{name} without values"), "add values: [...]");
             return None;
         }
@@ -53,6 +61,8 @@ fn expression(cursor: &Cursor<'_>, report: &mut Report) -> Option<Requirement> {
         _ => {
             let known = ["In", "NotIn", "Exists", "DoesNotExist"];
             let help = match suggest(name, &known) {
+                _ if EQUAL.contains(&name) => "use In, with values: [...]".to_owned(),
+                _ if UNEQUAL.contains(&name) => "use NotIn, with values: [...]".to_owned(),
                 Some(word) => format!("did you mean {word}?"),
                 None => format!("use {}", known.join(", ")),
             };

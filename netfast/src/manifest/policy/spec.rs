@@ -3,6 +3,7 @@
 use super::rule::rules;
 use super::{hints, selector};
 use crate::manifest::yaml::{Cursor, Fields, Report, show, suggest};
+use crate::model::lint::Lint;
 use crate::model::{Rule, Selector};
 
 /// What a policy says.
@@ -37,7 +38,12 @@ impl Spec {
             {
                 if let (false, Some(field)) = (named, field) {
                     let message = field.message("these rules do nothing");
-                    report.warning(field.key_at, message, format!("add {direction} to policyTypes"));
+                    report.warning(
+                        Lint::UnlistedDirection,
+                        field.key_at,
+                        message,
+                        format!("add {direction} to policyTypes"),
+                    );
                 }
             }
         } else if let Some(egress) = &egress {
@@ -56,10 +62,16 @@ impl Spec {
 fn warn_of_default(egress: &Cursor<'_>, no_egress: bool, no_ingress: bool, report: &mut Report) {
     if no_egress {
         let message = egress.message("without policyTypes this does not close egress");
-        report.warning(egress.key_at, message, "add policyTypes: [Egress]".to_owned());
+        report.warning(
+            Lint::DefaultLeavesEgress,
+            egress.key_at,
+            message,
+            "add policyTypes: [Egress]".to_owned(),
+        );
     } else if no_ingress {
         let message = egress.message("without policyTypes this closes ingress too");
         report.warning(
+            Lint::DefaultClosesIngress,
             egress.key_at,
             message,
             "to leave ingress alone, add policyTypes: [Egress]".to_owned(),
@@ -79,11 +91,16 @@ fn types(cursor: &Cursor<'_>, report: &mut Report) -> Option<Types> {
     let mut types = Types { ingress: false, egress: false };
     for item in items {
         match item.text(report) {
-            Some("Ingress") => types.ingress = true,
-            Some("Egress") => types.egress = true,
+            Some("Ingress") if !types.ingress => types.ingress = true,
+            Some("Egress") if !types.egress => types.egress = true,
+            Some(text @ ("Ingress" | "Egress")) => {
+                let message = item.message(format!("{text} is named twice"));
+                report.warning(Lint::Repeated, item.at(), message, "drop one of them".to_owned());
+            }
             Some(text) => {
                 let known = ["Ingress", "Egress"];
                 let help = match suggest(text, &known) {
+                    _ if hints::both(text) => "write [Ingress, Egress]".to_owned(),
                     Some(word) => format!("write {word}"),
                     None => format!("use {}", known.join(" or ")),
                 };

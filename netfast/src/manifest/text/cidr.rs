@@ -1,6 +1,6 @@
 //! Blocks of addresses.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -8,7 +8,17 @@ use super::TextError;
 
 /// Reads a block, its host bits as they are written.
 pub fn parse(text: &str) -> Result<IpNet, TextError> {
-    let Some((address, prefix)) = text.split_once('/') else { return Err(without_prefix(text)) };
+    if text.contains(',') {
+        let message = format!("{text:?} is not a block of addresses");
+        return Err(TextError::with_help(message, "write a block of its own for each"));
+    }
+    if text.contains(char::is_whitespace) {
+        let message = format!("{text:?} is not a block of addresses");
+        return Err(TextError::with_help(message, "it takes no spaces"));
+    }
+    let Some((address, prefix)) = text.split_once('/').filter(|_| !text.contains("://")) else {
+        return Err(without_prefix(text));
+    };
     let address = address_of(address)?;
     if let IpAddr::V6(v6) = address
         && let Some(v4) = v6.to_ipv4_mapped()
@@ -71,16 +81,24 @@ fn address_of(text: &str) -> Result<IpAddr, TextError> {
 
 fn without_prefix(text: &str) -> TextError {
     if let Ok(address) = text.parse::<IpAddr>() {
-        let length = if address.is_ipv4() { 32 } else { 128 };
         let message = format!("{text:?} has no prefix length");
+        if address.is_unspecified() {
+            return TextError::with_help(message, format!("write {address}/0 for every address"));
+        }
+        let length = if address.is_ipv4() { 32 } else { 128 };
         return TextError::with_help(message, format!("write {address}/{length} for this address alone"));
     }
     let message = format!("{text:?} is not a block of addresses");
     let range = text
         .split_once('-')
         .is_some_and(|(first, last)| first.parse::<IpAddr>().is_ok() && !last.contains(char::is_alphabetic));
+    let is_all = ["any", "all", "*", "world"].iter().any(|word| text.eq_ignore_ascii_case(word));
     let help = if range {
         "a range is written as blocks, like 10.0.0.0/30"
+    } else if is_all {
+        "every address is 0.0.0.0/0 and ::/0"
+    } else if text.parse::<SocketAddr>().is_ok() {
+        "a block has no port"
     } else {
         "write it like 10.0.0.0/8 or fd00::/8; names are not looked up"
     };
@@ -112,6 +130,14 @@ mod tests {
     fn wrong_blocks_bring_the_right_one() {
         for (text, wanted) in [
             ("10.0.0.1", "\"10.0.0.1\" has no prefix length (write 10.0.0.1/32 for this address alone)"),
+            ("0.0.0.0", "\"0.0.0.0\" has no prefix length (write 0.0.0.0/0 for every address)"),
+            ("any", "\"any\" is not a block of addresses (every address is 0.0.0.0/0 and ::/0)"),
+            ("1.2.3.4:80", "\"1.2.3.4:80\" is not a block of addresses (a block has no port)"),
+            ("10.0.0.0/8 ", "\"10.0.0.0/8 \" is not a block of addresses (it takes no spaces)"),
+            (
+                "10.0.0.0/8,11.0.0.0/8",
+                "\"10.0.0.0/8,11.0.0.0/8\" is not a block of addresses (write a block of its own for each)",
+            ),
             ("fd00::1", "\"fd00::1\" has no prefix length (write fd00::1/128 for this address alone)"),
             ("10.0.0.0/33", "/33 is not a prefix length (IPv4 takes /0 to /32)"),
             ("fd00::/129", "/129 is not a prefix length (IPv6 takes /0 to /128)"),

@@ -75,6 +75,16 @@ impl<'a> Cursor<'a> {
         if self.path.is_empty() { message.to_owned() } else { format!("{}: {message}", self.path) }
     }
 
+    /// Whether fields may be looked for in it.
+    pub(in crate::manifest) fn is_mapping_or_nothing(&self) -> bool {
+        self.node.is_null() || matches!(self.node.value, Value::Map(_))
+    }
+
+    /// Whether it is a text of no length.
+    pub(in crate::manifest) fn is_empty_text(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar { text, plain: false } if text.is_empty())
+    }
+
     /// The items of a list; none where there is nothing.
     pub(in crate::manifest) fn items(&self, report: &mut Report) -> Vec<Self> {
         match &self.node.value {
@@ -88,21 +98,28 @@ impl<'a> Cursor<'a> {
                 })
                 .collect(),
             _ if self.node.is_null() => Vec::new(),
-            Value::Map(entries) => {
-                let help = match entries.first() {
-                    Some(entry) => format!("put a `-` before {}", entry.key),
-                    None => "write []".to_owned(),
-                };
+            value => {
+                let help = report.shape_help(self).unwrap_or_else(|| match value {
+                    Value::Map(entries) => match entries.first() {
+                        Some(entry) => format!("put a `-` before {}", entry.key),
+                        None => "write []".to_owned(),
+                    },
+                    Value::Scalar { text, plain: true } if text.len() < 60 => format!("write [{text}]"),
+                    Value::Scalar { text, .. } => format!("write [{}]", show(text)),
+                    Value::List(_) => String::new(),
+                });
                 self.error_help(report, format!("`{}` is a list", self.field()), help);
                 Vec::new()
             }
-            Value::Scalar { text, plain } => {
-                let message = format!("`{}` is a list", self.field());
-                let item = if *plain && text.len() < 60 { text.clone() } else { show(text) };
-                self.error_help(report, message, format!("write [{item}]"));
-                Vec::new()
-            }
         }
+    }
+
+    /// The items of a list of mappings. One that stands there without its `-` is complained about, and read all the same:
+    /// what is in it may be wrong too.
+    pub(in crate::manifest) fn mappings(&self, report: &mut Report) -> Vec<Self> {
+        let items = self.items(report);
+        let is_item = matches!(&self.node.value, Value::Map(entries) if !entries.is_empty());
+        if is_item { vec![self.clone()] } else { items }
     }
 
     /// The entries of a mapping; none where there is nothing.
@@ -111,11 +128,18 @@ impl<'a> Cursor<'a> {
             Value::Map(entries) => entries,
             _ if self.node.is_null() => &[],
             _ => {
-                let what = match self.field() {
-                    field if self.path.ends_with(']') => format!("an item of `{field}`"),
-                    field => format!("`{field}`"),
-                };
-                self.error(report, format!("{what} is a mapping, not {}", self.node.kind()));
+                let message = format!("{} is a mapping, not {}", self.what(), self.node.kind());
+                let help = report.shape_help(self).or_else(|| match &self.node.value {
+                    Value::List(items) if matches!(items.first()?.value, Value::Map(_)) => {
+                        Some("drop the `-`".to_owned())
+                    }
+                    Value::Scalar { text, plain: true } => without_space(text),
+                    _ => None,
+                });
+                match help {
+                    Some(help) => self.error_help(report, message, help),
+                    None => self.error(report, message),
+                }
                 &[]
             }
         }
@@ -123,17 +147,18 @@ impl<'a> Cursor<'a> {
 
     /// A text.
     pub(in crate::manifest) fn text(&self, report: &mut Report) -> Option<&'a str> {
-        match &self.node.value {
-            Value::Scalar { text, plain } => match if *plain { Plain::of(text) } else { Plain::Text } {
-                Plain::Text => return Some(text),
-                Plain::Null => self.error(report, format!("`{}` needs a text", self.field())),
-                Plain::Bool | Plain::Number => {
-                    let message = format!("{text} is {}, not a text", self.node.kind());
-                    self.error_help(report, message, format!("quote it: {}", show(text)));
-                }
-            },
+        let Value::Scalar { text, plain } = &self.node.value else {
             // Unquoted braces are a mapping to YAML.
-            _ => self.error(report, format!("`{}` is a text, not {}", self.field(), self.node.kind())),
+            self.wrong_shape(report, "a text");
+            return None;
+        };
+        match if *plain { Plain::of(text) } else { Plain::Text } {
+            Plain::Text => return Some(text),
+            Plain::Null => self.error(report, format!("{} needs a text", self.what())),
+            Plain::Bool | Plain::Number => {
+                let message = format!("{text} is {}, not a text", self.node.kind());
+                self.error_help(report, message, format!("quote it: {}", show(text)));
+            }
         }
         None
     }
@@ -149,7 +174,7 @@ impl<'a> Cursor<'a> {
     /// An unquoted whole number.
     pub(in crate::manifest) fn integer(&self, report: &mut Report) -> Option<i64> {
         let Value::Scalar { text, plain } = &self.node.value else {
-            self.error(report, format!("`{}` is a number, not {}", self.field(), self.node.kind()));
+            self.wrong_shape(report, "a number");
             return None;
         };
         if !plain {
@@ -178,6 +203,31 @@ impl<'a> Cursor<'a> {
         None
     }
 
+    /// Complains that it is a list or a mapping.
+    fn wrong_shape(&self, report: &mut Report, wanted: &str) {
+        let message = format!("{} is {wanted}, not {}", self.what(), self.node.kind());
+        match report.shape_help(self) {
+            Some(help) => self.error_help(report, message, help),
+            None => self.error(report, message),
+        }
+    }
+
+    /// What it is to a reader of the file.
+    fn what(&self) -> String {
+        let field = self.field();
+        if self.is_item() { format!("an item of `{field}`") } else { format!("`{field}`") }
+    }
+
+    /// Whether it is an item of a list.
+    pub(in crate::manifest) fn is_item(&self) -> bool {
+        self.path.ends_with(']')
+            && self
+                .path
+                .rsplit('[')
+                .next()
+                .is_some_and(|index| index.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
     /// The last field of the path, without an index.
     pub(in crate::manifest) fn field(&self) -> &str {
         let last = self.path.rsplit('.').next().unwrap_or_default();
@@ -192,6 +242,14 @@ pub(in crate::manifest) fn is_decimal(text: &str) -> bool {
     !digits.is_empty()
         && digits.chars().all(|c| c.is_ascii_digit())
         && (digits.len() == 1 || !digits.starts_with('0'))
+}
+
+/// `key:value` is one text to YAML.
+fn without_space(text: &str) -> Option<String> {
+    let (key, value) = text.split_once(':')?;
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+    (is_key && text.len() < 60 && !text.contains(char::is_whitespace))
+        .then(|| format!("put a space after the colon: {key}: {value}"))
 }
 
 /// The path of a key under a path. Label keys hold dots and slashes.

@@ -1,16 +1,21 @@
 //! A mapping whose keys are fields.
 
 use super::cursor::Cursor;
-use super::node::Pos;
+use super::node::{Entry, Pos};
 use super::report::{Report, show};
-use super::suggest::suggest;
+use super::synonyms::synonym;
+use crate::model::lint::Lint;
+use crate::model::suggest::suggest;
 
 /// Says what to do with a field that is not known in its place; `None`: nothing special.
 pub(in crate::manifest) type Hint = fn(&str) -> Option<&'static str>;
 
-/// A mapping with known fields, its unknown ones complained about.
+/// A mapping with known fields, its unknown ones complained about. What was probably meant by one of those is read as if it
+/// were written so, as what is in it may be wrong too.
 pub(in crate::manifest) struct Fields<'a> {
     cursor: Cursor<'a>,
+    /// Fields that are there by another name.
+    meant: Vec<(&'static str, &'a Entry)>,
 }
 
 impl<'a> Fields<'a> {
@@ -21,6 +26,7 @@ impl<'a> Fields<'a> {
         hint: Hint,
         report: &mut Report,
     ) -> Self {
+        let mut meant: Vec<(&'static str, &'a Entry)> = Vec::new();
         for entry in cursor.entries(report) {
             if known.contains(&entry.key.as_str()) {
                 continue;
@@ -29,14 +35,23 @@ impl<'a> Fields<'a> {
             let path = if path.is_empty() { show(&entry.key) } else { path };
             let help = match hint(&entry.key) {
                 Some(help) => help.to_owned(),
-                None => match suggest(&entry.key, known) {
-                    Some(word) => format!("did you mean {word}?"),
+                None => match suggest(&entry.key, known).or_else(|| synonym(&entry.key, known)) {
+                    Some(word) => {
+                        if let Some(known) = known.iter().find(|known| **known == word)
+                            && cursor.peek(known).is_none()
+                            && meant.iter().all(|(other, _)| other != known)
+                        {
+                            meant.push((known, entry));
+                        }
+                        format!("did you mean {word}?")
+                    }
+                    None if entry.key.starts_with('-') => "put a space after the `-`".to_owned(),
                     None => format!("known here: {}", known.join(", ")),
                 },
             };
             report.error_help(entry.key_at, format!("{path}: unknown field"), help);
         }
-        Self { cursor: cursor.clone() }
+        Self { cursor: cursor.clone(), meant }
     }
 
     /// Opens a mapping where no field has a hint.
@@ -59,21 +74,35 @@ impl<'a> Fields<'a> {
             let message = format!("{}: unknown field", cursor.child(entry).path);
             match suggest(&entry.key, known) {
                 Some(word) => report.error_help(entry.key_at, message, format!("did you mean {word}?")),
-                None => report.warning(entry.key_at, message, format!("known here: {}", known.join(", "))),
+                None => {
+                    let help = format!("known here: {}", known.join(", "));
+                    report.warning(Lint::UnknownField, entry.key_at, message, help);
+                }
             }
         }
-        Self { cursor: cursor.clone() }
+        Self { cursor: cursor.clone(), meant: Vec::new() }
     }
 
     /// A field; `None` where it is absent or null, which mean the same.
     pub(in crate::manifest) fn get(&self, name: &str) -> Option<Cursor<'a>> {
-        self.cursor.peek(name)
+        let meant = || {
+            let (_, entry) =
+                self.meant.iter().find(|(known, entry)| *known == name && !entry.value.is_null())?;
+            Some(self.cursor.child(entry))
+        };
+        self.cursor.peek(name).or_else(meant)
+    }
+
+    /// Whether there is such a field, known or not.
+    pub(in crate::manifest) fn is_there(&self, name: &str) -> bool {
+        self.cursor.peek(name).is_some()
     }
 
     /// A field that must be there.
     pub(in crate::manifest) fn need(&self, name: &str, report: &mut Report) -> Option<Cursor<'a>> {
         let found = self.get(name);
-        if found.is_none() {
+        // Of what is no mapping that was said.
+        if found.is_none() && self.cursor.is_mapping_or_nothing() {
             report.error(self.at(), self.cursor.message(format!("`{name}` is missing")));
         }
         found

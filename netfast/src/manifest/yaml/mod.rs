@@ -5,7 +5,7 @@ mod fields;
 mod named;
 mod node;
 mod report;
-mod suggest;
+mod synonyms;
 mod syntax;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub(super) use self::fields::{Fields, Hint};
 pub(super) use self::named::{Named, named};
 pub(super) use self::node::{Entry, Node, Plain, Pos, Value};
 pub(super) use self::report::{Report, show};
-pub(super) use self::suggest::suggest;
+pub(super) use crate::model::suggest::suggest;
 
 /// Deeper nesting has no use, and readers recurse.
 const MAX_DEPTH: usize = 64;
@@ -28,33 +28,76 @@ const MAX_ALIASED: usize = 16 << 20;
 /// What a node weighs besides its text.
 const NODE_WEIGHT: usize = 64;
 
+/// So many documents of a file may be broken; after that, the rest of it is not read.
+const MAX_BROKEN: usize = 50;
+
 /// Reads the documents of a file; `None` where it is not YAML, which `report` then says.
 pub(super) fn parse(text: &str, report: &mut Report) -> Option<Vec<Node>> {
-    let options = granit_parser::options! {
-        emit_comments: false,
-        flow_nesting_limit: MAX_DEPTH,
-        block_nesting_limit: MAX_DEPTH,
-    };
-    let mut builder = Builder::default();
-    for event in Parser::new_from_str_with_options(text, options) {
-        let result = match event {
-            Ok((event, span)) => builder.event(event, pos(span.start), report),
-            Err(error) => Err(syntax::explain(&error, report)),
-        };
-        if let Err(Stop) = result {
-            return None;
+    parse_each(text, report).into_iter().map(Document::into_node).collect()
+}
+
+/// A document of a file.
+pub(super) enum Document {
+    Whole(Node),
+    /// It is not YAML, which was said.
+    Broken,
+}
+
+impl Document {
+    fn into_node(self) -> Option<Node> {
+        match self {
+            Self::Whole(node) => Some(node),
+            Self::Broken => None,
         }
     }
-    Some(builder.documents)
 }
 
-fn pos(marker: Marker) -> Pos {
+/// Reads the documents of a file, each on its own: where one is not YAML, those behind it are read all the same.
+pub(super) fn parse_each(text: &str, report: &mut Report) -> Vec<Document> {
+    let mut documents = Vec::new();
+    let mut aliased = 0;
+    let (mut rest, mut skipped) = (text, 0);
+    for _ in 0..MAX_BROKEN {
+        let mut builder = Builder { aliased, ..Builder::default() };
+        let result = builder.read(rest, skipped, report);
+        aliased = builder.aliased;
+        // What the parser takes for a text of its own is the beginning of what it stumbles over.
+        if result.is_err() {
+            builder.documents.pop_if(|node| matches!(node.value, Value::Scalar { .. }));
+        }
+        documents.extend(builder.documents.into_iter().map(Document::Whole));
+        let Err(Stop { line }) = result else { break };
+        documents.push(Document::Broken);
+        match next_document(rest, skipped, line) {
+            Some((next, lines)) => (rest, skipped) = (next, lines),
+            None => break,
+        }
+    }
+    documents
+}
+
+/// The text from the first `---` behind a line on, and how many lines of the file are before it. `text` has `skipped`
+/// lines before it itself.
+fn next_document(text: &str, skipped: u32, line: u32) -> Option<(&str, u32)> {
+    let mut start = 0;
+    for (number, content) in (skipped + 1..).zip(text.split_inclusive('\n')) {
+        if number > line.max(skipped + 1) && content.starts_with("---") {
+            return Some((&text[start..], number - 1));
+        }
+        start += content.len();
+    }
+    None
+}
+
+fn pos(marker: Marker, skipped: u32) -> Pos {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Pos { line: number(marker.line()), column: number(marker.col() + 1) }
+    Pos { line: number(marker.line()).saturating_add(skipped), column: number(marker.col() + 1) }
 }
 
-/// Reading cannot go on; the report says why.
-struct Stop;
+/// Reading cannot go on behind this line; the report says why.
+struct Stop {
+    line: u32,
+}
 
 /// A node with what it costs to repeat it.
 #[derive(Clone)]
@@ -89,6 +132,22 @@ struct Builder {
 }
 
 impl Builder {
+    /// Reads documents that have `skipped` lines of their file before them.
+    fn read(&mut self, text: &str, skipped: u32, report: &mut Report) -> Result<(), Stop> {
+        let options = granit_parser::options! {
+            emit_comments: false,
+            flow_nesting_limit: MAX_DEPTH,
+            block_nesting_limit: MAX_DEPTH,
+        };
+        for event in Parser::new_from_str_with_options(text, options) {
+            match event {
+                Ok((event, span)) => self.event(event, pos(span.start, skipped), report)?,
+                Err(error) => return Err(syntax::explain(&error, pos(*error.marker(), skipped), report)),
+            }
+        }
+        Ok(())
+    }
+
     fn event(&mut self, event: Event<'_>, at: Pos, report: &mut Report) -> Result<(), Stop> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -125,7 +184,7 @@ impl Builder {
     fn alias(&mut self, anchor: usize, at: Pos, report: &mut Report) -> Result<(), Stop> {
         let Some(target) = self.anchors.get(&anchor) else {
             report.error(at, "an alias inside of what it stands for");
-            return Err(Stop);
+            return Err(Stop { line: at.line });
         };
         self.aliased += target.weight;
         if self.aliased > MAX_ALIASED || self.open.len() + target.height > MAX_DEPTH {
@@ -165,7 +224,7 @@ impl Builder {
 
 fn too_much(at: Pos, report: &mut Report) -> Stop {
     report.error_help(at, "the aliases stand for too much", "write the values out");
-    Stop
+    Stop { line: at.line }
 }
 
 fn key(node: Node, seen: &mut BTreeMap<String, Pos>, report: &mut Report) -> Key {
@@ -173,6 +232,11 @@ fn key(node: Node, seen: &mut BTreeMap<String, Pos>, report: &mut Report) -> Key
     match node.value {
         Value::Scalar { text, plain: true } if text == "<<" => {
             report.error_help(at, "merge keys are not read", "write the fields out");
+            Key::Refused
+        }
+        Value::Scalar { text, plain: true } if is_blank(text.chars().next()) => {
+            let message = "a space that is none to YAML, like those of web pages and word processors";
+            report.error_help(at, message, "indent with plain spaces");
             Key::Refused
         }
         Value::Scalar { text, .. } => {
@@ -189,6 +253,13 @@ fn key(node: Node, seen: &mut BTreeMap<String, Pos>, report: &mut Report) -> Key
             Key::Refused
         }
     }
+}
+
+/// Whether a character looks like a space and is none.
+fn is_blank(c: Option<char>) -> bool {
+    c.is_some_and(|c| {
+        !c.is_ascii() && (c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}'))
+    })
 }
 
 /// Whether a scalar is unquoted; the tag `!!str` quotes too.

@@ -1,13 +1,12 @@
 //! Gathers the complaints about one file.
 
+use super::cursor::Cursor;
 use super::node::Pos;
-use crate::manifest::diagnostic::{Diagnostic, Severity};
+use crate::manifest::diagnostic::{Code, Diagnostic, Severity, excerpt, printable};
+use crate::model::lint::Lint;
 
 /// More errors, and more warnings, are not kept: nobody reads them, and a hostile file could hold millions.
 const MAX_KEPT: usize = 1000;
-
-/// Lines longer than this are not repeated in complaints.
-const MAX_EXCERPT: usize = 200;
 
 /// The complaints about one file so far.
 pub(in crate::manifest) struct Report {
@@ -17,7 +16,11 @@ pub(in crate::manifest) struct Report {
     errors: usize,
     warnings: usize,
     found: Vec<Diagnostic>,
+    shapes: ShapeHint,
 }
+
+/// Says what to write where a value has the wrong shape: a text for a list, and so on. `None`: nothing special.
+pub(in crate::manifest) type ShapeHint = fn(&Cursor<'_>) -> Option<String>;
 
 impl Report {
     pub(in crate::manifest) fn new(file: &str, text: &str) -> Self {
@@ -28,7 +31,18 @@ impl Report {
             errors: 0,
             warnings: 0,
             found: Vec::new(),
+            shapes: |_| None,
         }
+    }
+
+    /// Sets what to say of values of the wrong shape.
+    pub(in crate::manifest) fn set_shapes(&mut self, shapes: ShapeHint) {
+        self.shapes = shapes;
+    }
+
+    /// What to write in the place of a value of the wrong shape.
+    pub(super) fn shape_help(&self, cursor: &Cursor<'_>) -> Option<String> {
+        (self.shapes)(cursor)
     }
 
     pub(in crate::manifest) fn file(&self) -> &str {
@@ -40,18 +54,18 @@ impl Report {
         self.scope = scope;
     }
 
-    /// The text of a line, from 1.
-    pub(super) fn line(&self, line: u32) -> Option<&str> {
-        let index = usize::try_from(line).ok()?.checked_sub(1)?;
-        self.text.lines().nth(index)
+    /// The lines of the file.
+    pub(super) fn lines(&self) -> std::str::Lines<'_> {
+        self.text.lines()
     }
 
+    /// How many errors there are.
     pub(in crate::manifest) fn errors(&self) -> usize {
         self.errors
     }
 
     pub(in crate::manifest) fn error(&mut self, at: Pos, message: impl AsRef<str>) {
-        self.add(Severity::Error, at, message.as_ref(), None);
+        self.add(Code::Invalid, at, message.as_ref(), None);
     }
 
     pub(in crate::manifest) fn error_help(
@@ -60,19 +74,26 @@ impl Report {
         message: impl AsRef<str>,
         help: impl Into<String>,
     ) {
-        self.add(Severity::Error, at, message.as_ref(), Some(help.into()));
+        self.add(Code::Invalid, at, message.as_ref(), Some(help.into()));
     }
 
     pub(in crate::manifest) fn warning(
         &mut self,
+        lint: Lint,
         at: Pos,
         message: impl AsRef<str>,
         help: impl Into<Option<String>>,
     ) {
-        self.add(Severity::Warning, at, message.as_ref(), help.into());
+        self.add(Code::Lint(lint), at, message.as_ref(), help.into());
     }
 
-    fn add(&mut self, severity: Severity, at: Pos, message: &str, help: Option<String>) {
+    /// Complains that the file holds nothing.
+    pub(in crate::manifest) fn empty(&mut self, message: &str, help: &str) {
+        self.add(Code::Unreadable, Pos::START, message, Some(help.to_owned()));
+    }
+
+    fn add(&mut self, code: Code, at: Pos, message: &str, help: Option<String>) {
+        let severity = code.severity();
         let count = match severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
@@ -83,9 +104,10 @@ impl Report {
                 file: self.file.clone(),
                 line: at.line,
                 column: at.column,
-                message: format!("{}{message}", self.scope),
-                help,
+                message: printable(&format!("{}{message}", self.scope)),
+                help: help.map(|help| printable(&help)),
                 severity,
+                code,
                 excerpt: None,
             });
         }
@@ -101,12 +123,14 @@ impl Report {
         self.found.retain_mut(|diagnostic| {
             let line = usize::try_from(diagnostic.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
             let Some(line) = line else { return true };
-            diagnostic.excerpt = (line.len() <= MAX_EXCERPT).then(|| (*line).to_owned());
+            diagnostic.excerpt = excerpt(line);
             // Whatever else is wrong in a line of a template, rendering it comes first.
-            if diagnostic.severity == Severity::Error && line.contains("{{") {
+            if diagnostic.severity == Severity::Error
+                && let Some(column) = template(line)
+            {
                 diagnostic.message = String::from("a template: render it first");
                 diagnostic.help = None;
-                diagnostic.column = column_of_template(line);
+                diagnostic.column = column;
                 return templates.insert(diagnostic.line);
             }
             true
@@ -120,9 +144,17 @@ impl Report {
     }
 }
 
-fn column_of_template(line: &str) -> u32 {
-    let before = line.find("{{").map_or(0, |at| line[..at].chars().count());
-    u32::try_from(before + 1).unwrap_or(u32::MAX)
+/// What templates are written with.
+const TEMPLATES: [&str; 5] = ["{{", "{%", "<%", "${", "$("];
+
+/// The column where a line is a template.
+fn template(line: &str) -> Option<u32> {
+    // A whole file in one line, as programs write JSON, is none.
+    if line.len() > 200 {
+        return None;
+    }
+    let at = TEMPLATES.iter().filter_map(|mark| line.find(mark)).min()?;
+    u32::try_from(line[..at].chars().count() + 1).ok()
 }
 
 /// A value from a file, short enough for a message.

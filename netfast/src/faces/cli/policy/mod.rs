@@ -1,17 +1,18 @@
 //! `netfast policy`.
 
+mod check;
 mod test;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
 
-use super::options::{Format, FormatArgs};
+use self::check::{code, text};
 use super::{output, root};
-use crate::manifest::{self, Diagnostic, LoadedPolicies, Severity};
+use crate::manifest::{self, Code, LoadedPolicies};
+use crate::model::lint::{Known, Lint};
 use crate::reconcile::instance::{Instance, Options};
 
 const APPLY_EXAMPLES: &str = "\
@@ -24,23 +25,14 @@ The next `netfast up` reads netfast.yaml and the policies it names again, and pu
 /// Check policies, and put them in force.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
-    /// Find every mistake in files of Kubernetes network policies, without applying anything.
-    ///
-    /// Exits with 0 if there is none (warnings are none), 1 if there are, 2 if a file cannot be read.
-    Check {
-        /// The files.
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        format: FormatArgs,
-    },
+    Check(check::Check),
     /// Put the policies of files in force, in the place of all that are: all of them, or nothing changes.
     ///
     /// The first packet after this follows them. Labels of the namespaces in the files are put in force too; other
     /// namespaces keep theirs. Exits as `policy check` does where the files have mistakes.
     #[command(after_help = APPLY_EXAMPLES)]
     Apply {
-        /// The files.
+        /// The files, directories of files, or - for standard input.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -50,7 +42,7 @@ pub(super) enum Policy {
 impl Policy {
     pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
         match self {
-            Self::Check { files, format } => check(files, *format),
+            Self::Check(command) => command.run(),
             Self::Apply { files } => apply(files, options),
             Self::Test(command) => command.run(options),
         }
@@ -58,30 +50,12 @@ impl Policy {
 
     pub(super) fn what(&self) -> String {
         match self {
-            Self::Check { .. } => "policy check",
+            Self::Check(_) => "policy check",
             Self::Apply { .. } => "policy apply",
             Self::Test(_) => "policy test",
         }
         .to_owned()
     }
-}
-
-fn check(files: &[PathBuf], format: FormatArgs) -> Result<ExitCode> {
-    let (diagnostics, summary) = match manifest::load_policies(files) {
-        Ok(loaded) => {
-            let summary = format!("{}, no errors", counted(loaded.count()));
-            (loaded.warnings, summary)
-        }
-        Err(diagnostics) => {
-            let summary = diagnostics.summary();
-            (diagnostics.0, summary)
-        }
-    };
-    output::show(format.format, &diagnostics, || text(&diagnostics))?;
-    if format.format == Format::Table {
-        output::line(&summary)?;
-    }
-    Ok(ExitCode::from(code(&diagnostics)))
 }
 
 fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
@@ -91,17 +65,19 @@ fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
         Err(diagnostics) => {
             let summary = diagnostics.summary();
             output::complain(&format!("{}{summary}, nothing was changed", text(&diagnostics.0)));
-            return Ok(ExitCode::from(code(&diagnostics.0)));
+            return Ok(ExitCode::from(code(&diagnostics.0, false)));
         }
     };
     let count = loaded.count();
     let LoadedPolicies { policies, cluster_policies, namespaces, mut warnings } = loaded;
+    // Which endpoints there are is known here: a policy of the wrong namespace selects nobody.
+    warnings.retain(|warning| warning.code != Code::Lint(Lint::MissingNamespace));
     Instance::open(options)?.change(|definitions| {
         ensure!(!definitions.world.networks.is_empty(), "nothing is up (netfast up -f FILE brings it up)");
         definitions.world.namespaces.extend(namespaces);
         definitions.world.policies = policies;
         definitions.world.cluster_policies = cluster_policies;
-        warnings.extend(manifest::unused_policies(&definitions.world));
+        warnings.extend(manifest::lint(&definitions.world, Known::World));
         Ok(())
     })?;
     if !warnings.is_empty() {
@@ -113,52 +89,4 @@ fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
 
 fn counted(policies: usize) -> String {
     if policies == 1 { "1 policy".to_owned() } else { format!("{policies} policies") }
-}
-
-/// A file that cannot be read, which is complained of as a whole, is another matter than one with mistakes.
-fn code(diagnostics: &[Diagnostic]) -> u8 {
-    let is_unreadable = |d: &&Diagnostic| d.line == 0 && d.message.starts_with("cannot read");
-    let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
-    match errors.as_slice() {
-        [] => 0,
-        errors if errors.iter().copied().any(|d| is_unreadable(&d)) => 2,
-        _ => 1,
-    }
-}
-
-fn text(diagnostics: &[Diagnostic]) -> String {
-    let mut text = String::new();
-    for diagnostic in diagnostics {
-        let severity = match diagnostic.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{severity}: {diagnostic:#}");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_tells_unreadable_files_from_mistakes() {
-        let directory = tempfile::tempdir().unwrap();
-        let check = |name: &str, content: Option<&str>| {
-            let file = directory.path().join(name);
-            if let Some(content) = content {
-                std::fs::write(&file, content).unwrap();
-            }
-            match manifest::load_policies(&[file]) {
-                Ok(loaded) => code(&loaded.warnings),
-                Err(diagnostics) => code(&diagnostics.0),
-            }
-        };
-        let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n";
-        assert_eq!(check("good.yaml", Some(policy)), 0);
-        assert_eq!(check("bad.yaml", Some("kind: NetworkPolicy\n")), 1);
-        assert_eq!(check("absent.yaml", None), 2);
-    }
 }

@@ -55,7 +55,7 @@ impl Up {
         let file = self.file(Path::new(DEFAULT_FILE))?;
         let loaded = manifest::load(&file, &self.policies)?;
         for warning in &loaded.warnings {
-            output::complain(&format!("warning: {warning}"));
+            output::complain(&format!("{}: {warning}", warning.label()));
         }
         let mut instance = Instance::open(options)?;
         // From here on, so that Ctrl-C in the middle takes down what was made.

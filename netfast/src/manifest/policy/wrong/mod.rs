@@ -1,12 +1,16 @@
 //! Wrong files, and what is said about them: every row of the reference, word for word and place for place.
 
+mod broken;
 mod cluster;
+mod misplaced;
+mod misspelt;
 mod shape;
+mod spelling;
 mod syntax;
 mod values;
 
 use super::Objects;
-use crate::manifest::diagnostic::Severity;
+use crate::manifest::diagnostic::{Diagnostic, Severity};
 
 /// A policy whose `spec` is in line 4.
 fn spec(rest: &str) -> String {
@@ -23,6 +27,11 @@ fn ports(rest: &str) -> String {
     spec(&format!("  ingress:\n  - ports:\n{rest}"))
 }
 
+/// A policy whose `spec` begins in line 6.
+fn block(rest: &str) -> String {
+    format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: web\nspec:\n{rest}")
+}
+
 /// A whole file.
 fn text(file: &str) -> String {
     file.to_owned()
@@ -31,12 +40,27 @@ fn text(file: &str) -> String {
 /// Reads each text as file `p` and compares all complaints.
 fn assert_complaints(rows: &[(String, &[&str])]) {
     for (text, wanted) in rows {
-        let found: Vec<String> = Objects::default()
-            .read("p", text)
-            .iter()
-            .map(|d| if d.severity == Severity::Warning { format!("warning: {d}") } else { d.to_string() })
-            .collect();
-        assert_eq!(found, *wanted, "\n{text}");
+        let found = Objects::default().read("p", text);
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>(), *wanted, "\n{text}");
+    }
+}
+
+/// The same with what a user is shown: warnings only where there is no error.
+fn assert_shown(rows: &[(String, &[&str])]) {
+    for (text, wanted) in rows {
+        let mut found = Objects::default().read("p", text);
+        if found.iter().any(|d| d.severity == Severity::Error) {
+            found.retain(|d| d.severity == Severity::Error);
+        }
+        assert_eq!(found.iter().map(line).collect::<Vec<_>>(), *wanted, "\n{text}");
+    }
+}
+
+/// A complaint; errors stand without their label.
+fn line(diagnostic: &Diagnostic) -> String {
+    match diagnostic.severity {
+        Severity::Warning => format!("{}: {diagnostic}", diagnostic.label()),
+        Severity::Error => diagnostic.to_string(),
     }
 }
 

@@ -35,7 +35,7 @@ fn fields_in_wrong_places() {
         (
             spec("  egress:\n  - from: []\n"),
             &[
-                "warning: p:5:3: spec.egress: without policyTypes this closes ingress too (to leave ingress alone, add policyTypes: [Egress])",
+                "warning[default-closes-ingress]: p:5:3: spec.egress: without policyTypes this closes ingress too (to leave ingress alone, add policyTypes: [Egress])",
                 "p:6:5: spec.egress[0].from: unknown field (rules of egress have to)",
             ],
         ),
@@ -143,13 +143,18 @@ fn lists_and_mappings_mixed_up() {
         ),
         (
             ports("    - 80\n"),
-            &["p:7:7: spec.ingress[0].ports[0]: an item of `ports` is a mapping, not a number"],
+            &[
+                "p:7:7: spec.ingress[0].ports[0]: an item of `ports` is a mapping, not a number (write {port: 80})",
+            ],
         ),
         (
             peers("      podSelector: {}\n"),
             &["p:7:7: spec.ingress[0].from: `from` is a list (put a `-` before podSelector)"],
         ),
-        (spec("  ingress: true\n"), &["p:5:12: spec.ingress: `ingress` is a list (write [true])"]),
+        (
+            spec("  ingress: true\n"),
+            &["p:5:12: spec.ingress: `ingress` is a list (for everything write [{}], for nothing [])"],
+        ),
         (
             spec("  policyTypes: Ingress\n"),
             &["p:5:16: spec.policyTypes: `policyTypes` is a list (write [Ingress])"],
@@ -184,7 +189,12 @@ fn lists_and_mappings_mixed_up() {
             text("networks: {}\nendpoints: {a: {}}\n"),
             &["p:1:1: this is a netfast.yaml, not a policy (pass it with -f)"],
         ),
-        (text("apiVersion: v1\nkind: List\nitems: []\n"), &["p:1:1: the list is empty"]),
+        (
+            text("apiVersion: v1\nkind: List\nitems: []\n"),
+            &[
+                "p:1:1: there is no policy in this file (no policy allows everything; for that, leave the file out)",
+            ],
+        ),
         (
             text(
                 "apiVersion: v1\nkind: List\nitems:\n- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n  metadata: {name: a}\n  spec: {x: 1}\n",

@@ -10,26 +10,31 @@ fn files_that_are_not_plain_yaml() {
         (spec("  podSelector: {}\n\tingress: []\n"), &["p:6:1: a tab; YAML indents with spaces"]),
         (
             spec("  podSelector:\n    matchLabels:\n    app: web\n   tier: x\n  ingress: []\n"),
-            &["p:8:4: no key where one was expected (check the indentation and the colons above)"],
+            &[
+                "p:8:4: the indentation fits nothing above: 3 spaces, where 0, 2 or 4 would (what belongs together stands below each other)",
+            ],
         ),
         (
             spec("  podSelector: {}\n   ingress: []\n"),
-            &["p:6:4: no key where one was expected (check the indentation and the colons above)"],
+            &[
+                "p:6:4: the indentation fits nothing above: 3 spaces, where 0 or 2 would (what belongs together stands below each other)",
+            ],
         ),
-        (spec("  podSelector {}\n  ingress: []\n"), &["p:5:3: a key without a colon (write `key: value`)"]),
-        (spec("  podSelector\n  ingress: []\n"), &["p:5:3: a key without a colon (write `key: value`)"]),
+        (
+            spec("  podSelector {}\n  ingress: []\n"),
+            &["p:5:3: a key without a colon and a space (write podSelector: {})"],
+        ),
+        (
+            spec("  podSelector\n  ingress: []\n"),
+            &["p:5:3: a key without a colon and a space (write podSelector:)"],
+        ),
         (
             spec("  podSelector: a: b\n"),
             &[
                 "p:5:17: a second `: ` where one value is (quote a text that holds `: `, or check the indentation)",
             ],
         ),
-        (
-            spec("  podSelector: {a: b\n  ingress: []\n"),
-            &[
-                "p:6:10: no `,` or `}` where one was expected (quote a text that holds `{`, `}`, `[`, `]` or `,`)",
-            ],
-        ),
+        (spec("  podSelector: {a: b\n  ingress: []\n"), &["p:5:16: a `{` that is never closed"]),
         (spec("  podSelector: {matchLabels: {a: \"b}}\n"), &["p:5:34: a quote that is never closed"]),
         (
             text(

@@ -31,7 +31,7 @@ fn blocks() {
         (
             peers("    - ipBlock: {cidr: 10.0.0.5/24}\n"),
             &[
-                "warning: p:7:23: spec.ingress[0].from[0].ipBlock.cidr: 10.0.0.5/24 has bits set beyond its prefix and is read as 10.0.0.0/24 (was 10.0.0.5/32 meant?)",
+                "warning[host-bits]: p:7:23: spec.ingress[0].from[0].ipBlock.cidr: 10.0.0.5/24 has bits set beyond its prefix and is read as 10.0.0.0/24 (was 10.0.0.5/32 meant?)",
             ],
         ),
         (
@@ -49,7 +49,7 @@ fn blocks() {
         (
             peers("    - ipBlock: {cidr: 10.0.0.0/24, except: [10.0.0.0/8]}\n"),
             &[
-                "p:7:45: spec.ingress[0].from[0].ipBlock.except[0]: 10.0.0.0/8 is wider than its block 10.0.0.0/24",
+                "p:7:45: spec.ingress[0].from[0].ipBlock.except[0]: 10.0.0.0/8 is wider than its block 10.0.0.0/24 (nothing is left: drop the peer)",
             ],
         ),
         (
@@ -133,7 +133,7 @@ fn ports_of_a_rule() {
         (
             ports("    - port: 80/tcp\n"),
             &[
-                "p:7:13: spec.ingress[0].ports[0].port: \"80/tcp\" is not a port's name (use lower-case letters, digits and single '-' inside, with at least one letter)",
+                "p:7:13: spec.ingress[0].ports[0].port: \"80/tcp\" is not a port (write port: 80 and protocol: TCP)",
             ],
         ),
     ]);
@@ -151,13 +151,13 @@ fn peers_and_labels() {
         (
             peers("    - {}\n"),
             &[
-                "p:7:7: spec.ingress[0].from[0]: an empty peer (write podSelector: {} for every endpoint of this namespace, or leave the list out for everyone)",
+                "p:7:7: spec.ingress[0].from[0]: an empty peer (podSelector: {} is every endpoint of this namespace, namespaceSelector: {} every endpoint; for everyone, leave the list out)",
             ],
         ),
         (
             peers("    -\n"),
             &[
-                "p:7:6: spec.ingress[0].from[0]: an empty peer (write podSelector: {} for every endpoint of this namespace, or leave the list out for everyone)",
+                "p:7:6: spec.ingress[0].from[0]: an empty peer (podSelector: {} is every endpoint of this namespace, namespaceSelector: {} every endpoint; for everyone, leave the list out)",
             ],
         ),
         (
@@ -173,13 +173,13 @@ fn peers_and_labels() {
         (
             spec("  podSelector: {matchLabels: {app: yes}}\n"),
             &[
-                "warning: p:5:36: spec.podSelector.matchLabels.app: yes is a truth value to Kubernetes (quote it: \"yes\")",
+                "warning[yaml-boolean]: p:5:36: spec.podSelector.matchLabels.app: yes is a truth value to Kubernetes (quote it: \"yes\")",
             ],
         ),
         (
             spec("  podSelector: {matchLabels: {app: }}\n"),
             &[
-                "warning: p:5:31: spec.podSelector.matchLabels.app: no value is read as the empty text (write \"\")",
+                "warning[empty-value]: p:5:31: spec.podSelector.matchLabels.app: no value is read as the empty text (write \"\")",
             ],
         ),
         (
@@ -226,7 +226,10 @@ fn expressions_and_types() {
         ),
         (
             spec("  policyTypes: [Ingress, Egress, Ingress]\n"),
-            &["p:5:16: spec.policyTypes: 3 entries, where two are all there can be"],
+            &[
+                "p:5:16: spec.policyTypes: 3 entries, where two are all there can be",
+                "warning[repeated]: p:5:34: spec.policyTypes[2]: Ingress is named twice (drop one of them)",
+            ],
         ),
         (
             spec("  podSelector: {}\n  policyTypes: [Ingress]\n  podSelector: {}\n"),

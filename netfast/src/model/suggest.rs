@@ -1,7 +1,7 @@
 //! Finds what was probably meant.
 
 /// The word most like `wrong`, if any is like it at all.
-pub(in crate::manifest) fn suggest<'a>(wrong: &str, words: &[&'a str]) -> Option<&'a str> {
+pub fn suggest<'a>(wrong: &str, words: &[&'a str]) -> Option<&'a str> {
     // Nothing that long is a slip of the pen, and the distance takes time.
     if wrong.len() > 40 {
         return None;

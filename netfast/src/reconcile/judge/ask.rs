@@ -69,11 +69,9 @@ impl Judge {
     pub(super) fn ask(&self, from: &End, to: &End, service: &Service, family: Family) -> Result<Found> {
         let Target { end: to, service, way } = match self.published(from, to, service, family) {
             Some(target) => target,
-            None => Target {
-                way: self.way(from, to, service, family),
-                end: to.clone(),
-                service: service.clone(),
-            },
+            None => {
+                Target { way: self.way(from, to, service, family), end: to.clone(), service: service.clone() }
+            }
         };
         ensure!(
             from.endpoint().is_some() || to.endpoint().is_some(),
@@ -107,12 +105,8 @@ impl Judge {
         use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
         let network = other.endpoint().and_then(|id| self.network_of(id));
         host.address(family).unwrap_or_else(|| match family {
-            Family::V4 => {
-                network.and_then(|n| n.gateway()).map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4)
-            }
-            Family::V6 => {
-                network.and_then(|n| n.gateway6()).map_or(Ipv6Addr::UNSPECIFIED.into(), IpAddr::V6)
-            }
+            Family::V4 => network.and_then(|n| n.gateway()).map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4),
+            Family::V6 => network.and_then(|n| n.gateway6()).map_or(Ipv6Addr::UNSPECIFIED.into(), IpAddr::V6),
         })
     }
 }

@@ -3,11 +3,11 @@
 use anyhow::{Result, ensure};
 
 use super::Judge;
+use crate::net::{Netlink, Netns};
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
 use crate::reconcile::instance::Options;
 use crate::reconcile::{facts, show};
-use crate::net::{Netlink, Netns};
 use crate::store::{Paths, Store};
 
 impl Judge {

@@ -88,7 +88,13 @@ impl Judge {
             || subnets.any(|net| net.contains(&addr))
     }
 
-    fn cell(&self, from: &End, to: &End, options: &MatrixOptions, texts: &mut Texts) -> Result<Vec<CellAnswerView>> {
+    fn cell(
+        &self,
+        from: &End,
+        to: &End,
+        options: &MatrixOptions,
+        texts: &mut Texts,
+    ) -> Result<Vec<CellAnswerView>> {
         let Ok(families) = Self::families(from, to, options.families) else { return Ok(Vec::new()) };
         let ask = |service: &Service| -> Result<Vec<Found>> {
             families.iter().map(|family| self.ask(from, to, service, *family)).collect()
@@ -120,7 +126,8 @@ impl Judge {
         }
         let endpoint = to.endpoint().and_then(|id| self.endpoint(id));
         let declared = endpoint.into_iter().flat_map(|endpoint| &endpoint.ports);
-        let mut services: BTreeSet<_> = declared.map(|port| Service::Port(port.protocol, port.port)).collect();
+        let mut services: BTreeSet<_> =
+            declared.map(|port| Service::Port(port.protocol, port.port)).collect();
         if self.is_let_in_by_port(from, to) {
             for publish in endpoint.into_iter().flat_map(|endpoint| &endpoint.publish) {
                 let range = publish.container;
@@ -150,12 +157,13 @@ impl Judge {
             Direction::Egress => policy.egress.iter().flatten(),
         });
         let ports = rules.flat_map(|rule: &Rule| rule.ports.iter().flatten());
-        ports.filter_map(|PortMatch { protocol, ports }| match ports {
-            Ports::Any => Some(Service::AnyPort(*protocol)),
-            Ports::Range(range) => Some(Service::Port(*protocol, range.first)),
-            Ports::Named(_) => None,
-        })
-        .collect()
+        ports
+            .filter_map(|PortMatch { protocol, ports }| match ports {
+                Ports::Any => Some(Service::AnyPort(*protocol)),
+                Ports::Range(range) => Some(Service::Port(*protocol, range.first)),
+                Ports::Named(_) => None,
+            })
+            .collect()
     }
 }
 
@@ -172,7 +180,10 @@ fn merged(service: &Service, found: &[Found], texts: &mut Texts) -> Vec<CellAnsw
             ingress: texts.number(answer.ingress.to_string()),
             note: way.note().map(|note| texts.number(note)),
         };
-        match answers.iter_mut().find(|earlier| CellAnswerView { families: Vec::new(), ..(*earlier).clone() } == view) {
+        match answers
+            .iter_mut()
+            .find(|earlier| CellAnswerView { families: Vec::new(), ..(*earlier).clone() } == view)
+        {
             Some(same) => same.families.push(number(*family)),
             None => answers.push(CellAnswerView { families: vec![number(*family)], ..view }),
         }

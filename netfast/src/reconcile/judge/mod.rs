@@ -42,7 +42,7 @@ impl Judge {
     /// if it came up where nothing was.
     ///
     /// # Errors
-    /// Never: files may have any number of rules as long as nothing is to hold them.
+    /// When its rules come to more rows than can be counted.
     pub fn of_files(world: World) -> Result<Self> {
         let addresses = assign::addresses(&world);
         Self::new(world, addresses, BTreeSet::new(), &Numbers::default())
@@ -83,6 +83,3 @@ fn stand_in(network: Option<&Network>, number: u32) -> Assigned {
         ip6: has(|n| n.subnet6.is_some()).then(|| Ipv6Addr::from_bits(ip6)),
     }
 }
-
-#[cfg(test)]
-mod tests;

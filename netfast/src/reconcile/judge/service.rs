@@ -81,7 +81,8 @@ impl Judge {
             port.name.as_ref() == Some(name) && protocol.is_none_or(|protocol| protocol == port.protocol)
         });
         let services: Vec<_> = served.map(|port| Service::Port(port.protocol, port.port)).collect();
-        let list = |services: &[Service]| services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let list =
+            |services: &[Service]| services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match services.as_slice() {
             [one] => Ok(one.clone()),
             [] => {
@@ -89,7 +90,9 @@ impl Judge {
                 let known = if named.is_empty() { "none".to_owned() } else { named.join(", ") };
                 bail!("{} has no port called {service} (known: {known})", endpoint.id)
             }
-            several => bail!("{} has several ports called {name} (say which: {})", endpoint.id, list(several)),
+            several => {
+                bail!("{} has several ports called {name} (say which: {})", endpoint.id, list(several))
+            }
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::Judge;
 use super::end::{End, Who};
 use super::service::Service;
-use super::Judge;
 use crate::compile::policy::Family;
 use crate::model::{EndpointId, Name, PortRange, Publish};
 
@@ -40,15 +40,21 @@ impl Way {
         Some(match self {
             Self::Direct => return None,
             Self::Itself => "an endpoint reaches itself, whatever policies say".to_owned(),
-            Self::Published { host, target } => format!("{host} of the host is published: it leads to {target}"),
+            Self::Published { host, target } => {
+                format!("{host} of the host is published: it leads to {target}")
+            }
             Self::OtherNetwork { from, to } => format!(
                 "the ends are in networks {from} and {to}: netfast drops what goes from one network to another, whatever policies say"
             ),
             Self::Internal(network) => {
-                format!("network {network} is internal: netfast lets nothing out of it, whatever policies say")
+                format!(
+                    "network {network} is internal: netfast lets nothing out of it, whatever policies say"
+                )
             }
             Self::NoSuchAddress { addr, network } => {
-                format!("no endpoint of network {network} has the address {addr}: netfast drops what goes there")
+                format!(
+                    "no endpoint of network {network} has the address {addr}: netfast drops what goes there"
+                )
             }
             Self::Unpublished { target } => format!(
                 "no published port of the host leads to {target}: netfast lets nothing else in from outside, whatever policies say"
@@ -113,11 +119,12 @@ impl Judge {
             return Way::Direct;
         }
         let target = format!("{to} {service}");
-        let leading = self.endpoint(to).into_iter().flat_map(|endpoint| &endpoint.publish).filter(|publish| {
-            service.port().is_some_and(|(protocol, port)| {
-                publish.protocol == protocol && publish.container.contains(port) && is_on(publish, family)
-            })
-        });
+        let leading =
+            self.endpoint(to).into_iter().flat_map(|endpoint| &endpoint.publish).filter(|publish| {
+                service.port().is_some_and(|(protocol, port)| {
+                    publish.protocol == protocol && publish.container.contains(port) && is_on(publish, family)
+                })
+            });
         let leading: Vec<_> = leading.collect();
         let is_for = |publish: &&Publish| source.is_none_or(|source| may_use(publish, source));
         match (leading.iter().copied().find(is_for), leading.first(), source) {
@@ -130,7 +137,13 @@ impl Judge {
     }
 
     /// Where a port of the host leads, if it is published.
-    pub(super) fn published(&self, from: &End, to: &End, service: &Service, family: Family) -> Option<Target> {
+    pub(super) fn published(
+        &self,
+        from: &End,
+        to: &End,
+        service: &Service,
+        family: Family,
+    ) -> Option<Target> {
         if to.who != Who::Host || self.is_internal(from) {
             return None;
         }
@@ -146,7 +159,8 @@ impl Judge {
         let (id, publish) = endpoints
             .flat_map(|endpoint| endpoint.publish.iter().map(move |publish| (&endpoint.id, publish)))
             .find(|(_, publish)| leads(publish))?;
-        let offset = publish.host.filter(|_| publish.fixed_host().is_some()).map_or(0, |host| port - host.first);
+        let offset =
+            publish.host.filter(|_| publish.fixed_host().is_some()).map_or(0, |host| port - host.first);
         let service = Service::Port(protocol, publish.container.first.saturating_add(offset));
         let end = self.endpoint_end(id);
         let host = format!("{port}/{protocol}");

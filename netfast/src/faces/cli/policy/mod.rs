@@ -1,5 +1,11 @@
 //! `netfast policy`.
 
+mod asked;
+mod explain;
+mod matrix;
+#[cfg(test)]
+mod testing;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +25,7 @@ Examples:
 
 The next `netfast up` reads netfast.yaml and the policies it names again, and puts those in force.";
 
-/// Check policies, and put them in force.
+/// Check policies, put them in force, and ask what they mean.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
     /// Find every mistake in files of Kubernetes network policies, without applying anything.
@@ -42,6 +48,8 @@ pub(super) enum Policy {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    Explain(explain::Explain),
+    Matrix(matrix::Matrix),
 }
 
 impl Policy {
@@ -49,6 +57,8 @@ impl Policy {
         match self {
             Self::Check { files, format } => check(files, *format),
             Self::Apply { files } => apply(files, options),
+            Self::Explain(command) => command.run(options),
+            Self::Matrix(command) => command.run(options),
         }
     }
 
@@ -56,6 +66,8 @@ impl Policy {
         match self {
             Self::Check { .. } => "policy check",
             Self::Apply { .. } => "policy apply",
+            Self::Explain(_) => "policy explain",
+            Self::Matrix(_) => "policy matrix",
         }
         .to_owned()
     }

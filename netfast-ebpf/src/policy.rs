@@ -2,7 +2,7 @@
 
 use netfast_common::addr::Addr;
 use netfast_common::event::Answers;
-use netfast_common::policy::{self, ANY_IDENTITY};
+use netfast_common::policy::{self, ANY_IDENTITY, Verdict};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{EndpointRow, Subject};
 
@@ -52,6 +52,7 @@ pub(crate) fn judge<W: World>(
         let peer = identity(world, generation, &to, &receiver);
         let verdict = policy::evaluate(sender.egress, peer, protocol, port, lookup);
         answers.set_egress(verdict);
+        count(world, verdict);
         if !verdict.passes() {
             return Err(denied(DropReason::PolicyEgress, &from));
         }
@@ -60,11 +61,20 @@ pub(crate) fn judge<W: World>(
         let peer = identity(world, generation, &from, &sender);
         let verdict = policy::evaluate(receiver.ingress, peer, protocol, port, lookup);
         answers.set_ingress(verdict);
+        count(world, verdict);
         if !verdict.passes() {
             return Err(denied(DropReason::PolicyIngress, &to));
         }
     }
     Ok(())
+}
+
+/// Counts a hit of the rule that allows it. What nothing allows is counted as the drop that it is.
+#[inline(always)]
+fn count<W: World>(world: &W, verdict: Verdict) {
+    if let Verdict::Allowed(row) = verdict {
+        world.count_rule(row.rule);
+    }
 }
 
 /// What policy says of a party; one that is no endpoint is not isolated.

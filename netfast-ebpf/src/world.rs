@@ -82,4 +82,6 @@ pub trait World {
     fn count(&self, path: Path, length: u32);
     /// Counts a drop, against the endpoint with this incarnation unless it is 0.
     fn count_drop(&self, reason: DropReason, incarnation: u32, length: u32);
+    /// Counts that a rule allowed a flow.
+    fn count_rule(&self, rule: u32);
 }

@@ -239,6 +239,22 @@ impl World for Kernel {
             counter => add(counter, length),
         }
     }
+
+    #[inline(always)]
+    fn count_rule(&self, rule: u32) {
+        count_rule(rule);
+    }
+}
+
+/// As [`World::count_rule`]. A function of its own in BPF, as verdicts are given in several places. Hits have no bytes.
+#[inline(never)]
+fn count_rule(rule: u32) {
+    match maps::RULE_HIT.get_ptr_mut(&rule) {
+        None => {
+            let _ = maps::RULE_HIT.insert(&rule, &Count { packets: 1, bytes: 0 }, 0);
+        }
+        counter => add(counter, 0),
+    }
 }
 
 /// As [`World::next_hop`], `false` for an error. A function of its own in BPF, with a stack of its own.

@@ -47,6 +47,8 @@ pub(super) struct Maps {
     pub(super) nursery: RefCell<BTreeMap<FlowKey, NonNull<Flow>>>,
     pub(super) fragments: RefCell<HashMap<FragmentKey, FragmentRow>>,
     pub(super) paths: RefCell<Vec<Path>>,
+    /// Flows that each rule allowed.
+    pub(super) rule_hits: RefCell<BTreeMap<u32, u64>>,
     pub(super) randoms: Cell<u32>,
 }
 
@@ -169,4 +171,8 @@ impl World for Maps {
     }
 
     fn count_drop(&self, _: DropReason, _: u32, _: u32) {}
+
+    fn count_rule(&self, rule: u32) {
+        *self.rule_hits.borrow_mut().entry(rule).or_default() += 1;
+    }
 }

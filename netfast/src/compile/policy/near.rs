@@ -203,14 +203,14 @@ fn against(
     addr: IpAddr,
 ) -> Option<String> {
     match peer {
-        Peer::Block { cidr, .. } if !cidr.contains(&addr) => Some(format!("{addr} is not in {cidr}")),
+        Peer::Block { cidr, .. } if !cidr.contains(&addr) => Some(format!("its address is not in {cidr}")),
         Peer::Block { cidr, except } => {
             let hole = except.iter().find(|hole| hole.contains(&addr))?;
-            Some(format!("{addr} is in {hole}, which is excepted from {cidr}"))
+            Some(format!("its address is in {hole}, which is excepted from {cidr}"))
         }
         Peer::Endpoints { namespaces, endpoints } => {
             let Some(end) = end else {
-                return Some(format!("{addr} is no endpoint's, and has no labels for a selector"));
+                return Some("it is no endpoint, and selectors match nothing else".to_owned());
             };
             let namespace = &end.id.namespace;
             match namespaces {
@@ -332,16 +332,12 @@ mod tests {
                 pods(requiring("app", Operator::NotIn(["web".to_owned()].into()))),
                 "it has app=web, which is not wanted",
             ),
-            (
-                "192.0.2.7",
-                pods(Selector::default()),
-                "192.0.2.7 is no endpoint's, and has no labels for a selector",
-            ),
-            ("192.0.2.7", block("198.51.100.0/24", &[]), "192.0.2.7 is not in 198.51.100.0/24"),
+            ("192.0.2.7", pods(Selector::default()), "it is no endpoint, and selectors match nothing else"),
+            ("192.0.2.7", block("198.51.100.0/24", &[]), "its address is not in 198.51.100.0/24"),
             (
                 "192.0.2.7",
                 block("192.0.0.0/8", &["192.0.2.0/24"]),
-                "192.0.2.7 is in 192.0.2.0/24, which is excepted from 192.0.0.0/8",
+                "its address is in 192.0.2.0/24, which is excepted from 192.0.0.0/8",
             ),
         ] {
             assert_eq!(

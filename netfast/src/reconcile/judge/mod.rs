@@ -4,11 +4,14 @@
 mod ask;
 mod end;
 mod explain;
+mod hits;
+mod list;
 mod live;
 mod matrix;
 mod service;
 pub mod view;
 mod way;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +20,7 @@ use anyhow::Result;
 
 pub use self::ask::Families;
 pub use self::end::End;
+pub use self::hits::Hits;
 pub use self::matrix::MatrixOptions;
 pub use self::service::Service;
 use super::assign;

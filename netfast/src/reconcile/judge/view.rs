@@ -200,3 +200,43 @@ pub struct CellAnswerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<usize>,
 }
+
+/// A policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyView {
+    /// The policy, and where it begins.
+    #[serde(flatten)]
+    pub policy: PlaceView,
+    /// The endpoints it selects.
+    pub endpoints: Vec<String>,
+    /// What it says of what comes in; `null`: nothing, it does not isolate for that.
+    pub ingress: Option<RulesView>,
+    /// What it says of what goes out; `null`: nothing.
+    pub egress: Option<RulesView>,
+}
+
+/// What a policy says of one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RulesView {
+    /// The rules. None: it allows nothing.
+    pub rules: Vec<RuleView>,
+    /// Packets that were dropped as no rule of any policy allowed them, at the endpoints that it isolates; `null`: nothing is
+    /// up.
+    pub denied: Option<u64>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleView {
+    /// The file.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// The peers it allows, in words.
+    pub peers: String,
+    /// The ports it allows, in words.
+    pub ports: String,
+    /// New flows, and flows judged again, that it allowed; `null`: nothing is up. Of several rules that allow a flow, one
+    /// counts it.
+    pub allowed: Option<u64>,
+}

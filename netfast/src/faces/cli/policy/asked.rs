@@ -11,7 +11,7 @@ use crate::compile::policy::Family;
 use crate::manifest::{self, TextError, port};
 use crate::model::Protocol;
 use crate::reconcile::instance::Options;
-use crate::reconcile::judge::{Families, Judge, Service};
+use crate::reconcile::judge::{Families, Hits, Judge, Service};
 
 /// Which world is asked.
 #[derive(Args, Debug)]
@@ -37,6 +37,14 @@ impl WorldArgs {
             output::complain(&format!("warning: {warning}"));
         }
         Judge::of_files(loaded.world)
+    }
+}
+
+impl WorldArgs {
+    /// What was counted, unless files are asked.
+    pub(super) fn hits(&self, options: &Options) -> Result<Option<Hits>> {
+        let is_live = self.file.is_none() && self.policies.is_empty();
+        is_live.then(|| Hits::live(options)).transpose()
     }
 }
 

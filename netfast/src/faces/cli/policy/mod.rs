@@ -2,6 +2,7 @@
 
 mod asked;
 mod explain;
+mod ls;
 mod matrix;
 #[cfg(test)]
 mod testing;
@@ -48,6 +49,7 @@ pub(super) enum Policy {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    Ls(ls::Ls),
     Explain(explain::Explain),
     Matrix(matrix::Matrix),
 }
@@ -57,6 +59,7 @@ impl Policy {
         match self {
             Self::Check { files, format } => check(files, *format),
             Self::Apply { files } => apply(files, options),
+            Self::Ls(command) => command.run(options),
             Self::Explain(command) => command.run(options),
             Self::Matrix(command) => command.run(options),
         }
@@ -66,6 +69,7 @@ impl Policy {
         match self {
             Self::Check { .. } => "policy check",
             Self::Apply { .. } => "policy apply",
+            Self::Ls(_) => "policy ls",
             Self::Explain(_) => "policy explain",
             Self::Matrix(_) => "policy matrix",
         }

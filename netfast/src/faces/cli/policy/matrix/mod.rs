@@ -28,7 +28,7 @@ Examples:
 /// Show who may reach whom, on which ports: all endpoints, the own host, and the world outside.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Matrix {
+pub(in crate::faces::cli) struct Matrix {
     /// Ports to ask for, as in `80,53/udp,http` [default: those each receiver declares, else those that rules name].
     #[arg(long = "port", value_name = "PORT", value_delimiter = ',', value_parser = service)]
     services: Vec<Service>,

@@ -218,7 +218,8 @@ fn publish_text(publish: &Publish) -> String {
 fn isolation_view(isolation: &Isolation) -> IsolationView {
     let direction = |policies: &[PolicyRef]| DirectionView {
         isolated: !policies.is_empty(),
-        policies: policies.iter().map(|policy| format!("{}/{}", policy.namespace, policy.name)).collect(),
+        policies: policies.iter().map(ToString::to_string).collect(),
+        sources: policies.iter().map(|policy| policy.source.to_string()).collect(),
     };
     IsolationView { ingress: direction(&isolation.ingress), egress: direction(&isolation.egress) }
 }

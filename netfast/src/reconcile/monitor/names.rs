@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use crate::compile::policy::{self, Isolation, RuleInfo};
+use crate::compile::policy::{self, Isolation, PolicyRef, RuleInfo};
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
 use crate::store::Store;
@@ -102,11 +102,10 @@ impl Names {
         self.by_addr.get(&addr).cloned()
     }
 
-    /// The policies that isolate an endpoint, as `namespace/name`.
-    pub(super) fn isolating(&self, endpoint: &str, is_egress: bool) -> Vec<String> {
-        let Some(isolation) = self.isolation.get(endpoint) else { return Vec::new() };
-        let policies = if is_egress { &isolation.egress } else { &isolation.ingress };
-        policies.iter().map(ToString::to_string).collect()
+    /// The policies that isolate an endpoint.
+    pub(super) fn isolating(&self, endpoint: &str, is_egress: bool) -> &[PolicyRef] {
+        let isolation = self.isolation.get(endpoint);
+        isolation.map_or(&[], |own| if is_egress { &own.egress } else { &own.ingress })
     }
 
     /// The policy a rule is in, and where the rule was read.

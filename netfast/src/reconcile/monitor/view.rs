@@ -98,6 +98,8 @@ pub struct PolicyDropView {
     pub endpoint: Option<String>,
     /// The policies that isolate it in that direction, as `namespace/name`. None of their rules allows the packet.
     pub policies: Vec<String>,
+    /// Where these are written, in their order, as `file:line`.
+    pub sources: Vec<String>,
 }
 
 /// A flow's addresses as its responder sees them.
@@ -207,8 +209,13 @@ impl EventView {
             _ => return,
         };
         let endpoint = names.of(event.incarnation);
-        let policies = endpoint.as_deref().map(|name| names.isolating(name, is_egress)).unwrap_or_default();
-        self.policy = Some(PolicyDropView { direction: direction(is_egress), endpoint, policies });
+        let isolating = endpoint.as_deref().map(|name| names.isolating(name, is_egress)).unwrap_or_default();
+        self.policy = Some(PolicyDropView {
+            direction: direction(is_egress),
+            policies: isolating.iter().map(ToString::to_string).collect(),
+            sources: isolating.iter().map(|policy| policy.source.to_string()).collect(),
+            endpoint,
+        });
     }
 
     fn flow(&mut self, event: &Event, names: &Names) {

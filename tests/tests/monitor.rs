@@ -127,7 +127,8 @@ fn drops_are_told_with_names_and_reasons() {
     };
     let [stranger, client] = ["stranger", "client"].map(|name| addresses(&lab, name));
     let source = lab.dir().join("policy.yaml").display().to_string() + ":2";
-    let denied_by = json!({"direction": "ingress", "endpoint": "web", "policies": ["default/web"], "sources": [source]});
+    let denied_by =
+        json!({"direction": "ingress", "endpoint": "web", "policies": ["default/web"], "sources": [source]});
     for family in 0..2 {
         let icmp = (["icmp", "icmpv6"][family], [8, 128][family]);
         let (stranger, client) = (stranger[family].to_string(), client[family].to_string());

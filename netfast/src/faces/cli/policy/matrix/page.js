@@ -35,6 +35,11 @@
     const parts = [...end.addresses, end.network && "network " + end.network, end.namespace && "namespace " + end.namespace];
     return [...parts.filter(Boolean), ...labels].join(", ");
   };
+  // How a command names an end.
+  const named = (end, answer) => {
+    if (end.kind !== "outside") return end.name;
+    return end.addresses.find((address) => address.includes(":") === (answer.families[0] === 6)) || end.name;
+  };
   const matches = (end, wanted) => {
     const text = (end.name + " " + known(end)).toLowerCase();
     return wanted.toLowerCase().split(/\s+/).every((word) => text.includes(word));
@@ -69,13 +74,15 @@
   const mark = (cell) => {
     for (const element of document.querySelectorAll(".at")) element.classList.remove("at");
     const svg = document.querySelector("svg");
-    if (svg) svg.classList.toggle("asked", Boolean(cell));
+    if (svg) svg.classList.remove("asked");
     if (!cell) return;
     for (const element of document.querySelectorAll("[data-from], [data-to]")) {
       const { from, to } = element.dataset;
       const isHeader = element.tagName === "TH";
       const hits = isHeader ? from === cell.from || to === cell.to : from === cell.from && to === cell.to;
-      if (hits) element.classList.add("at");
+      if (!hits) continue;
+      element.classList.add("at");
+      if (svg && svg.contains(element)) svg.classList.add("asked");
     }
   };
 
@@ -94,7 +101,7 @@
     else {
       for (const answer of asked(cell)) {
         const verdict = answer.reachable ? "allowed" : answer.allowed ? "allowed by policy, but it does not get there" : "denied";
-        const kind = answer.reachable ? "all" : answer.allowed ? "away" : "some";
+        const kind = answer.reachable ? "all" : answer.allowed ? "away" : "denied";
         const title = make("h3", {}, written(answer, cell) + ": ");
         title.append(make("span", { class: kind }, verdict));
         const list = make("dl", {});
@@ -102,6 +109,11 @@
         list.append(make("dt", {}, "what " + cell.to + " may receive"), make("dd", {}, world.texts[answer.ingress]));
         if (answer.note !== undefined) list.append(make("dt", {}, "apart from policies"), make("dd", {}, world.texts[answer.note]));
         parts.push(title, list);
+        if (!answer.allowed) {
+          const port = /^[0-9]/.test(answer.service) ? " --port " + answer.service : "";
+          const command = "netfast policy explain --from " + named(from, answer) + " --to " + named(to, answer) + port;
+          parts.push(make("p", { class: "hint" }, "What its rules allow instead: ", make("code", {}, command)));
+        }
       }
     }
     panel.replaceChildren(...parts);

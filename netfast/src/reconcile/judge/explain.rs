@@ -62,6 +62,12 @@ impl Judge {
         let mut view = SideView {
             end: own.name(),
             allowed: reason.agrees(),
+            verdict: match reason {
+                Reason::NotPoliced => "not_policed",
+                Reason::NotIsolated => "not_isolated",
+                Reason::Rule(_) => "rule",
+                Reason::Isolated(_) => "isolated",
+            },
             reason: reason.to_string(),
             rule: None,
             isolated_by: Vec::new(),

@@ -63,7 +63,8 @@ impl Judge {
             let v4 = OUTSIDE_V4.into_iter().map(IpAddr::V4);
             let v6 = OUTSIDE_V6.into_iter().map(IpAddr::V6);
             let (mut free_v4, mut free_v6) = (v4.filter(is_free), v6.filter(is_free));
-            return Ok(vec![End { who: Who::Outside, v4: free_v4.next(), v6: free_v6.next() }]);
+            let world = End { who: Who::Outside, v4: free_v4.next(), v6: free_v6.next() };
+            return Ok(if world.v4.is_some() || world.v6.is_some() { vec![world] } else { Vec::new() });
         }
         let end = |addr: &IpAddr| {
             let end = self.end(&addr.to_string())?;
@@ -131,7 +132,7 @@ impl Judge {
         if self.is_let_in_by_port(from, to) {
             for publish in endpoint.into_iter().flat_map(|endpoint| &endpoint.publish) {
                 let range = publish.container;
-                let last = range.last.min(range.first.saturating_add(PUBLISHED));
+                let last = range.last.min(range.first.saturating_add(PUBLISHED - 1));
                 services.extend((range.first..=last).map(|port| Service::Port(publish.protocol, port)));
             }
         }

@@ -81,6 +81,8 @@ pub struct SideView {
     pub end: String,
     /// Whether it agrees.
     pub allowed: bool,
+    /// Why: `not_policed`, `not_isolated`, `rule` or `isolated`.
+    pub verdict: &'static str,
     /// Why, in words.
     pub reason: String,
     /// The rule that decides, if one does.

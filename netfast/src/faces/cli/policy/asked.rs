@@ -27,7 +27,7 @@ pub(super) struct WorldArgs {
 impl WorldArgs {
     pub(super) fn judge(&self, options: &Options) -> Result<Judge> {
         if self.file.is_none() && self.policies.is_empty() {
-            root::need().context("what is up is only for root to see, -f FILE asks files")?;
+            root::need().context("look at what is up (-f FILE asks files instead)")?;
             return Judge::live(options);
         }
         let file = self.file.as_deref().unwrap_or(Path::new(up::DEFAULT_FILE));

@@ -161,11 +161,11 @@ mod tests {
         let policies = shop().policies(Some(&Hits::default()));
         assert_eq!(
             rules(&policies).render(""),
-            "POLICY       DIRECTION  SOURCE          PEERS                                          PORTS     ALLOWED\n\
-             default/web  ingress    policy.yaml:7   everybody                                      http/tcp        0\n\
-             shop/db      ingress    policy.yaml:16  endpoints with app=api of all namespaces       5432/tcp        0\n\
-             shop/db      ingress    policy.yaml:20  198.51.100.0/24 except 198.51.100.128/25       any             0\n\
-             shop/db      egress     policy.yaml:9   nobody                                         -               -\n"
+            "POLICY       DIRECTION  SOURCE          PEERS                                     PORTS     ALLOWED\n\
+             default/web  ingress    policy.yaml:7   everybody                                 http/tcp        0\n\
+             shop/db      ingress    policy.yaml:16  endpoints with app=api of all namespaces  5432/tcp        0\n\
+             shop/db      ingress    policy.yaml:20  198.51.100.0/24 except 198.51.100.128/25  any             0\n\
+             shop/db      egress     policy.yaml:9   nobody                                    -               -\n"
         );
     }
 }

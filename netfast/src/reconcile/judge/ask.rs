@@ -1,5 +1,7 @@
 //! One question, of one family.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use anyhow::{Result, bail, ensure};
 
 use super::Judge;
@@ -7,6 +9,7 @@ use super::end::{End, Who};
 use super::service::Service;
 use super::way::{Target, Way};
 use crate::compile::policy::{Answer, Family, Side};
+use crate::model::Network;
 
 /// Which address families are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,12 +104,13 @@ impl Judge {
     }
 
     /// The address by which the other end meets the host.
-    pub(super) fn host_address(&self, host: &End, other: &End, family: Family) -> std::net::IpAddr {
-        use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    pub(super) fn host_address(&self, host: &End, other: &End, family: Family) -> IpAddr {
         let network = other.endpoint().and_then(|id| self.network_of(id));
         host.address(family).unwrap_or_else(|| match family {
-            Family::V4 => network.and_then(|n| n.gateway()).map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4),
-            Family::V6 => network.and_then(|n| n.gateway6()).map_or(Ipv6Addr::UNSPECIFIED.into(), IpAddr::V6),
+            Family::V4 => network.and_then(Network::gateway).map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4),
+            Family::V6 => {
+                network.and_then(Network::gateway6).map_or(Ipv6Addr::UNSPECIFIED.into(), IpAddr::V6)
+            }
         })
     }
 }

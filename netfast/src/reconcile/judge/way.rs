@@ -86,7 +86,7 @@ impl Judge {
             },
             (Who::Endpoint(a), Who::Host | Who::Outside) => self.way_out(a, to, family),
             (Who::Outside, Who::Endpoint(b)) => self.way_in(from.address(family), b, service, family),
-            (Who::Host, _) | (Who::Outside, _) => Way::Direct,
+            (Who::Host | Who::Outside, _) => Way::Direct,
         }
     }
 

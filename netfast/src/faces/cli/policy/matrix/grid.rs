@@ -129,10 +129,9 @@ mod tests {
 
     #[test]
     fn a_wide_world_is_a_list() {
-        let mut yaml = "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints:\n".to_owned();
-        for number in 10..30 {
-            yaml.push_str(&format!("  endpoint-{number}: {{}}\n"));
-        }
+        let endpoints: Vec<_> = (10..30).map(|number| format!("endpoint-{number}: {{}}")).collect();
+        let endpoints = endpoints.join(", ");
+        let yaml = format!("networks: {{lab: {{subnet: 10.77.0.0/24}}}}\nendpoints: {{{endpoints}}}\n");
         let options = MatrixOptions { services: vec![service("80").unwrap()], ..MatrixOptions::default() };
         let text = text(&judge(&yaml, "").matrix(&options).unwrap());
         assert!(

@@ -1,5 +1,7 @@
 //! A matrix as a page for browsers, in one file that loads nothing.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result};
 
 use crate::reconcile::judge::view::MatrixView;
@@ -19,9 +21,11 @@ pub(super) fn page(view: &MatrixView) -> Result<String> {
 fn embedded(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            other => text.push(other),
+        if matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
         }
     }
     text

@@ -31,6 +31,8 @@ pub const DENY: &str = "NF_DENY";
 pub const COUNTER: &str = "NF_COUNTER";
 /// [`EndpointDropKey`](crate::rows::EndpointDropKey) to [`Count`](crate::counter::Count).
 pub const ENDPOINT_DROP: &str = "NF_EP_DROP";
+/// [`Count`](crate::counter::Count) by number of a rule: how often it allowed a flow.
+pub const RULE_HIT: &str = "NF_RULE_HIT";
 /// The working memory of the program that runs on a CPU; userspace has no business there.
 pub const SCRATCH: &str = "NF_SCRATCH";
 /// [`SocketKey`](crate::rows::SocketKey) to [`SocketRow`](crate::rows::SocketRow).
@@ -50,6 +52,8 @@ pub const MAX_ADDRESSES: u32 = 16384;
 pub const MAX_CIDRS: u32 = 65536;
 /// Most policy rows.
 pub const MAX_RULES: u32 = 262_144;
+/// Most rules of which the hits are counted; of more, those not hit for longest are forgotten.
+pub const MAX_RULE_HITS: u32 = 8192;
 /// Most settled flows; a translated one has two entries.
 pub const MAX_FLOWS: u32 = 131_072;
 /// Most flows whose originator has not answered yet; a translated one has two entries.

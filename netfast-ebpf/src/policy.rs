@@ -2,7 +2,7 @@
 
 use netfast_common::addr::Addr;
 use netfast_common::event::Answers;
-use netfast_common::policy::{self, ANY_IDENTITY};
+use netfast_common::policy::{self, ANY_IDENTITY, Verdict};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{EndpointRow, Subject};
 
@@ -53,6 +53,7 @@ pub(crate) fn judge<W: World>(
         [sender.egress, receiver.ingress],
         port,
         answers,
+        |verdict| count(world, verdict),
     )?;
     Ok(sender.audit_egress | receiver.audit_ingress != policy::OPEN)
 }
@@ -76,14 +77,15 @@ pub(crate) fn audit<W: World>(
     let sets = [sender.audit_egress, receiver.audit_ingress];
     let port = PolicyPort { protocol: headers.tuple.protocol, port: opening.port };
     audited.answers = Answers::default();
-    let asked = ask(world, generation, [from, to], [&sender, &receiver], sets, port, &mut audited.answers);
+    let answers = &mut audited.answers;
+    let asked = ask(world, generation, [from, to], [&sender, &receiver], sets, port, answers, |_| {});
     if let Err(Dropped { reason, endpoint }) = asked {
         (audited.reason, audited.endpoint) = (reason as u32, endpoint);
         world.count_audited(reason, endpoint, *length);
     }
 }
 
-/// Asks the sender's rule set, then the receiver's.
+/// Asks the sender's rule set, then the receiver's. `note` is told the verdicts.
 #[inline(always)]
 fn ask<W: World>(
     world: &W,
@@ -93,6 +95,7 @@ fn ask<W: World>(
     [egress, ingress]: [u32; 2],
     PolicyPort { protocol, port }: PolicyPort,
     answers: &mut Answers,
+    note: impl Fn(Verdict),
 ) -> Result<(), Dropped> {
     let denied = |reason, party: &Party<'_>| Dropped {
         reason,
@@ -103,6 +106,7 @@ fn ask<W: World>(
         let peer = identity(world, generation, &to, receiver);
         let verdict = policy::evaluate(egress, peer, protocol, port, lookup);
         answers.set_egress(verdict);
+        note(verdict);
         if !verdict.passes() {
             return Err(denied(DropReason::PolicyEgress, &from));
         }
@@ -111,11 +115,22 @@ fn ask<W: World>(
         let peer = identity(world, generation, &from, sender);
         let verdict = policy::evaluate(ingress, peer, protocol, port, lookup);
         answers.set_ingress(verdict);
+        note(verdict);
         if !verdict.passes() {
             return Err(denied(DropReason::PolicyIngress, &to));
         }
     }
     Ok(())
+}
+
+/// Counts a hit of the rule that decides. What no rule speaks of is counted as the drop that it may be.
+#[inline(always)]
+fn count<W: World>(world: &W, verdict: Verdict) {
+    if let Verdict::Allowed(row) | Verdict::Denied(row) = verdict
+        && row.number() != 0
+    {
+        world.count_rule(row.number());
+    }
 }
 
 /// What policy says of a party; one that is no endpoint is not isolated.

@@ -84,4 +84,6 @@ pub trait World {
     fn count_drop(&self, reason: DropReason, incarnation: u32, length: u32);
     /// Counts a packet that policies under audit would have dropped, against the endpoint with this incarnation.
     fn count_audited(&self, reason: DropReason, incarnation: u32, length: u32);
+    /// Counts that a rule decided on a flow.
+    fn count_rule(&self, rule: u32);
 }

@@ -126,6 +126,9 @@ fn drops_are_told_with_names_and_reasons() {
         found.next().unwrap_or_else(|| panic!("no {reason} from {src} in {events:#?}"))
     };
     let [stranger, client] = ["stranger", "client"].map(|name| addresses(&lab, name));
+    let source = lab.dir().join("policy.yaml").display().to_string() + ":2";
+    let denied_by =
+        json!({"direction": "ingress", "endpoint": "web", "policies": ["default/web"], "sources": [source]});
     for family in 0..2 {
         let icmp = (["icmp", "icmpv6"][family], [8, 128][family]);
         let (stranger, client) = (stranger[family].to_string(), client[family].to_string());
@@ -145,7 +148,7 @@ fn drops_are_told_with_names_and_reasons() {
             ("tcp_flags", json!(["SYN"])),
             ("endpoint", json!("web")),
             ("length", json!(if family == 0 { 74 } else { 94 })),
-            ("policy", json!({"direction": "ingress", "endpoint": "web", "policies": ["default/web"]})),
+            ("policy", denied_by.clone()),
             ("answers", json!([{"direction": "ingress", "verdict": "denied"}])),
         ] {
             assert_eq!(event[field], wanted, "{field} of {event:#}");
@@ -298,7 +301,9 @@ fn only_what_was_asked_for_is_shown() {
     assert_eq!(done.stdout.lines().count(), 3);
     assert!(done.stdout.lines().all(|line| line.contains("stranger 10.77.0.")), "{}", done.stdout);
     let line = done.stdout.lines().last().unwrap();
-    for part in ["policy_ingress", "udp", "-> web 10.77.0.", "(ingress of web: default/web)"] {
+    for part in
+        ["policy_ingress", "udp", "-> web 10.77.0.", "(ingress of web: default/web in ", "policy.yaml:2)"]
+    {
         assert!(line.contains(part), "{part:?} is not in {line:?}");
     }
     let done = interrupt(by_port);

@@ -240,6 +240,11 @@ impl World for Kernel {
             length,
         );
     }
+
+    #[inline(always)]
+    fn count_rule(&self, rule: u32) {
+        count_rule(rule);
+    }
 }
 
 /// Counts what is dropped, or would be, on an endpoint's account.
@@ -251,6 +256,17 @@ fn add_to_endpoint(key: EndpointDropKey, length: u32) {
             let _ = maps::ENDPOINT_DROP.insert(&key, &first, 0);
         }
         counter => add(counter, length),
+    }
+}
+
+/// As [`World::count_rule`]. A function of its own in BPF, as verdicts are given in several places. Hits have no bytes.
+#[inline(never)]
+fn count_rule(rule: u32) {
+    match maps::RULE_HIT.get_ptr_mut(&rule) {
+        None => {
+            let _ = maps::RULE_HIT.insert(&rule, &Count { packets: 1, bytes: 0 }, 0);
+        }
+        counter => add(counter, 0),
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) static COUNTER: PerCpuArray<Count> = PerCpuArray::pinned(COUNTERS, 0)
 #[map(name = "NF_EP_DROP")]
 pub(super) static ENDPOINT_DROP: LruPerCpuHashMap<EndpointDropKey, Count> =
     LruPerCpuHashMap::pinned(sizes::MAX_ENDPOINTS, 0);
+#[map(name = "NF_RULE_HIT")]
+pub(super) static RULE_HIT: LruPerCpuHashMap<u32, Count> = LruPerCpuHashMap::pinned(sizes::MAX_RULE_HITS, 0);
 #[map(name = "NF_SCRATCH")]
 pub(super) static SCRATCH: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "NF_SOCKET")]

@@ -51,6 +51,8 @@ pub(super) struct Maps {
     pub(super) paths: RefCell<Vec<Path>>,
     /// How many packets policies under audit would have dropped, by endpoint.
     pub(super) audited: RefCell<BTreeMap<(u32, DropReason), u32>>,
+    /// Flows that each rule allowed.
+    pub(super) rule_hits: RefCell<BTreeMap<u32, u64>>,
     pub(super) randoms: Cell<u32>,
 }
 
@@ -193,4 +195,8 @@ impl World for Maps {
     }
 
     fn count_drop(&self, _: DropReason, _: u32, _: u32) {}
+
+    fn count_rule(&self, rule: u32) {
+        *self.rule_hits.borrow_mut().entry(rule).or_default() += 1;
+    }
 }

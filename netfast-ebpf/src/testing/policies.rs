@@ -117,6 +117,32 @@ fn what_policies_under_audit_would_drop_passes_and_is_counted_once() {
 }
 
 #[test]
+fn a_rule_counts_the_flows_it_allows_and_not_their_packets() {
+    let mut lab = Lab::new();
+    lab.isolate(&CLIENT, Way::Out, &[anyone(TCP, 80)]);
+    lab.isolate(&WEB, Way::In, &[anyone(TCP, 80)]);
+    lab.flip();
+    let hits = |lab: &Lab| lab.maps.rule_hits.borrow().clone();
+    for port in [4000, 4001] {
+        let ask = Message::new(&CLIENT, &WEB, Family::V4, tcp(port, 80));
+        assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+        assert_eq!(lab.sends(&WEB, &ask.reply()).at(&CLIENT), ask.reply());
+        let more = Message::new(&CLIENT, &WEB, Family::V4, tcp(port, 80)).flags(ACK);
+        assert_eq!(lab.sends(&CLIENT, &more).at(&WEB), more);
+    }
+    // The rules of both ends: a rule has the number of its set here.
+    assert_eq!(hits(&lab), [(1, 2), (2, 2)].into());
+    let denied = Message::new(&CLIENT, &WEB, Family::V4, tcp(4000, 81));
+    assert_eq!(lab.sends(&CLIENT, &denied), Fate::Dropped(DropReason::PolicyEgress));
+    assert_eq!(hits(&lab), [(1, 2), (2, 2)].into());
+    // A flow that is judged again in a new world counts again.
+    lab.flip();
+    let ask = Message::new(&CLIENT, &WEB, Family::V4, tcp(4000, 80)).flags(ACK);
+    assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB), ask);
+    assert_eq!(hits(&lab), [(1, 3), (2, 3)].into());
+}
+
+#[test]
 fn everything_of_one_protocol() {
     let mut lab = Lab::new();
     let peer = CLIENT.identity(Family::V4);

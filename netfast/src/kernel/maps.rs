@@ -49,6 +49,8 @@ pub struct Maps {
     pub counters: CounterArray,
     /// Drops by endpoint and reason.
     pub endpoint_drops: CounterTable<EndpointDropKey>,
+    /// Flows that each rule allowed, by number of the rule.
+    pub rule_hits: CounterTable<u32>,
     /// Host sockets whose destination was translated.
     pub sockets: Table<SocketKey, SocketRow>,
 }
@@ -81,6 +83,7 @@ impl Maps {
             denied: open!(Trie, directory, name::DENY),
             counters: open!(CounterArray, directory, name::COUNTER),
             endpoint_drops: open!(CounterTable, directory, name::ENDPOINT_DROP),
+            rule_hits: open!(CounterTable, directory, name::RULE_HIT),
             sockets: open!(Table, directory, name::SOCKET),
         })
     }

@@ -29,6 +29,7 @@ pub(super) const MAPS: &[&str] = &[
     maps::DENY,
     maps::COUNTER,
     maps::ENDPOINT_DROP,
+    maps::RULE_HIT,
     maps::SOCKET,
     maps::READERS,
     maps::EVENT,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::ports::{self, PortFacts};
+use crate::compile::policy::Assigned;
 use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
 use crate::store::{EndpointRecord, Instance, NetworkRecord};
 
@@ -66,6 +67,18 @@ pub(super) fn assign(
     }
     ports::assign(world, old, instance, ports, &mut new.endpoints)?;
     Ok(new)
+}
+
+/// The addresses that `world` would get if it came up where nothing was: of each endpoint for which there are some.
+pub(super) fn addresses(world: &World) -> BTreeMap<EndpointId, Assigned> {
+    let mut addresses = Addresses::new(world, &Records::default());
+    let endpoints = world.endpoints.values();
+    endpoints
+        .filter_map(|endpoint| {
+            let (ip, ip6) = addresses.take(endpoint, world.networks.get(&endpoint.network)?).ok()?;
+            Some((endpoint.id.clone(), Assigned { ip, ip6 }))
+        })
+        .collect()
 }
 
 fn suits_network(record: &NetworkRecord, network: &Network) -> bool {

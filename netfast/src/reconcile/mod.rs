@@ -11,6 +11,7 @@ mod files;
 pub mod flows;
 mod host;
 pub mod instance;
+pub mod judge;
 pub mod monitor;
 mod plan;
 mod ports;

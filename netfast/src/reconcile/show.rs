@@ -19,7 +19,7 @@ use crate::compile::policy::{self, Isolation, PolicyRef, Tables};
 use crate::kernel::{Bpffs, Datapath, Hook, MapUsage, ObjectState, XdpMode, active_readers, default_cgroup};
 use crate::model::{Endpoint, Network, Publish, World};
 use crate::net::{Link, Netlink, Netns, alive};
-use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
+use crate::store::{Definitions, EndpointRecord, Instance, NetworkRecord, Store};
 
 /// Everything there is to see.
 ///
@@ -27,20 +27,7 @@ use crate::store::{Definitions, EndpointRecord, NetworkRecord, Store};
 /// When a state file or the kernel cannot be read.
 pub(super) fn view(store: &Store) -> Result<InstanceView> {
     let netns = Netns::current()?;
-    // What an earlier boot recorded is void.
-    let instance = match store.instance()? {
-        Some(instance) if instance.is_of_this_boot()? => Some(instance),
-        _ => None,
-    };
-    if let Some(instance) = &instance
-        && instance.netns.cookie != netns.cookie()?
-    {
-        bail!(
-            "the instance in {} belongs to another network namespace, net:[{}] (run netfast there)",
-            store.paths().state_dir.display(),
-            instance.netns.ino
-        );
-    }
+    let instance = instance(store, &netns)?;
     let definitions = store.definitions()?;
     let records = match &instance {
         Some(_) => Records { networks: store.networks()?, endpoints: store.endpoints()? },
@@ -93,6 +80,28 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
         mark_endpoints(datapath, &records, &mut view.endpoints)?;
     }
     Ok(view)
+}
+
+/// What is recorded of the instance; `None`: nothing since the last boot.
+///
+/// # Errors
+/// When it cannot be read, or it is another network namespace's.
+pub(super) fn instance(store: &Store, netns: &Netns) -> Result<Option<Instance>> {
+    // What an earlier boot recorded is void.
+    let instance = match store.instance()? {
+        Some(instance) if instance.is_of_this_boot()? => Some(instance),
+        _ => None,
+    };
+    if let Some(instance) = &instance
+        && instance.netns.cookie != netns.cookie()?
+    {
+        bail!(
+            "the instance in {} belongs to another network namespace, net:[{}] (run netfast there)",
+            store.paths().state_dir.display(),
+            instance.netns.ino
+        );
+    }
+    Ok(instance)
 }
 
 /// What the tables of definitions and records are made from.
@@ -218,6 +227,7 @@ fn isolation_view(isolation: &Isolation) -> IsolationView {
     let direction = |policies: &[PolicyRef]| DirectionView {
         isolated: !policies.is_empty(),
         policies: policies.iter().map(ToString::to_string).collect(),
+        sources: policies.iter().map(|policy| policy.source.to_string()).collect(),
     };
     IsolationView { ingress: direction(&isolation.ingress), egress: direction(&isolation.egress) }
 }

@@ -120,6 +120,7 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<u32> {
     sweep(&mut maps.uplinks, |key| rows.uplinks.contains_key(key), "remove an uplink")?;
     let old = Tries { rules: old_rules.into_keys().collect(), blocks: old_blocks, sources: old_sources };
     sweep_tries(maps, rows, &old)?;
+    sweep_hits(maps, rows)?;
     Ok(generation)
 }
 
@@ -279,6 +280,16 @@ fn sweep_tries(maps: &mut Maps, rows: &Rows, old: &Tries) -> Result<()> {
     for source in sources {
         fault::point("remove a source");
         maps.sources.remove(source)?;
+    }
+    Ok(())
+}
+
+/// Forgets the hits of rules that are no more. Their numbers are not used again, so nothing is counted wrong meanwhile.
+fn sweep_hits(maps: &mut Maps, rows: &Rows) -> Result<()> {
+    let rules: BTreeSet<u32> = rows.rules.values().map(|row| row.rule).collect();
+    for rule in maps.rule_hits.to_map()?.keys().filter(|rule| !rules.contains(rule)) {
+        fault::point("forget hits");
+        maps.rule_hits.remove(rule)?;
     }
     Ok(())
 }

@@ -154,6 +154,8 @@ pub struct DirectionView {
     pub isolated: bool,
     /// Those that do, as `namespace/name`.
     pub policies: Vec<String>,
+    /// Where these are written, in their order, as `file:line`.
+    pub sources: Vec<String>,
 }
 
 /// A published port, or a range of them.

@@ -23,8 +23,16 @@ pub(super) fn render(error: &Error, chain: bool) -> String {
     lines
 }
 
+/// A question that has no answer. Its exit code is another one than that of a "no".
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct NoAnswer(pub(super) Error);
+
 /// The exit code for a failure.
 pub(super) fn exit_code(error: &Error) -> u8 {
+    if find::<NoAnswer>(error).is_some() {
+        return 2;
+    }
     find::<ExecError>(error).map_or(1, ExecError::exit_code)
 }
 
@@ -113,6 +121,16 @@ mod tests {
         let error = Error::from(Diagnostics(vec![of("a.yaml"), of("b.yaml")])).context("up");
         assert_eq!(render(&error, false), "a.yaml: bad (be good)\nb.yaml: bad (be good)");
         assert_eq!(exit_code(&error), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_told_from_a_no() {
+        let complaints = Diagnostics(vec![Diagnostic::of_file("a.yaml", "bad", None)]);
+        let error =
+            Error::from(NoAnswer(Error::from(complaints).context("read files"))).context("policy explain");
+        assert_eq!((render(&error, false).as_str(), exit_code(&error)), ("a.yaml: bad", 2));
+        let error = Error::from(NoAnswer(anyhow!("no endpoint is called x"))).context("policy explain");
+        assert_eq!(render(&error, false), "netfast: policy explain: no endpoint is called x");
     }
 
     #[test]

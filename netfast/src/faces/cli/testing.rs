@@ -111,7 +111,11 @@ pub(super) fn endpoint() -> EndpointView {
         publish: vec!["8080:80/tcp".to_owned()],
         pid: None,
         isolation: IsolationView {
-            ingress: DirectionView { isolated: true, policies: vec!["default/web".to_owned()] },
+            ingress: DirectionView {
+                isolated: true,
+                policies: vec!["default/web".to_owned()],
+                sources: vec!["web.yaml:3".to_owned()],
+            },
             egress: DirectionView::default(),
         },
         ready: true,

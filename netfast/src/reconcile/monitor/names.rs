@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use crate::compile::policy::{self, Isolation, RuleInfo};
+use crate::compile::policy::{self, Isolation, PolicyRef, RuleInfo};
 use crate::model::EndpointId;
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
@@ -108,12 +108,10 @@ impl Names {
         self.by_addr.get(&addr).cloned()
     }
 
-    /// The policies that isolate an endpoint, as `namespace/name`; with those under audit, if `is_audit`.
-    pub(super) fn isolating(&self, endpoint: &str, is_egress: bool, is_audit: bool) -> Vec<String> {
+    /// The policies that isolate an endpoint; with those under audit, if `is_audit`.
+    pub(super) fn isolating(&self, endpoint: &str, is_egress: bool, is_audit: bool) -> &[PolicyRef] {
         let isolations = if is_audit { &self.auditing } else { &self.isolation };
-        let Some(isolation) = isolations.get(endpoint) else { return Vec::new() };
-        let policies = if is_egress { &isolation.egress } else { &isolation.ingress };
-        policies.iter().map(ToString::to_string).collect()
+        isolations.get(endpoint).map_or(&[], |own| if is_egress { &own.egress } else { &own.ingress })
     }
 
     /// The policy a rule is in, and where the rule was read.

@@ -105,6 +105,8 @@ pub struct PolicyDropView {
     /// The policies that isolate it in that direction, as `namespace/name`, none of whose rules allows the packet; or
     /// the policy of the cluster whose rule denies it, as `cluster/name`.
     pub policies: Vec<String>,
+    /// Where these are written, in their order, as `file:line`.
+    pub sources: Vec<String>,
 }
 
 /// A flow's addresses as its responder sees them.
@@ -218,17 +220,19 @@ impl EventView {
         let is_audit = event.kind == EventKind::Audit as u8;
         let answers = &event.answers;
         let rule = if is_egress { answers.egress_rule } else { answers.ingress_rule };
-        let policies = if let Some((policy, _)) = names.rule(rule) {
+        let (policies, sources) = if let Some((policy, source)) = names.rule(rule) {
             self.explanation = Some(BY_A_RULE);
-            vec![policy]
+            (vec![policy], vec![source])
         } else {
             let isolating = |name| names.isolating(name, is_egress, is_audit);
-            endpoint.as_deref().map(isolating).unwrap_or_default()
+            let isolating = endpoint.as_deref().map(isolating).unwrap_or_default();
+            let sources = isolating.iter().map(|policy| policy.source.to_string());
+            (isolating.iter().map(ToString::to_string).collect(), sources.collect())
         };
         if is_audit {
             self.explanation = Some(UNDER_AUDIT);
         }
-        self.policy = Some(PolicyDropView { direction: direction(is_egress), endpoint, policies });
+        self.policy = Some(PolicyDropView { direction: direction(is_egress), endpoint, policies, sources });
     }
 
     fn flow(&mut self, event: &Event, names: &Names) {

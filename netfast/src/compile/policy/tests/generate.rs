@@ -169,7 +169,7 @@ fn ports() -> impl Strategy<Value = Vec<NamedPort>> {
 }
 
 /// A world in which endpoint `i` has the addresses `10.0.0.i` and `fd00::i`, or one of them, or none.
-pub(super) fn scene() -> impl Strategy<Value = Scene> {
+pub(in crate::compile::policy) fn scene() -> impl Strategy<Value = Scene> {
     let endpoint_parts = (select(&NAMESPACES), labels(), ports(), 0_u8..16);
     let policies = (policies(), cluster_policies());
     (vec(option::weighted(0.8, endpoint_parts), 1..8), vec(labels(), NAMESPACES.len()), policies).prop_map(
@@ -231,7 +231,7 @@ pub(super) fn scenes() -> impl Strategy<Value = (Scene, Scene)> {
 }
 
 /// What a probe may be: any two ends of one family, with protocol and port.
-pub(super) fn probes(scene: &Scene) -> Vec<(Side, Side)> {
+pub(in crate::compile::policy) fn probes(scene: &Scene) -> Vec<(Side, Side)> {
     let mut by_family: [BTreeSet<String>; 2] = Default::default();
     let mut sides: [Vec<Side>; 2] = Default::default();
     for addr in OUTSIDE {
@@ -253,7 +253,7 @@ pub(super) fn probes(scene: &Scene) -> Vec<(Side, Side)> {
 }
 
 /// Protocols and ports to ask about.
-pub(super) fn services() -> impl Strategy<Value = Vec<(u8, u16)>> {
+pub(in crate::compile::policy) fn services() -> impl Strategy<Value = Vec<(u8, u16)>> {
     let port = prop_oneof![3 => select(&PORTS), 1 => 1_u16..];
     let one = prop_oneof![
         8 => (protocol().prop_map(Protocol::number), port),

@@ -2,7 +2,7 @@
 //! traps, and for speed.
 
 pub(super) mod build;
-mod generate;
+pub(super) mod generate;
 mod properties;
 mod reference;
 mod scale;

@@ -13,7 +13,7 @@ use super::table::Table;
 use super::{cells, output, root};
 use crate::model::FindError;
 use crate::reconcile::instance::{Instance, Options};
-use crate::reconcile::view::EndpointView;
+use crate::reconcile::view::{DirectionView, EndpointView};
 
 /// Change and look at endpoints.
 #[derive(Debug, Subcommand)]
@@ -150,8 +150,8 @@ fn details(endpoint: &EndpointView) -> String {
         ("ports", list(endpoint.ports.iter().map(cells::named_port).collect())),
         ("published", endpoint.publish.join(", ")),
         ("command", cells::optional(endpoint.pid.map(|pid| format!("runs as process {pid}")))),
-        ("ingress", cells::direction(&endpoint.isolation.ingress)),
-        ("egress", cells::direction(&endpoint.isolation.egress)),
+        ("ingress", isolation(&endpoint.isolation.ingress)),
+        ("egress", isolation(&endpoint.isolation.egress)),
         ("state", cells::readiness(endpoint.ready)),
         ("dropped", counts(&endpoint.drops)),
         ("audited", counts(&endpoint.audited)),
@@ -161,6 +161,16 @@ fn details(endpoint: &EndpointView) -> String {
         }
     }
     table.render("")
+}
+
+/// What a direction lets through, and where the policies that isolate it are written.
+fn isolation(direction: &DirectionView) -> String {
+    if !direction.isolated {
+        return cells::direction(direction);
+    }
+    let policies = direction.policies.iter().zip(&direction.sources);
+    let policies: Vec<_> = policies.map(|(policy, source)| format!("{policy} in {source}")).collect();
+    format!("isolated by {}", policies.join(", "))
 }
 
 #[cfg(test)]
@@ -182,6 +192,8 @@ mod tests {
         let text = details(&testing::endpoint());
         assert!(text.contains("dropped         policy_ingress 2\n"), "{text}");
         assert!(text.contains("audited         policy_egress 3\n"), "{text}");
+        assert!(text.contains("ingress         isolated by default/web in web.yaml:3\n"), "{text}");
+        assert!(text.contains("egress          open\n"), "{text}");
         assert!(!text.contains("command"), "{text}");
     }
 }

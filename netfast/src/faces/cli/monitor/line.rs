@@ -68,11 +68,13 @@ fn end(name: Option<&str>, addr: IpAddr, port: Option<u16>) -> String {
 fn meaning(event: &EventView) -> String {
     if let Some(policy) = &event.policy {
         let endpoint = policy.endpoint.as_deref().unwrap_or("an endpoint that is gone");
+        let policies = policy.policies.iter().zip(&policy.sources);
+        let policies: Vec<_> = policies.map(|(policy, source)| format!("{policy} in {source}")).collect();
         return format!(
             "{} ({} of {endpoint}: {})",
             event.explanation.unwrap_or_default(),
             policy.direction,
-            policy.policies.join(", ")
+            policies.join(", ")
         );
     }
     let seen = event.seen.as_ref().map(|seen| {
@@ -112,7 +114,7 @@ mod tests {
             untimed(&drop_event()),
             "drop     policy_ingress       tcp        client 10.77.0.3:4000 -> web 10.77.0.2:81           \
              SYN, 74 bytes, egress of nf2, a policy isolates the receiver and no rule lets this in \
-             (ingress of web: default/web)\n"
+             (ingress of web: default/web in web.yaml:3)\n"
         );
     }
 

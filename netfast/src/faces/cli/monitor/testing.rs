@@ -26,6 +26,7 @@ pub(super) fn drop_event() -> EventView {
             direction: "ingress",
             endpoint: Some("web".to_owned()),
             policies: vec!["default/web".to_owned()],
+            sources: vec!["web.yaml:3".to_owned()],
         }),
         ..EventView::default()
     }

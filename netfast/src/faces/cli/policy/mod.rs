@@ -1,7 +1,13 @@
 //! `netfast policy`.
 
+mod asked;
 mod check;
+mod explain;
+mod ls;
+mod matrix;
 mod test;
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +28,7 @@ Examples:
 
 The next `netfast up` reads netfast.yaml and the policies it names again, and puts those in force.";
 
-/// Check policies, and put them in force.
+/// Check policies, put them in force, try them, and ask what they mean.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
     Check(check::Check),
@@ -36,6 +42,9 @@ pub(super) enum Policy {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    Ls(ls::Ls),
+    Explain(explain::Explain),
+    Matrix(matrix::Matrix),
     Test(test::Test),
 }
 
@@ -44,6 +53,9 @@ impl Policy {
         match self {
             Self::Check(command) => command.run(),
             Self::Apply { files } => apply(files, options),
+            Self::Ls(command) => command.run(options),
+            Self::Explain(command) => command.run(options),
+            Self::Matrix(command) => command.run(options),
             Self::Test(command) => command.run(options),
         }
     }
@@ -52,6 +64,9 @@ impl Policy {
         match self {
             Self::Check(_) => "policy check",
             Self::Apply { .. } => "policy apply",
+            Self::Ls(_) => "policy ls",
+            Self::Explain(_) => "policy explain",
+            Self::Matrix(_) => "policy matrix",
             Self::Test(_) => "policy test",
         }
         .to_owned()

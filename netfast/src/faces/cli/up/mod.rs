@@ -19,7 +19,7 @@ use crate::reconcile::instance::{Instance, Options};
 use crate::reconcile::view::InstanceView;
 
 /// What is read where no file is named.
-const DEFAULT_FILE: &str = "netfast.yaml";
+pub(super) const DEFAULT_FILE: &str = "netfast.yaml";
 
 const EXAMPLES: &str = "\
 Examples:

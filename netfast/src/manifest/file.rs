@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::diagnostic::Diagnostic;
+
+/// What the files of manifests end in. Others in a directory are none: a README, an editor's copies.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Nobody writes more by hand; it bounds time and memory.
 const MAX_BYTES: u64 = 8 << 20;
@@ -27,6 +30,21 @@ pub(super) fn read(path: &Path) -> Result<String, Diagnostic> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     decode(bytes).map_err(|message| Diagnostic::of_file(&name, format!("cannot read: {message}"), None))
+}
+
+/// The manifests in a directory, in the order of their names. Hidden files are none of them.
+pub(super) fn manifests_in(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    let paths = entries.into_iter().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths.filter(|path| is_manifest(path) && !path.is_dir()).collect();
+    files.sort();
+    Ok(files)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !is_hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
 }
 
 fn decode(bytes: Vec<u8>) -> Result<String, String> {
@@ -60,6 +78,19 @@ mod tests {
         assert_eq!(decode("\u{feff}a: 1\r\n".into()), Ok("a: 1\r\n".to_owned()));
         let large = vec![b' '; usize::try_from(MAX_BYTES).unwrap() + 1];
         assert_eq!(decode(large), Err("it is larger than 8 MiB".to_owned()));
+    }
+
+    #[test]
+    fn the_manifests_of_a_directory_are_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.yml", "a.yaml", "c.json", "README.md", ".a.yaml.swp", ".hidden.yaml", "a.yaml~"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(dir.path().join("d.yaml")).unwrap();
+        std::os::unix::fs::symlink("a.yaml", dir.path().join("e.yaml")).unwrap();
+        let names = manifests_in(dir.path()).unwrap();
+        let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.yaml", "b.yml", "c.json", "e.yaml"]);
     }
 
     #[test]

@@ -37,16 +37,17 @@ pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnosti
     let directory = file.parent().unwrap_or(Path::new(""));
     let mut paths = Vec::new();
     let mut seen = BTreeSet::new();
-    for (path, at) in policies {
-        let path = directory.join(path);
+    let policies = policies.into_iter().map(|(path, at)| (directory.join(path), at));
+    for (path, at) in policies.flat_map(|(path, at)| each_file(path).into_iter().map(move |path| (path, at)))
+    {
         if seen.insert(identity(&path)) {
             paths.push((path, Some(at)));
         } else {
             report.warning(at, format!("{} is named twice", path.display()), None);
         }
     }
-    let extra = extra_policies.iter().filter(|path| seen.insert(identity(path)));
-    paths.extend(extra.map(|path| (path.clone(), None)));
+    let extra = extra_policies.iter().cloned().flat_map(each_file);
+    paths.extend(extra.filter(|path| seen.insert(identity(path))).map(|path| (path, None)));
 
     let (objects, found) = read_policies(&paths, Some(&name));
     merge_namespaces(&mut world, &namespaces, &objects, &mut report);
@@ -60,11 +61,32 @@ pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnosti
     Ok(Loaded { world, warnings, files })
 }
 
+/// Everything that [`load`] reads: files, and the directories it finds files in. Also where there are mistakes in them.
+pub fn sources(file: &Path, extra_policies: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let mut named: Vec<PathBuf> = extra_policies.to_vec();
+    if let Ok(text) = file::read(file) {
+        let Topology { policies, .. } = topology::read(&text, &mut Report::new("", &text));
+        named.extend(policies.into_iter().map(|(path, _)| directory.join(path)));
+    }
+    let found: Vec<PathBuf> = named.iter().cloned().flat_map(each_file).collect();
+    named.into_iter().chain(found).chain([file.to_owned()]).collect()
+}
+
+/// The files that a path of policies means: those in it, if it is a directory.
+fn each_file(path: PathBuf) -> Vec<PathBuf> {
+    match file::manifests_in(&path) {
+        Ok(files) if !files.is_empty() => files,
+        // A file; or a directory without any, which is told of where it is read.
+        _ => vec![path],
+    }
+}
+
 /// Reads files with policies, and with namespaces for their labels.
 pub fn load_policies(files: &[PathBuf]) -> Result<LoadedPolicies, Diagnostics> {
     let mut seen = BTreeSet::new();
-    let files = files.iter().filter(|path| seen.insert(identity(path)));
-    let paths: Vec<_> = files.map(|path| (path.clone(), None)).collect();
+    let files = files.iter().cloned().flat_map(each_file);
+    let paths: Vec<_> = files.filter(|path| seen.insert(identity(path))).map(|path| (path, None)).collect();
     let (objects, found) = read_policies(&paths, None);
     let warnings = split(found)?;
     let namespaces = objects.namespaces.into_iter().map(|(name, (labels, _))| (name, labels)).collect();
@@ -81,6 +103,9 @@ fn read_policies(paths: &[(PathBuf, Option<Pos>)], by: Option<&str>) -> (Objects
             Err(mut error) => {
                 if let (Some(by), Some(at)) = (by, named) {
                     error.help = Some(format!("it is named at {by}:{}", at.line));
+                }
+                if path.is_dir() {
+                    error.help = Some("no file in it ends in .yaml, .yml or .json".to_owned());
                 }
                 found.push(error);
             }

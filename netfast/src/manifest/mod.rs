@@ -13,7 +13,7 @@ mod topology;
 mod yaml;
 
 pub use self::diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use self::load::{Loaded, LoadedPolicies, load, load_policies, unused_policies};
+pub use self::load::{Loaded, LoadedPolicies, load, load_policies, sources, unused_policies};
 pub use self::text::label::parse_label;
 pub use self::text::mac::parse_mac;
 pub use self::text::port::parse_port;

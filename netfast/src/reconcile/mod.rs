@@ -14,6 +14,8 @@ pub mod instance;
 pub mod monitor;
 mod plan;
 mod ports;
+#[cfg(test)]
+mod scale_tests;
 mod show;
 mod stale;
 mod tables;

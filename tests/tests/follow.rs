@@ -1,6 +1,6 @@
 //! `netfast up` in the foreground follows its files, in whatever way they are changed.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test panics where it fails, in its helpers too")]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use netfast_tests::{Lab, Ns, Running, TcpServer, require_root};
+use netfast_tests::{Lab, Ns, Running, TcpServer, eventually, require_root};
 use nix::sys::signal::Signal;
 
 const S: Duration = Duration::from_secs(1);
@@ -72,13 +72,8 @@ impl Scene {
     #[track_caller]
     fn applied(&mut self, what: &str) {
         self.told += 1;
-        for _ in 0..SOON.as_millis() / 10 {
-            if self.up.stderr().matches("netfast: put in force: ").count() >= self.told {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{what}: not put in force: {}", self.up.stderr());
+        let told = || self.up.stderr().matches("netfast: put in force: ").count() >= self.told;
+        eventually(what, told);
     }
 
     /// Something is changed so that `client` is let in, or not any more.
@@ -185,7 +180,7 @@ fn what_is_broken_changes_nothing() {
     let path = lab.dir().join("policy.yaml");
     let mut scene = Scene::new(lab, TOPOLOGY, &[&path]);
     assert!(!scene.is_open());
-    let broken = policy("client").replace("podSelector: {match", "podSelector: {mutch");
+    let broken = policy("client").replacen("podSelector: {match", "podSelector: {mutch", 1);
     fs::write(&path, &broken).unwrap();
     scene.up.wait_for("1 error in 1 file: what was in force stays", SOON).unwrap();
     let told = scene.up.stderr();
@@ -232,10 +227,11 @@ fn other_commands_are_respected() {
     // What is applied stays until the files say something else.
     scene.lab.netfast_ok(&["policy", "apply", &applied]).unwrap();
     fs::write(&path, policy("client")).unwrap();
-    scene.lab.host.ip("link add other type dummy").unwrap();
+    scene.lab.host.ip("link add other type veth peer name another").unwrap();
     thread::sleep(S);
     assert!(!scene.is_open());
-    scene.expect(true, "changed", |_| fs::write(&path, format!("# {}", policy("client"))).unwrap());
+    scene.lab.host.ip("link del other").unwrap();
+    scene.expect(true, "changed", |_| fs::write(&path, format!("# again\n{}", policy("client"))).unwrap());
     // Another file's network is left alone.
     let other = scene.lab.file("other.yaml", &TOPOLOGY.replace("client:", "guest:")).unwrap();
     scene.lab.netfast_ok(&["up", "-d", "-f", &other]).unwrap();

@@ -69,7 +69,8 @@ impl<'r> Pantry<'r> {
 
     /// Whether `recipe`, which both know, has the same rows with both for every identity that both know. Rows of others
     /// disturb nobody: who has a new identity, or one that is gone, is in one of the two worlds only.
-    fn agrees(&self, other: &Self, recipe: &Recipe) -> bool {
+    /// `renamed` are the port names that stand for something else there.
+    fn agrees(&self, other: &Self, renamed: &BTreeSet<PortName>, recipe: &Recipe) -> bool {
         let same = |mine: &[u32], theirs: &[u32]| {
             mine == theirs
                 || mine.iter().filter(|i| other.knows(**i)).eq(theirs.iter().filter(|i| self.knows(**i)))
@@ -78,20 +79,21 @@ impl<'r> Pantry<'r> {
             (Some(mine), Some(theirs)) if mine == theirs => {
                 same(self.peers(mine), other.peers(theirs))
                     && (mine.direction == Direction::Ingress
-                        || mine.port_names().all(|name| self.serves_as(other, &name)))
+                        || !mine.port_names().any(|name| renamed.contains(&name)))
             }
             _ => false,
         })
     }
 
-    /// Whether a port name stands for the same with both, at every identity that both know.
-    fn serves_as(&self, other: &Self, name: &PortName) -> bool {
-        let shared = |mine: &Self, theirs: &Self| -> BTreeSet<(BTreeSet<u16>, u32)> {
+    /// The port names that do not stand for the same with both, at an identity that both know.
+    fn renamed(&self, other: &Self) -> BTreeSet<PortName> {
+        let shared = |mine: &Self, theirs: &Self, name: &PortName| -> BTreeSet<(BTreeSet<u16>, u32)> {
             let serving = mine.serving(name);
             let each = serving.flat_map(|(ports, who)| who.iter().map(move |identity| (ports, *identity)));
             each.filter(|(_, i)| theirs.knows(*i)).map(|(ports, i)| (ports.clone(), i)).collect()
         };
-        shared(self, other) == shared(other, self)
+        let names = self.names.keys().chain(other.names.keys()).copied();
+        names.filter(|name| shared(self, other, name) != shared(other, self, name)).cloned().collect()
     }
 
     fn knows(&self, identity: u32) -> bool {
@@ -195,9 +197,12 @@ pub(super) fn number(
     previous_pantry: &Pantry<'_>,
 ) -> Register<Recipe> {
     let mut draft = previous.successor();
+    let renamed = pantry.renamed(previous_pantry);
     for &recipe in recipes {
         match previous.get(recipe) {
-            Some(number) if pantry.agrees(previous_pantry, recipe) => draft.keep(recipe.clone(), number),
+            Some(number) if pantry.agrees(previous_pantry, &renamed, recipe) => {
+                draft.keep(recipe.clone(), number)
+            }
             _ => draft.fresh(recipe.clone()),
         };
     }

@@ -146,7 +146,8 @@ impl Follow {
             }
             thread::sleep(QUIET);
             let now = self.content();
-            if now == content {
+            // A file that is written in place is empty before it is full.
+            if now == content && !now.values().any(|hash| *hash == Some(hash_of(&[]))) {
                 break;
             }
             content = now;
@@ -181,8 +182,11 @@ impl Follow {
 }
 
 fn hash(path: &Path) -> Option<u64> {
-    let bytes = fs::read(path).ok()?;
+    fs::read(path).ok().map(|bytes| hash_of(&bytes))
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
-    Some(hasher.finish())
+    hasher.finish()
 }

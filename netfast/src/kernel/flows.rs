@@ -1,6 +1,7 @@
 //! The two tables of flows, read as a whole, and what became of their entries.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
 
 use aya::maps::MapError;
 use netfast_common::conntrack::Flow;
@@ -9,7 +10,7 @@ use netfast_common::flow::FlowKey;
 use netfast_common::maps;
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Datapath, KernelError, Result, batch};
+use super::{Datapath, KernelError, Result, batch, link};
 
 /// Rows of a table.
 type Rows = Vec<(FlowKey, Flow)>;
@@ -115,7 +116,8 @@ impl Datapath {
     }
 
     fn flow_table(&self, name: &'static str) -> Result<Rows> {
-        batch::rows(&self.pins.maps().join(name))
+        link::get(&self.pins.maps().join(name))
+            .and_then(|map| batch::rows(map.as_fd()))
             .map_err(|e| KernelError::map("list", name, MapError::IoError(e)))
     }
 }

@@ -1,5 +1,6 @@
 //! The maps of a datapath, by name and with their types.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError};
@@ -57,10 +58,15 @@ pub struct Maps {
 
 /// Opens a field of [`Maps`] with the type the field has.
 macro_rules! open {
-    ($wrapper:ident, $directory:expr, $name:expr) => {{
-        let (map, about) = data($directory, $name)?;
+    (counters $wrapper:ident, $directory:expr, $name:expr) => {{
+        let (map, about, _) = data($directory, $name)?;
         let map = map.try_into().map_err(|e: MapError| KernelError::map("open", $name, e))?;
         $wrapper { map, about }
+    }};
+    ($wrapper:ident, $directory:expr, $name:expr) => {{
+        let (map, about, fd) = data($directory, $name)?;
+        let map = map.try_into().map_err(|e: MapError| KernelError::map("open", $name, e))?;
+        $wrapper { map, about, fd }
     }};
 }
 
@@ -81,31 +87,33 @@ impl Maps {
             sources: open!(Trie, directory, name::SOURCE),
             uplinks: open!(Table, directory, name::UPLINK),
             denied: open!(Trie, directory, name::DENY),
-            counters: open!(CounterArray, directory, name::COUNTER),
-            endpoint_drops: open!(CounterTable, directory, name::ENDPOINT_DROP),
-            rule_hits: open!(CounterTable, directory, name::RULE_HIT),
+            counters: open!(counters CounterArray, directory, name::COUNTER),
+            endpoint_drops: open!(counters CounterTable, directory, name::ENDPOINT_DROP),
+            rule_hits: open!(counters CounterTable, directory, name::RULE_HIT),
             sockets: open!(Table, directory, name::SOCKET),
         })
     }
 }
 
 /// Opens the pinned map `name`.
-fn data(directory: &Path, name: &'static str) -> Result<(Map, About)> {
+fn data(directory: &Path, name: &'static str) -> Result<(Map, About, OwnedFd)> {
     let failed = |e| KernelError::map("open", name, e);
     let data = MapData::from_pin(directory.join(name)).map_err(failed)?;
     let max_entries = data.info().map_err(failed)?.max_entries();
+    // aya's maps keep theirs to themselves.
+    let fd = data.fd().as_fd().try_clone_to_owned().map_err(|e| failed(MapError::IoError(e)))?;
     let map = Map::from_map_data(data).map_err(failed)?;
-    Ok((map, About { name, max_entries }))
+    Ok((map, About { name, max_entries }, fd))
 }
 
 #[cfg(test)]
 mod tests {
     use netfast_common::addr::Addr;
     use netfast_common::policy::{RuleKey, RuleRow};
-    use netfast_common::rows::{AddressRow, Config};
+    use netfast_common::rows::{AddressRow, Config, SlotRow};
 
     use super::super::testing::{isolated, loaded};
-    use super::super::{Bpffs, Datapath, KernelError, Prefix};
+    use super::super::{Bpffs, Datapath, KernelError, Maps, Prefix};
     use crate::model::Limits;
 
     #[test]
@@ -152,6 +160,38 @@ mod tests {
             assert_eq!(ask(rules, 443), Some(1));
             rules.clear().unwrap();
             assert_eq!(ask(rules, 443), None);
+        });
+    }
+
+    #[test]
+    fn many_rows_are_written_listed_and_removed() {
+        loaded(|_, mut datapath| {
+            let Maps { rules, slots, .. } = &mut datapath.maps;
+            let rule = |i: u16| {
+                (
+                    Prefix { key: RuleKey::new(7, u32::from(i), 6, i), bits: RuleKey::FULL },
+                    RuleRow { rule: 1 },
+                )
+            };
+            // More than fit in one call, and exactly as many.
+            for count in [0, 1, 4096, 10_000] {
+                let rows: Vec<_> = (0..count).map(rule).collect();
+                rules.insert_all(&rows).unwrap();
+                assert_eq!(rules.to_map().unwrap(), rows.iter().copied().collect());
+                let keys: Vec<_> = rows.iter().map(|(prefix, _)| *prefix).collect();
+                if let Some(first) = keys.first() {
+                    // What is gone already is passed over.
+                    rules.remove(first).unwrap();
+                }
+                rules.remove_all(&keys).unwrap();
+                assert!(rules.to_map().unwrap().is_empty());
+            }
+            let mut row = SlotRow::default();
+            row.versions[1].identity4 = 9;
+            slots.set(1, row).unwrap();
+            let all = slots.all().unwrap();
+            assert_eq!(all.len(), slots.max_entries() as usize);
+            assert!(all[1] == row && all[0] == SlotRow::default());
         });
     }
 

@@ -30,7 +30,7 @@ mod sizes;
 mod table;
 mod test_run;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod usage;
 mod xdp;
 

@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
@@ -11,7 +13,7 @@ use netfast_common::counter::Count;
 use nix::libc;
 
 use super::error::map_errno;
-use super::{KernelError, Result};
+use super::{KernelError, Result, batch};
 
 /// A map's name and size, for what is said of it.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,10 @@ impl About {
             }
             _ => KernelError::map(operation, self.name, source),
         }
+    }
+
+    fn did<T>(self, operation: &'static str, result: io::Result<T>) -> Result<T> {
+        result.map_err(|e| self.failed(operation, MapError::IoError(e)))
     }
 
     fn removed(self, result: Result<(), MapError>) -> Result<bool> {
@@ -82,6 +88,7 @@ fn is_absent(error: &MapError) -> bool {
 pub struct Table<K: Pod, V: Pod> {
     pub(super) map: maps::HashMap<MapData, K, V>,
     pub(super) about: About,
+    pub(super) fd: OwnedFd,
 }
 
 impl<K: Pod, V: Pod> Table<K, V> {
@@ -100,9 +107,9 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.about.removed(self.map.remove(key))
     }
 
-    /// All rows in no order. Where programs write at the same time, a row may be there twice or be missing.
+    /// All rows in no order. Where programs write at the same time, a row that comes or goes may be there or not.
     pub fn rows(&self) -> Result<Vec<(K, V)>> {
-        self.about.collect(self.map.iter())
+        self.about.did("list", batch::rows(self.fd.as_fd()))
     }
 
     /// All rows by key.
@@ -115,8 +122,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
 
     /// Removes all rows.
     pub fn clear(&mut self) -> Result<()> {
-        let keys = self.about.collect(self.map.keys())?;
-        keys.iter().try_for_each(|key| self.remove(key).map(drop))
+        self.rows()?.iter().try_for_each(|(key, _)| self.remove(key).map(drop))
     }
 
     /// Most rows it may hold; of an LRU map, after which the oldest give way.
@@ -144,6 +150,7 @@ impl<K: Pod> Prefix<K> {
 pub struct Trie<K: Pod, V: Pod> {
     pub(super) map: maps::lpm_trie::LpmTrie<MapData, K, V>,
     pub(super) about: About,
+    pub(super) fd: OwnedFd,
 }
 
 impl<K: Pod, V: Pod> Trie<K, V> {
@@ -167,10 +174,27 @@ impl<K: Pod, V: Pod> Trie<K, V> {
     where
         K: Ord,
     {
-        // Not by the map's own iterator: it looks each key up, and a look-up of a row removed meanwhile would
-        // find a shorter prefix. Nobody but the holder of the instance's lock writes tries.
-        let rows = self.about.collect(self.map.iter())?;
+        let rows = self.about.did("list", batch::rows::<Key<K>, V>(self.fd.as_fd()))?;
         Ok(rows.into_iter().map(|(key, v)| (Prefix { key: key.data(), bits: key.prefix_len() }, v)).collect())
+    }
+
+    /// Makes or replaces many rows. Where it fails, some of them are written.
+    pub fn insert_all(&mut self, rows: &[(Prefix<K>, V)]) -> Result<()> {
+        let rows: Vec<_> = rows.iter().map(|(prefix, value)| (prefix.as_key(), *value)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.about.did("write", batch::write(self.fd.as_fd(), &rows))
+    }
+
+    /// Removes many rows, where they are there.
+    pub fn remove_all(&mut self, prefixes: &[Prefix<K>]) -> Result<()> {
+        let keys: Vec<_> = prefixes.iter().map(Prefix::as_key).collect();
+        if keys.is_empty() || batch::remove(self.fd.as_fd(), &keys).is_ok() {
+            return Ok(());
+        }
+        // One is not there, and the rest still is.
+        prefixes.iter().try_for_each(|prefix| self.remove(prefix).map(drop))
     }
 
     /// Removes all rows.
@@ -191,12 +215,20 @@ impl<K: Pod, V: Pod> Trie<K, V> {
 pub struct Array<V: Pod> {
     pub(super) map: maps::Array<MapData, V>,
     pub(super) about: About,
+    pub(super) fd: OwnedFd,
 }
 
 impl<V: Pod> Array<V> {
     /// The value at `index`.
     pub fn get(&self, index: u32) -> Result<V> {
         self.map.get(&index, 0).map_err(|e| self.about.failed("read", e))
+    }
+
+    /// All values, by index.
+    pub fn all(&self) -> Result<Vec<V>> {
+        let mut rows = self.about.did("list", batch::rows::<u32, V>(self.fd.as_fd()))?;
+        rows.sort_unstable_by_key(|(index, _)| *index);
+        Ok(rows.into_iter().map(|(_, value)| value).collect())
     }
 
     /// Replaces the value at `index`.

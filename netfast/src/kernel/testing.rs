@@ -12,7 +12,7 @@ use super::{Bpffs, Datapath, KernelError, has_tcx};
 use crate::model::Limits;
 
 /// Runs `test` with an empty directory, or says why it cannot.
-pub(super) fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
+pub(crate) fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");
         return;
@@ -33,7 +33,7 @@ pub(super) fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
 }
 
 /// Runs `test` with a loaded datapath, unless the object was not built.
-pub(super) fn loaded(test: impl FnOnce(&Bpffs, Datapath) + Send + 'static) {
+pub(crate) fn loaded(test: impl FnOnce(&Bpffs, Datapath) + Send + 'static) {
     isolated(|dir| {
         let bpffs = Bpffs::ensure(dir.join("bpf")).unwrap();
         match Datapath::open_or_load(&bpffs, &Limits::default()) {

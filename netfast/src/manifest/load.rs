@@ -98,6 +98,18 @@ pub fn load(file: &Path, extra_policies: &[PathBuf]) -> Result<Loaded, Diagnosti
     Ok(Loaded { world, warnings, files })
 }
 
+/// Everything that [`load`] reads: files, and the directories it finds files in. Also where there are mistakes in them.
+pub fn sources(file: &Path, extra_policies: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let mut named: Vec<PathBuf> = extra_policies.to_vec();
+    if let Ok(text) = file::read(file) {
+        let Topology { policies, .. } = topology::read(&text, &mut Report::new("", &text));
+        named.extend(policies.into_iter().map(|(path, _)| directory.join(path)));
+    }
+    let found: Vec<PathBuf> = named.iter().filter_map(|path| expand(path).ok()).flatten().collect();
+    named.into_iter().chain(found).chain([file.to_owned()]).collect()
+}
+
 /// Reads files with policies, and with namespaces for their labels.
 pub fn load_policies(files: &[PathBuf]) -> Result<LoadedPolicies, Diagnostics> {
     let mut seen = BTreeSet::new();

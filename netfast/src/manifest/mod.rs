@@ -17,7 +17,7 @@ mod yaml;
 
 pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 pub use self::lint::lint;
-pub use self::load::{Loaded, LoadedPolicies, Unread, load, load_policies, parse_policies};
+pub use self::load::{Loaded, LoadedPolicies, Unread, load, load_policies, parse_policies, sources};
 pub use self::paths::expand;
 pub use self::text::label::parse_label;
 pub use self::text::mac::parse_mac;

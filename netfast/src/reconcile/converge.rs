@@ -11,7 +11,7 @@ use super::host::{Host, netns_dir};
 use super::ports::PortFacts;
 use super::tables::Settings;
 use super::{check, commands, damage, files, plan, stale, tables, topology, uplinks};
-use crate::compile::policy::{self, Assigned, Tables};
+use crate::compile::policy::{self, Assigned, Numbers, Tables};
 use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
 use crate::model::{EndpointId, World};
@@ -38,7 +38,8 @@ pub(super) fn converge(
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, world, known, &mut new)?;
     facts::look(host.netlink, &old, None)?.check_subnets(world)?;
-    let tables = compile(host, world, &new)?;
+    let numbers = host.store.numbers()?.unwrap_or_default();
+    let tables = compile(world, &new, &numbers)?;
     host.store.save_instance(instance)?;
 
     let plan = plan::plan(&old, &new, &damage::damage(host.netlink, &old)?);
@@ -70,8 +71,10 @@ pub(super) fn converge(
     let facts = facts::look(host.netlink, &new, world.uplinks.as_ref())?;
     left.extend(check::of_facts(&facts));
     let rows = make_rows(world, &new, &facts, &tables);
-    // Before the rows: a number that stands in a map is never given to something else.
-    host.store.save_numbers(&tables.numbers)?;
+    if tables.numbers != numbers {
+        // Before the rows: a number that stands in a map is never given to something else.
+        host.store.save_numbers(&tables.numbers)?;
+    }
     tables::commit(&mut host.datapath.maps, &rows, &Settings::of(world, instance.netns.cookie))?;
 
     stale::end_connections(host, &rows)?;
@@ -109,11 +112,10 @@ pub(super) fn records(host: &Host<'_>) -> Result<Records> {
     Ok(Records { networks: host.store.networks()?, endpoints: host.store.endpoints()? })
 }
 
-fn compile(host: &Host<'_>, world: &World, records: &Records) -> Result<Tables> {
-    let numbers = host.store.numbers()?.unwrap_or_default();
+fn compile(world: &World, records: &Records, numbers: &Numbers) -> Result<Tables> {
     // Half of the map, as it holds the old world's rows and the new one's at a time.
     let max_rows = usize::try_from(world.limits.rules / 2).unwrap_or(usize::MAX);
-    Ok(policy::compile(world, &assigned(records), &numbers, max_rows)?)
+    Ok(policy::compile(world, &assigned(records), numbers, max_rows)?)
 }
 
 /// The addresses the endpoints have.

@@ -79,6 +79,11 @@ impl Instance {
         &self.definitions
     }
 
+    /// Whether a change was ever completed, and it was not taken down since.
+    pub fn is_up(&self) -> bool {
+        self.store.has_definitions()
+    }
+
     /// What the last change could not put right, in plain words.
     pub fn notices(&self) -> &[String] {
         &self.notices

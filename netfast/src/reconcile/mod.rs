@@ -15,6 +15,8 @@ pub mod judge;
 pub mod monitor;
 mod plan;
 mod ports;
+#[cfg(test)]
+mod scale_tests;
 mod show;
 mod stale;
 mod tables;

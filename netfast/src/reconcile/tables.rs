@@ -4,19 +4,20 @@
 //! generation's lowest bit selects one. The version that is not in force is written, then the generation is raised, and only when no program
 //! can still be running that read the old one is anything removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
 use netfast_common::maps as name;
-use netfast_common::policy::RuleKey;
+use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
-    CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
+    AddressRow, CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SlotRow,
+    SourceKey, Subject, UplinkRow,
 };
 
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
-use crate::kernel::{Maps, Prefix, Row, Table, Trie, grace_period};
+use crate::kernel::{Maps, Prefix, Row, Table, grace_period};
 use crate::model::{Established, PortRange, World};
 use crate::store::fault;
 
@@ -62,66 +63,77 @@ impl Settings {
     }
 }
 
-/// Makes the maps hold `rows` and the settings. Returns the generation in force.
+/// What a commit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Committed {
+    /// The generation in force.
+    pub generation: u32,
+    /// Rows that were written or removed.
+    pub rows: usize,
+}
+
+/// Makes the maps hold `rows` and the settings.
 ///
 /// # Errors
 /// When the kernel refuses a write. What was in force before still is, unless only the removal of old rows failed.
-pub(super) fn commit(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<u32> {
-    commit_in(maps, rows, settings).context("write the maps")
+pub(super) fn commit(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Committed> {
+    let committed = commit_in(maps, rows, settings).context("write the maps")?;
+    tracing::debug!(
+        generation = committed.generation,
+        rows = committed.rows,
+        "the maps hold what they should"
+    );
+    Ok(committed)
 }
 
-fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<u32> {
-    let config = maps.config.get(0)?;
-    let wanted = settings.in_config(rows, config);
-    if differing(maps, rows, settings)?.is_empty() {
-        return Ok(config.generation);
+fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Committed> {
+    let held = Held::read(maps)?;
+    let config = held.config;
+    if held.differing(rows, settings).is_empty() {
+        return Ok(Committed { generation: config.generation, rows: 0 });
     }
     let generation = config.generation.wrapping_add(1);
     let next = (generation & 1) as usize;
+    let mut written = 1;
 
-    let old_rules = maps.rules.to_map()?;
-    for ((key, bits), row) in &rows.rules {
-        if old_rules.get(&Prefix { key: *key, bits: *bits }) != Some(row) {
-            fault::point("write a rule");
-            maps.rules.insert(&Prefix { key: *key, bits: *bits }, row)?;
-        }
-    }
-    write_subjects(maps, rows, next)?;
-    let old_blocks = write_blocks(maps, rows, next)?;
-
-    let old_endpoints = maps.endpoints.to_map()?;
+    written += write_rules(maps, &held, rows)?;
+    written += write_subjects(maps, &held, rows, next)?;
+    written += write_blocks(maps, &held, rows, next)?;
     for (ifindex, row) in &rows.endpoints {
-        if !old_endpoints.contains_key(ifindex) {
+        if !held.endpoints.contains_key(ifindex) {
             fault::point("write an endpoint");
             // Not yet: its policy comes into force with the generation.
             let row = EndpointRow { flags: row.flags & !ENDPOINT_READY, ..*row };
             maps.endpoints.insert(ifindex, row)?;
+            written += 1;
         }
     }
-    put(&mut maps.addresses, rows.addresses.iter(), "write an address")?;
-    write_published(&mut maps.published[next], rows)?;
-    let old_sources = write_sources(&mut maps.sources, rows)?;
-    put(&mut maps.uplinks, rows.uplinks.iter(), "write an uplink")?;
+    written += put(&mut maps.addresses, &held.addresses, &rows.addresses, "write an address")?;
+    written += write_published(&mut maps.published[next], &held.published[next], rows)?;
+    for source in rows.sources.iter().map(source_prefix).filter(|source| !held.sources.contains_key(source)) {
+        fault::point("write a source");
+        // A list that changes gets a new number, so nobody is disturbed.
+        maps.sources.insert(&source, 1)?;
+        written += 1;
+    }
+    written += put(&mut maps.uplinks, &held.uplinks, &rows.uplinks, "write an uplink")?;
 
     fault::point("raise the generation");
-    maps.config.set(0, Config { generation, ..wanted })?;
+    maps.config.set(0, Config { generation, ..settings.in_config(rows, config) })?;
 
     for (ifindex, row) in &rows.endpoints {
-        if old_endpoints.get(ifindex) != Some(row) {
+        if held.endpoints.get(ifindex) != Some(row) {
             fault::point("mark an endpoint ready");
             maps.endpoints.insert(ifindex, row)?;
+            written += 1;
         }
     }
-    for ifindex in old_endpoints.keys().filter(|ifindex| !rows.endpoints.contains_key(ifindex)) {
-        fault::point("remove an endpoint");
-        maps.endpoints.remove(ifindex)?;
-    }
-    sweep(&mut maps.addresses, |key| rows.addresses.contains_key(key), "remove an address")?;
-    sweep(&mut maps.uplinks, |key| rows.uplinks.contains_key(key), "remove an uplink")?;
-    let old = Tries { rules: old_rules.into_keys().collect(), blocks: old_blocks, sources: old_sources };
-    sweep_tries(maps, rows, &old)?;
+    written += sweep(&mut maps.endpoints, &held.endpoints, &rows.endpoints, "remove an endpoint")?;
+    written += sweep(&mut maps.addresses, &held.addresses, &rows.addresses, "remove an address")?;
+    written += sweep(&mut maps.uplinks, &held.uplinks, &rows.uplinks, "remove an uplink")?;
+    written += sweep_tries(maps, &held, rows)?;
     sweep_hits(maps, rows)?;
-    Ok(generation)
+    Ok(Committed { generation, rows: written })
 }
 
 /// The maps that do not hold exactly these rows.
@@ -129,51 +141,102 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<u32> {
 /// # Errors
 /// When one cannot be read.
 pub(super) fn differing(maps: &Maps, rows: &Rows, settings: &Settings) -> Result<Vec<&'static str>> {
-    let config = maps.config.get(0)?;
-    let current = (config.generation & 1) as usize;
-    let mut slots_hold = true;
-    for (slot, subject) in &rows.subjects {
-        slots_hold &= maps.slots.get(*slot)?.versions[current] == *subject;
-    }
-    let blocks = maps.cidrs.to_map()?;
-    let blocks = blocks
-        .into_iter()
-        .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
-    let rules = maps.rules.to_map()?.into_iter().map(|(prefix, row)| ((prefix.key, prefix.bits), row));
-    let sources = maps.sources.to_map()?.into_keys();
-    let holds = [
-        (name::CONFIG, config == settings.in_config(rows, config)),
-        (name::SLOT, slots_hold),
-        (name::ENDPOINT, maps.endpoints.to_map()? == rows.endpoints),
-        (name::ADDRESS, maps.addresses.to_map()? == rows.addresses),
-        (name::PUBLISH[current], maps.published[current].to_map()? == rows.published),
-        (name::SOURCE, sources.eq(rows.sources.iter().map(source_prefix))),
-        (name::UPLINK, maps.uplinks.to_map()? == rows.uplinks),
-        (name::CIDR, blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))),
-        (name::RULE, rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row)))),
-    ];
-    Ok(holds.into_iter().filter(|(_, holds)| !holds).map(|(map, _)| map).collect())
+    Ok(Held::read(maps)?.differing(rows, settings))
 }
 
-fn write_subjects(maps: &mut Maps, rows: &Rows, next: usize) -> Result<()> {
+/// What the maps hold.
+struct Held {
+    config: Config,
+    slots: Vec<SlotRow>,
+    endpoints: BTreeMap<u32, EndpointRow>,
+    addresses: BTreeMap<Addr, AddressRow>,
+    published: [BTreeMap<PublishKey, PublishRow>; 2],
+    sources: BTreeMap<Prefix<SourceKey>, u32>,
+    uplinks: BTreeMap<u32, UplinkRow>,
+    cidrs: BTreeMap<Prefix<Addr>, CidrRow>,
+    rules: BTreeMap<Prefix<RuleKey>, RuleRow>,
+}
+
+impl Held {
+    fn read(maps: &Maps) -> Result<Self> {
+        let [even, odd] = &maps.published;
+        Ok(Self {
+            config: maps.config.get(0)?,
+            slots: maps.slots.all()?,
+            endpoints: maps.endpoints.to_map()?,
+            addresses: maps.addresses.to_map()?,
+            published: [even.to_map()?, odd.to_map()?],
+            sources: maps.sources.to_map()?,
+            uplinks: maps.uplinks.to_map()?,
+            cidrs: maps.cidrs.to_map()?,
+            rules: maps.rules.to_map()?,
+        })
+    }
+
+    fn slot(&self, slot: u32) -> Option<&SlotRow> {
+        self.slots.get(usize::try_from(slot).ok()?)
+    }
+
+    fn differing(&self, rows: &Rows, settings: &Settings) -> Vec<&'static str> {
+        let current = (self.config.generation & 1) as usize;
+        let holds_subject = |(slot, subject): (&u32, &Subject)| {
+            self.slot(*slot).is_some_and(|row| row.versions[current] == *subject)
+        };
+        let blocks = self.cidrs.iter();
+        let blocks = blocks
+            .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
+        let rules = self.rules.iter().map(|(prefix, row)| ((prefix.key, prefix.bits), *row));
+        let sources = self.sources.keys().copied();
+        let holds = [
+            (name::CONFIG, self.config == settings.in_config(rows, self.config)),
+            (name::SLOT, rows.subjects.iter().all(holds_subject)),
+            (name::ENDPOINT, self.endpoints == rows.endpoints),
+            (name::ADDRESS, self.addresses == rows.addresses),
+            (name::PUBLISH[current], self.published[current] == rows.published),
+            (name::SOURCE, sources.eq(rows.sources.iter().map(source_prefix))),
+            (name::UPLINK, self.uplinks == rows.uplinks),
+            (name::CIDR, blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))),
+            (name::RULE, rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row)))),
+        ];
+        holds.into_iter().filter(|(_, holds)| !holds).map(|(map, _)| map).collect()
+    }
+}
+
+/// Rules that are written or removed with one system call.
+const AT_A_TIME: usize = 1024;
+
+fn write_rules(maps: &mut Maps, held: &Held, rows: &Rows) -> Result<usize> {
+    let wanted = rows.rules.iter().map(|((key, bits), row)| (Prefix { key: *key, bits: *bits }, *row));
+    let new: Vec<_> = wanted.filter(|(prefix, row)| held.rules.get(prefix) != Some(row)).collect();
+    for rules in new.chunks(AT_A_TIME) {
+        fault::point("write rules");
+        maps.rules.insert_all(rules)?;
+    }
+    Ok(new.len())
+}
+
+fn write_subjects(maps: &mut Maps, held: &Held, rows: &Rows, next: usize) -> Result<usize> {
+    let mut written = 0;
     for (slot, subject) in &rows.subjects {
-        let mut row = maps.slots.get(*slot)?;
+        // One that there is no room for is refused where it is written.
+        let mut row = held.slot(*slot).copied().unwrap_or_default();
         if row.versions[next] != *subject {
             fault::point("write a slot");
             row.versions[next] = *subject;
             maps.slots.set(*slot, row)?;
+            written += 1;
         }
     }
-    Ok(())
+    Ok(written)
 }
 
-/// Writes the identities of prefixes; returns the prefixes there were. A prefix that only one of the two worlds tells
-/// apart gets, in the other, the identity of the one around it: longest match would hide that one.
-fn write_blocks(maps: &mut Maps, rows: &Rows, next: usize) -> Result<BTreeSet<Prefix<Addr>>> {
-    let old = maps.cidrs.to_map()?;
+/// Writes the identities of prefixes. A prefix that only one of the two worlds tells apart gets, in the other, the identity
+/// of the one around it: longest match would hide that one.
+fn write_blocks(maps: &mut Maps, held: &Held, rows: &Rows, next: usize) -> Result<usize> {
     let current = 1 - next;
+    let mut written = 0;
     let around = |prefix: &Prefix<Addr>| {
-        let blocks = old.iter().filter(|(block, _)| holds(block, prefix));
+        let blocks = held.cidrs.iter().filter(|(block, _)| holds(block, prefix));
         blocks.max_by_key(|(block, _)| block.bits).map_or(0, |(_, row)| row.identities[current])
     };
     let wanted_around = |prefix: &Prefix<Addr>| {
@@ -181,9 +244,10 @@ fn write_blocks(maps: &mut Maps, rows: &Rows, next: usize) -> Result<BTreeSet<Pr
         blocks.max_by_key(|(block, _)| block.len).map_or(0, |(_, identity)| *identity)
     };
     let wanted: BTreeSet<Prefix<Addr>> = rows.cidrs.keys().map(key).collect();
-    for prefix in wanted.union(&old.keys().copied().collect()) {
+    let old: BTreeSet<Prefix<Addr>> = held.cidrs.keys().copied().collect();
+    for prefix in wanted.union(&old) {
         let mut row = CidrRow::default();
-        row.identities[current] = match old.get(prefix) {
+        row.identities[current] = match held.cidrs.get(prefix) {
             Some(row) => row.identities[current],
             None => around(prefix),
         };
@@ -191,13 +255,14 @@ fn write_blocks(maps: &mut Maps, rows: &Rows, next: usize) -> Result<BTreeSet<Pr
             Some(identity) => *identity,
             None => wanted_around(prefix),
         };
-        if old.get(prefix) != Some(&row) {
+        if held.cidrs.get(prefix) != Some(&row) {
             fault::point("write a prefix");
             // A trie replaces a node by one store, so readers see the old row or the new one.
             maps.cidrs.insert(prefix, row)?;
+            written += 1;
         }
     }
-    Ok(old.into_keys().collect())
+    Ok(written)
 }
 
 fn key(block: &Block) -> Prefix<Addr> {
@@ -213,65 +278,42 @@ fn holds(outer: &Prefix<Addr>, inner: &Prefix<Addr>) -> bool {
 
 /// Makes the map of published ports that is not in force hold those of the new world. A world is written whole and not row
 /// by row into the one in force, since a hash hands the memory of a replaced row on at once, under whoever reads it.
-fn write_published(published: &mut Table<PublishKey, PublishRow>, rows: &Rows) -> Result<()> {
-    let old = published.to_map()?;
-    if old == rows.published {
-        return Ok(());
+fn write_published(
+    published: &mut Table<PublishKey, PublishRow>,
+    old: &BTreeMap<PublishKey, PublishRow>,
+    rows: &Rows,
+) -> Result<usize> {
+    if *old == rows.published {
+        return Ok(0);
     }
     // It was in force until the last change, and a program may be running that read the generation before that.
     grace_period();
     // What goes makes room for what comes.
-    for key in old.keys().filter(|key| !rows.published.contains_key(key)) {
-        fault::point("remove a published port");
-        published.remove(key)?;
-    }
-    for (key, row) in rows.published.iter().filter(|(key, row)| old.get(key) != Some(row)) {
-        fault::point("write a published port");
-        published.insert(key, row)?;
-    }
-    Ok(())
-}
-
-/// Writes the lists of sources there are to be; returns the rows there were. A list that changes gets a new number, so
-/// nobody is disturbed.
-fn write_sources(sources: &mut Trie<SourceKey, u32>, rows: &Rows) -> Result<BTreeSet<Prefix<SourceKey>>> {
-    let old = sources.to_map()?;
-    for source in rows.sources.iter().map(source_prefix).filter(|source| !old.contains_key(source)) {
-        fault::point("write a source");
-        sources.insert(&source, 1)?;
-    }
-    Ok(old.into_keys().collect())
+    let removed = sweep(published, old, &rows.published, "remove a published port")?;
+    Ok(removed + put(published, old, &rows.published, "write a published port")?)
 }
 
 fn source_prefix((key, bits): &(SourceKey, u32)) -> Prefix<SourceKey> {
     Prefix { key: *key, bits: *bits }
 }
 
-/// Rows of tries that were there before a change.
-struct Tries {
-    rules: BTreeSet<Prefix<RuleKey>>,
-    blocks: BTreeSet<Prefix<Addr>>,
-    sources: BTreeSet<Prefix<SourceKey>>,
-}
-
 /// Removes the rows of worlds that are over, once no packet is judged by them any more.
-fn sweep_tries(maps: &mut Maps, rows: &Rows, old: &Tries) -> Result<()> {
-    let rules: Vec<_> =
-        old.rules.iter().filter(|rule| !rows.rules.contains_key(&(rule.key, rule.bits))).collect();
-    let blocks: Vec<_> = old
-        .blocks
-        .iter()
-        .filter(|prefix| !rows.cidrs.contains_key(&Block { addr: prefix.key, len: prefix.bits }))
-        .collect();
-    let sources: Vec<_> =
-        old.sources.iter().filter(|source| !rows.sources.contains(&(source.key, source.bits))).collect();
-    if rules.is_empty() && blocks.is_empty() && sources.is_empty() {
-        return Ok(());
+fn sweep_tries(maps: &mut Maps, held: &Held, rows: &Rows) -> Result<usize> {
+    let rules = held.rules.keys().filter(|rule| !rows.rules.contains_key(&(rule.key, rule.bits)));
+    let rules: Vec<_> = rules.copied().collect();
+    let is_gone =
+        |prefix: &&Prefix<Addr>| !rows.cidrs.contains_key(&Block { addr: prefix.key, len: prefix.bits });
+    let blocks: Vec<_> = held.cidrs.keys().filter(is_gone).collect();
+    let sources = held.sources.keys().filter(|source| !rows.sources.contains(&(source.key, source.bits)));
+    let sources: Vec<_> = sources.collect();
+    let gone = rules.len() + blocks.len() + sources.len();
+    if gone == 0 {
+        return Ok(0);
     }
     grace_period();
-    for rule in rules {
-        fault::point("remove a rule");
-        maps.rules.remove(rule)?;
+    for rules in rules.chunks(AT_A_TIME) {
+        fault::point("remove rules");
+        maps.rules.remove_all(rules)?;
     }
     for block in blocks {
         fault::point("remove a prefix");
@@ -281,12 +323,12 @@ fn sweep_tries(maps: &mut Maps, rows: &Rows, old: &Tries) -> Result<()> {
         fault::point("remove a source");
         maps.sources.remove(source)?;
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Forgets the hits of rules that are no more. Their numbers are not used again, so nothing is counted wrong meanwhile.
 fn sweep_hits(maps: &mut Maps, rows: &Rows) -> Result<()> {
-    let rules: BTreeSet<u32> = rows.rules.values().map(|row| row.rule).collect();
+    let rules: BTreeSet<u32> = rows.rules.values().map(|row| row.number()).collect();
     for rule in maps.rule_hits.to_map()?.keys().filter(|rule| !rules.contains(rule)) {
         fault::point("forget hits");
         maps.rule_hits.remove(rule)?;
@@ -294,33 +336,44 @@ fn sweep_hits(maps: &mut Maps, rows: &Rows) -> Result<()> {
     Ok(())
 }
 
-fn put<'a, K, V>(
+/// Writes what differs from what a table holds.
+fn put<K, V>(
     table: &mut Table<K, V>,
-    rows: impl Iterator<Item = (&'a K, &'a V)>,
+    held: &BTreeMap<K, V>,
+    wanted: &BTreeMap<K, V>,
     what: &'static str,
-) -> Result<()>
+) -> Result<usize>
 where
-    K: Row + Ord + 'a,
-    V: Row + PartialEq + 'a,
+    K: Row + Ord,
+    V: Row + PartialEq,
 {
-    let old = table.to_map()?;
-    for (key, row) in rows {
-        if old.get(key) != Some(row) {
-            fault::point(what);
-            table.insert(key, row)?;
-        }
+    let differing = wanted.iter().filter(|(key, row)| held.get(key) != Some(row));
+    let mut written = 0;
+    for (key, row) in differing {
+        fault::point(what);
+        table.insert(key, row)?;
+        written += 1;
     }
-    Ok(())
+    Ok(written)
 }
 
-fn sweep<K, V>(table: &mut Table<K, V>, is_wanted: impl Fn(&K) -> bool, what: &'static str) -> Result<()>
+/// Removes what a table holds and nobody wants.
+fn sweep<K, V>(
+    table: &mut Table<K, V>,
+    held: &BTreeMap<K, V>,
+    wanted: &BTreeMap<K, V>,
+    what: &'static str,
+) -> Result<usize>
 where
     K: Row + Ord,
     V: Row,
 {
-    for key in table.to_map()?.keys().filter(|key| !is_wanted(key)) {
+    let gone = held.keys().filter(|key| !wanted.contains_key(key));
+    let mut removed = 0;
+    for key in gone {
         fault::point(what);
         table.remove(key)?;
+        removed += 1;
     }
-    Ok(())
+    Ok(removed)
 }

@@ -14,10 +14,18 @@ use super::{Result, StoreError};
 /// What unfinished files are called. No name of ours starts with a dot.
 const TEMPORARY: &str = ".tmp-";
 
-/// Writes `value` to `path` as JSON. A crash leaves the old file or the new one.
+/// Writes `value` to `path` as JSON that people can read. A crash leaves the old file or the new one.
 pub(super) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
+    write_bytes(path, serde_json::to_vec_pretty(value))
+}
+
+/// As [`write`], in as little as will do.
+pub(super) fn write_compact<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+    write_bytes(path, serde_json::to_vec(value))
+}
+
+fn write_bytes(path: &Path, json: serde_json::Result<Vec<u8>>) -> Result<()> {
+    let mut bytes = json.map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
     bytes.push(b'\n');
     let failed = |e| StoreError::file("write", path, e);
     let directory = path.parent().unwrap_or_else(|| Path::new("."));

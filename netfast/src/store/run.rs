@@ -126,7 +126,7 @@ impl LockedStore {
     /// # Errors
     /// When the file cannot be written. The old one is there then.
     pub fn save_numbers<T: Serialize>(&self, numbers: &T) -> Result<()> {
-        atomic::write(&self.numbers_file(), numbers)
+        atomic::write_compact(&self.numbers_file(), numbers)
     }
 
     /// Removes everything that a reboot would void: the records, the numbers and, last, the instance.

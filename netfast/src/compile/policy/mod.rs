@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Numbers outlive a compile ([`Numbers`]). Correctness does not hang on that: subjects and prefixes have two
-//! versions, of which a packet sees one, and a rule set whose rows would change gets a number that was not in use.
+//! versions, of which a packet sees one, and a rule set gets a number that was not in use if its rows would change for an
+//! identity that is in both worlds. So a new class of addresses, or one that is gone, costs its own rows and no others.
 
 mod answer;
 mod bits;

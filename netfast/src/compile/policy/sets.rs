@@ -71,6 +71,8 @@ impl Recipe {
 #[derive(Debug)]
 pub(super) struct Pantry<'r> {
     rules: BTreeMap<u32, &'r RuleName>,
+    /// All identities.
+    identities: BTreeSet<u32>,
     /// Identities that have each mark.
     members: BTreeMap<u32, Vec<u32>>,
     /// What each port name stands for at whom.
@@ -89,7 +91,9 @@ impl<'r> Pantry<'r> {
                 names.entry(name).or_default().push((ports, number));
             }
         }
-        Self { rules: rules.by_number(), members: members(identities), names }
+        let members = members(identities);
+        let identities = identities.iter().map(|(_, identity)| identity).collect();
+        Self { rules: rules.by_number(), identities, members, names }
     }
 
     /// The identities that are peers of a rule.
@@ -107,16 +111,37 @@ impl<'r> Pantry<'r> {
         self.names.get(name).into_iter().flatten().map(|(ports, mark)| (*ports, self.having(*mark)))
     }
 
-    /// Whether `recipe`, which both know, has the same rows with both.
-    fn agrees(&self, other: &Self, recipe: &Recipe) -> bool {
+    /// Whether `recipe`, which both know, has the same rows with both for every identity that both know. Rows of others
+    /// disturb nobody: who has a new identity, or one that is gone, is in one of the two worlds only.
+    /// `renamed` are the port names that stand for something else there.
+    fn agrees(&self, other: &Self, renamed: &BTreeSet<PortName>, recipe: &Recipe) -> bool {
+        let same = |mine: &[u32], theirs: &[u32]| {
+            mine == theirs
+                || mine.iter().filter(|i| other.knows(**i)).eq(theirs.iter().filter(|i| self.knows(**i)))
+        };
         recipe.numbers().all(|number| match (self.rules.get(number), other.rules.get(number)) {
             (Some(mine), Some(theirs)) if mine == theirs => {
-                self.peers(mine) == other.peers(theirs)
+                same(self.peers(mine), other.peers(theirs))
                     && (mine.direction == Direction::Ingress
-                        || mine.port_names().all(|name| self.serving(&name).eq(other.serving(&name))))
+                        || !mine.port_names().any(|name| renamed.contains(&name)))
             }
             _ => false,
         })
+    }
+
+    /// The port names that do not stand for the same with both, at an identity that both know.
+    fn renamed(&self, other: &Self) -> BTreeSet<PortName> {
+        let shared = |mine: &Self, theirs: &Self, name: &PortName| -> BTreeSet<(BTreeSet<u16>, u32)> {
+            let serving = mine.serving(name);
+            let each = serving.flat_map(|(ports, who)| who.iter().map(move |identity| (ports, *identity)));
+            each.filter(|(_, i)| theirs.knows(*i)).map(|(ports, i)| (ports.clone(), i)).collect()
+        };
+        let names = self.names.keys().chain(other.names.keys()).copied();
+        names.filter(|name| shared(self, other, name) != shared(other, self, name)).cloned().collect()
+    }
+
+    fn knows(&self, identity: u32) -> bool {
+        identity == ANY_IDENTITY || self.identities.contains(&identity)
     }
 
     /// The rules of a recipe that add up, by number.
@@ -212,8 +237,8 @@ fn tails(rule: &RuleName) -> Vec<Tail> {
     tails
 }
 
-/// Numbers the sets. A set whose rows would differ from those it had gets a fresh number: rows that may be in use
-/// are never replaced.
+/// Numbers the sets. A set whose rows would differ from those it had, for an identity that is in both worlds, gets a fresh
+/// number: rows that may be in use are never replaced.
 pub(super) fn number(
     recipes: &BTreeSet<&Recipe>,
     pantry: &Pantry<'_>,
@@ -221,9 +246,12 @@ pub(super) fn number(
     previous_pantry: &Pantry<'_>,
 ) -> Register<Recipe> {
     let mut draft = previous.successor();
+    let renamed = pantry.renamed(previous_pantry);
     for &recipe in recipes {
         match previous.get(recipe) {
-            Some(number) if pantry.agrees(previous_pantry, recipe) => draft.keep(recipe.clone(), number),
+            Some(number) if pantry.agrees(previous_pantry, &renamed, recipe) => {
+                draft.keep(recipe.clone(), number)
+            }
             _ => draft.fresh(recipe.clone()),
         };
     }

@@ -41,6 +41,31 @@ fn missing_files_say_who_wanted_them() {
 }
 
 #[test]
+fn a_directory_means_the_manifests_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("netfast.yaml"), "policies: [policies, policies/b.yaml]\n").unwrap();
+    std::fs::create_dir(path("policies")).unwrap();
+    let prefix = format!("{}/", dir.path().display());
+    let load = || load(&path("netfast.yaml"), &[path("policies")]);
+    assert_eq!(
+        load().unwrap_err().to_string().replace(&prefix, ""),
+        "policies: cannot read: it is a directory (no file in it ends in .yaml, .yml or .json)\n\
+         policies/b.yaml: cannot read: No such file or directory (it is named at netfast.yaml:1)"
+    );
+    for (file, policy) in [("b.yaml", "b"), ("a.yaml", "a"), ("README", "c")] {
+        std::fs::write(path("policies").join(file), ALLOW.replace("allow", policy)).unwrap();
+    }
+    let loaded = load().unwrap();
+    let names: Vec<_> = loaded.world.policies.iter().map(|policy| policy.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let found = ["netfast.yaml", "policies", "policies/a.yaml", "policies/b.yaml"].map(path);
+    assert_eq!(sources(&path("netfast.yaml"), &[]), found.into());
+    std::fs::write(path("netfast.yaml"), "policies: [gone.yaml]\nnetworks: 7\n").unwrap();
+    assert_eq!(sources(&path("netfast.yaml"), &[]), ["gone.yaml", "netfast.yaml"].map(path).into());
+}
+
+#[test]
 fn complaints_about_all_files_come_in_their_order() {
     let files = [
         (

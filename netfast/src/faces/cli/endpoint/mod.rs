@@ -1,6 +1,7 @@
 //! `netfast endpoint`.
 
 mod add;
+mod label;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::reconcile::view::{DirectionView, EndpointView};
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoint {
     Add(Box<add::Add>),
+    Label(label::Label),
     /// Take endpoints down and forget them.
     Rm {
         /// Names, with NAMESPACE/ before them where several namespaces have the name.
@@ -44,6 +46,7 @@ impl Endpoint {
         root::need()?;
         match self {
             Self::Add(command) => command.run(options)?,
+            Self::Label(command) => command.run(options)?,
             Self::Rm { names, ignore_missing } => remove(options, names, *ignore_missing)?,
             Self::Ls(FormatArgs { format }) => {
                 let endpoints = Instance::view(options)?.endpoints;
@@ -60,6 +63,7 @@ impl Endpoint {
     pub(super) fn what(&self) -> String {
         match self {
             Self::Add(command) => command.what(),
+            Self::Label(command) => command.what(),
             Self::Rm { .. } => "endpoint rm".to_owned(),
             Self::Ls(_) => "endpoint ls".to_owned(),
             Self::Inspect { name, .. } => format!("endpoint inspect {name}"),

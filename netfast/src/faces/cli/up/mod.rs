@@ -1,5 +1,7 @@
 //! `netfast up`.
 
+mod follow;
+mod notices;
 mod replace;
 mod signals;
 mod watch;
@@ -10,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use self::follow::Follow;
 use self::signals::{End, Signals};
 use self::watch::Watch;
 use super::table::Table;
@@ -28,12 +31,12 @@ Examples:
   netfast up -f lab.yaml --policy deny.yaml  with another file of policies
 
 The file says everything: what it no longer names is removed. Endpoints added by `netfast endpoint add` stay.
-Repeating the command with the same file changes nothing.";
+In the foreground, a change of a file is put in force as if the command were repeated. Repeating the command with the same file changes nothing.";
 
 /// Bring up the network that a file describes.
 ///
-/// Without -d it stays in the foreground, follows the host's devices and addresses, and repairs what breaks. Ctrl-C takes
-/// the network down. If the process ends in any other way, the network stays up: the kernel moves the packets, no process
+/// Without -d it stays in the foreground, follows its files and the host's devices and addresses, and repairs what breaks.
+/// Ctrl-C takes the network down. If the process ends in any other way, the network stays up: the kernel moves the packets, no process
 /// is needed for it, and the next command looks after what has changed.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -41,7 +44,8 @@ pub(super) struct Up {
     /// File that describes networks, endpoints and policies [default: netfast.yaml].
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// File with Kubernetes network policies, besides those that the first file names. May be repeated.
+    /// File with Kubernetes network policies, or directory of such files, besides those that the first file names. May
+    /// be repeated.
     #[arg(long = "policy", value_name = "FILE")]
     policies: Vec<PathBuf>,
     /// Return when the network is up.
@@ -53,6 +57,7 @@ impl Up {
     pub(super) fn run(&self, options: &Options) -> Result<ExitCode> {
         root::need()?;
         let file = self.file(Path::new(DEFAULT_FILE))?;
+        let follow = if self.detach { None } else { Some(Follow::new(&file, &self.policies)?) };
         let loaded = manifest::load(&file, &self.policies)?;
         for warning in &loaded.warnings {
             output::complain(&format!("{}: {warning}", warning.label()));
@@ -67,10 +72,10 @@ impl Up {
         let notices = instance.notices().to_vec();
         drop(instance);
         output::text(&summary(&view))?;
-        let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
+        let (Some(signals), Some(follow)) = (signals, follow) else { return Ok(ExitCode::SUCCESS) };
         output::line("Ctrl-C takes it down; the network stays up if this process is killed")?;
         privileges::give_up()?;
-        match Watch::new(options, &signals, &notices)?.stay()? {
+        match Watch::new(options, &signals, follow, &notices)?.stay()? {
             End::Leave => Ok(ExitCode::SUCCESS),
             End::TakeDown => down::take_down(options),
         }

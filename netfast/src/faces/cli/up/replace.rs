@@ -1,8 +1,8 @@
 //! A file's world in the place of an earlier one.
 
-use std::path::Path;
+use std::path::{Path, absolute};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::model::World;
 use crate::store::{Definitions, Origin};
@@ -31,9 +31,19 @@ pub(super) fn replace(definitions: &mut Definitions, mut world: World, file: &Pa
     let from_file = world.endpoints.keys().filter(|id| !definitions.origins.contains_key(id));
     let from_file: Vec<_> = from_file.map(|id| (id.clone(), Origin::File)).collect();
     definitions.origins.extend(from_file);
-    definitions.manifest = Some(file.to_owned());
+    definitions.manifest = Some(absolute(file).with_context(|| format!("find {shown}"))?);
     definitions.world = world;
     Ok(())
+}
+
+/// Sees that what is up is what `file` described: another `netfast up` may have put another file's world in its place.
+pub(super) fn is_of(definitions: &Definitions, file: &Path) -> Result<()> {
+    match &definitions.manifest {
+        Some(other) if absolute(file).is_ok_and(|own| own != *other) => {
+            bail!("{} is up, no longer {}", other.display(), file.display())
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +96,16 @@ mod tests {
         replace(&mut definitions, file(), Path::new("f")).unwrap();
         assert_eq!(once.world, definitions.world);
         assert_eq!(once.world, before().world);
+    }
+
+    #[test]
+    fn another_file_is_told_from_the_own() {
+        let mut definitions = before();
+        is_of(&definitions, Path::new("f.yaml")).unwrap();
+        replace(&mut definitions, world(&["lab"], &[]), Path::new("/a/f.yaml")).unwrap();
+        is_of(&definitions, Path::new("/a/f.yaml")).unwrap();
+        let error = is_of(&definitions, Path::new("/b/f.yaml")).unwrap_err().to_string();
+        assert_eq!(error, "/a/f.yaml is up, no longer /b/f.yaml");
     }
 
     #[test]

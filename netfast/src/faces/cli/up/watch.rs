@@ -1,4 +1,4 @@
-//! Staying in the foreground: follows the host, and repairs what breaks.
+//! Staying in the foreground: follows the files and the host, and repairs what breaks.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
@@ -9,11 +9,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::{error, output};
+use super::follow::Follow;
 use super::signals::{End, Signals};
 use crate::net::Changes;
 use crate::reconcile::instance::{Instance, Options};
 
-/// How often it looks without being told to: nothing tells of a program that was detached.
+/// How often it looks without being told to: nothing tells of a program that was detached, or of a file that changed on
+/// another machine.
 const PERIOD: Duration = Duration::from_secs(10);
 /// How long nothing must have changed before it looks: changes come in bursts.
 const QUIET: Duration = Duration::from_millis(100);
@@ -24,6 +26,7 @@ const BURST: Duration = Duration::from_secs(1);
 pub(super) struct Watch<'a> {
     options: &'a Options,
     signals: &'a Signals,
+    follow: Follow,
     changes: Changes,
     /// What was said already and still holds.
     said: BTreeSet<String>,
@@ -32,15 +35,23 @@ pub(super) struct Watch<'a> {
 /// Why waiting ended.
 enum Wake {
     End(End),
-    Changed,
+    /// A file may have.
+    FileChanged,
+    /// A device or an address has.
+    HostChanged,
     Elapsed,
 }
 
 impl<'a> Watch<'a> {
     /// Begins to listen. `said`: what the user has been told of what is not as it should be.
-    pub(super) fn new(options: &'a Options, signals: &'a Signals, said: &[String]) -> Result<Self> {
+    pub(super) fn new(
+        options: &'a Options,
+        signals: &'a Signals,
+        follow: Follow,
+        said: &[String],
+    ) -> Result<Self> {
         let changes = Changes::listen().context("follow the host")?;
-        Ok(Self { options, signals, changes, said: said.iter().cloned().collect() })
+        Ok(Self { options, signals, follow, changes, said: said.iter().cloned().collect() })
     }
 
     /// Stays until a signal ends it, or another command has taken the instance down: then nothing is left to take
@@ -53,7 +64,7 @@ impl<'a> Watch<'a> {
             match is_whole {
                 Some(true) => match self.wait(next)? {
                     Wake::End(end) => return Ok(end),
-                    Wake::Changed => {
+                    Wake::FileChanged | Wake::HostChanged => {
                         if let Some(end) = self.settle()? {
                             return Ok(end);
                         }
@@ -61,13 +72,13 @@ impl<'a> Watch<'a> {
                     Wake::Elapsed => {}
                 },
                 // What was tried and failed may itself have changed devices: trying again at once would never end.
-                Some(false) => {
-                    while Instant::now() < next {
-                        if let Wake::End(end) = self.wait(next)? {
-                            return Ok(end);
-                        }
+                Some(false) => loop {
+                    match self.wait(next)? {
+                        Wake::End(end) => return Ok(end),
+                        Wake::HostChanged => {}
+                        Wake::FileChanged | Wake::Elapsed => break,
                     }
-                }
+                },
                 None => {
                     output::line("taken down by another command")?;
                     return Ok(End::Leave);
@@ -83,8 +94,8 @@ impl<'a> Watch<'a> {
         loop {
             match self.wait((Instant::now() + QUIET).min(last))? {
                 Wake::End(end) => return Ok(Some(end)),
-                Wake::Changed if Instant::now() < last => {}
-                Wake::Changed | Wake::Elapsed => return Ok(None),
+                Wake::FileChanged | Wake::HostChanged if Instant::now() < last => {}
+                Wake::FileChanged | Wake::HostChanged | Wake::Elapsed => return Ok(None),
             }
         }
     }
@@ -94,8 +105,11 @@ impl<'a> Watch<'a> {
             if let Some(end) = self.signals.take()? {
                 return Ok(Wake::End(end));
             }
+            if self.follow.notices().take()? {
+                return Ok(Wake::FileChanged);
+            }
             if self.changes.take()? {
-                return Ok(Wake::Changed);
+                return Ok(Wake::HostChanged);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -103,16 +117,17 @@ impl<'a> Watch<'a> {
             }
             // A millisecond more, as the rest of one is cut off.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
-            match poll(&mut [ready(self.signals.as_fd()), ready(self.changes.as_fd())], timeout) {
+            let sources = [self.signals.as_fd(), self.follow.notices().as_fd(), self.changes.as_fd()];
+            match poll(&mut sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)), timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(e) => return Err(e).context("wait for a change"),
             }
         }
     }
 
-    /// Looks, and repairs; tells what is new. `false`: repairing failed; `None`: there is nothing any more.
+    /// Looks at the files and at everything else, and repairs; tells what is new. `false`: repairing failed; `None`: there is nothing any more.
     fn look(&mut self) -> Option<bool> {
+        self.follow.look(self.options);
         let (left, is_whole) = match Instance::repair(self.options) {
             Ok(None) => return None,
             Ok(Some(repair)) => {

@@ -1,0 +1,311 @@
+//! Small changes of big worlds, in real maps: what they write, and how long they take.
+//!
+//! `NETFAST_TEST_ALL=1 cargo test --release -p netfast scale_tests -- --nocapture` prints the numbers of the full world.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use super::tables::{Settings, commit, differing};
+use crate::compile::policy::{self, Assigned, Family, Numbers, Side};
+use crate::compile::rows::{PlacedEndpoint, PlacedNetwork, rows};
+use crate::kernel::testing::loaded;
+use crate::kernel::{Maps, grace_period};
+use crate::model::{
+    Endpoint, EndpointId, Labels, Name, NamedPort, Network, Operator, Peer, Policy, PortMatch, PortRange,
+    Ports, Protocol, Requirement, Rule, Selector, Source, World,
+};
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn labels(pairs: &[(&str, String)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+}
+
+fn having(key: &str, value: String) -> Selector {
+    let operator = Operator::In([value].into());
+    Selector { requirements: vec![Requirement { key: key.to_owned(), operator }] }
+}
+
+fn endpoint(namespace: usize, number: usize) -> Endpoint {
+    let id = EndpointId { namespace: name(&format!("n{namespace}")), name: name(&format!("e{number}")) };
+    let port = if number.is_multiple_of(2) { 80 } else { 8080 };
+    Endpoint {
+        labels: labels(&[("app", format!("a{}", number % 5)), ("pod", format!("n{namespace}-e{number}"))]),
+        ports: vec![NamedPort { name: Some("http".to_owned()), port, protocol: Protocol::Tcp }],
+        ..Endpoint::new(id, name("net"))
+    }
+}
+
+/// 20 endpoints of 5 workloads and 10 policies in each namespace; a policy has 10 rules in each direction.
+fn world(namespaces: usize) -> World {
+    let network = Network {
+        name: name("net"),
+        subnet: Some("10.0.0.0/8".parse().unwrap()),
+        subnet6: Some("fd00::/64".parse().unwrap()),
+        internal: false,
+        routed: false,
+        mtu: 1500,
+    };
+    let mut world = World { networks: [(name("net"), network)].into(), ..World::default() };
+    for n in 0..namespaces {
+        for endpoint in (0..20).map(|e| endpoint(n, e)) {
+            world.endpoints.insert(endpoint.id.clone(), endpoint);
+        }
+        for p in 0..10 {
+            let rules = || Some((0..10).map(|r| rule(namespaces, n, p, r)).collect());
+            world.policies.push(Policy {
+                namespace: name(&format!("n{n}")),
+                name: name(&format!("p{p}")),
+                source: Source::default(),
+                selector: having("app", format!("a{}", p % 5)),
+                ingress: rules(),
+                egress: rules(),
+                audit: false,
+            });
+        }
+    }
+    world
+}
+
+fn rule(namespaces: usize, n: usize, p: usize, r: usize) -> Rule {
+    let app = having("app", format!("a{}", (p + r) % 5));
+    let port = u16::try_from(1000 * (r + 1) + p).unwrap();
+    let tcp =
+        |first, last| PortMatch { protocol: Protocol::Tcp, ports: Ports::Range(PortRange { first, last }) };
+    let pods = |namespaces, endpoints| Peer::Endpoints { namespaces, endpoints };
+    let (peer, ports) = match r {
+        2 => {
+            let cidr = format!("198.51.{}.{p}/32", n % 256).parse().unwrap();
+            (Peer::Block { cidr, except: Vec::new() }, tcp(port, port + 99))
+        }
+        3 | 6 | 9 => {
+            let other = having("kubernetes.io/metadata.name", format!("n{}", (n + r) % namespaces));
+            let http = PortMatch { protocol: Protocol::Tcp, ports: Ports::Named("http".to_owned()) };
+            (pods(Some(other), app), http)
+        }
+        _ => (pods(None, app), tcp(port, port)),
+    };
+    Rule { source: Source::default(), peers: Some(vec![peer]), ports: Some(vec![ports]) }
+}
+
+/// A world whose endpoints have rows but no devices.
+struct Scene {
+    world: World,
+    numbers: Numbers,
+    slots: BTreeMap<EndpointId, u32>,
+}
+
+/// What a change took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Took {
+    compile: Duration,
+    rows: Duration,
+    commit: Duration,
+    /// Rows of the maps that were written or removed.
+    written: usize,
+}
+
+impl Took {
+    fn total(&self) -> Duration {
+        self.compile + self.rows + self.commit
+    }
+}
+
+impl Scene {
+    fn new(namespaces: usize) -> Self {
+        Self { world: world(namespaces), numbers: Numbers::default(), slots: BTreeMap::new() }
+    }
+
+    fn assigned(&mut self) -> BTreeMap<EndpointId, Assigned> {
+        for id in self.world.endpoints.keys() {
+            let next = u32::try_from(self.slots.len()).unwrap();
+            self.slots.entry(id.clone()).or_insert(next);
+        }
+        let of = |slot: u32| Assigned {
+            ip: Some(Ipv4Addr::from(0x0a00_0002 + slot)),
+            ip6: Some(Ipv6Addr::from((0xfd << 120) | u128::from(slot + 2))),
+        };
+        self.world.endpoints.keys().map(|id| (id.clone(), of(self.slots[id]))).collect()
+    }
+
+    /// Makes the maps hold it.
+    fn load(&mut self, maps: &mut Maps) -> Took {
+        let assigned = self.assigned();
+        let start = Instant::now();
+        let tables = policy::compile(&self.world, &assigned, &self.numbers, 1_000_000).unwrap();
+        let compile = start.elapsed();
+        let start = Instant::now();
+        let network = PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6] };
+        let endpoints: Vec<_> = self.placed(&assigned, &network);
+        let rows = rows([&network].into_iter(), &endpoints, &[], &[].into(), &[].into(), &tables);
+        let made = start.elapsed();
+        let start = Instant::now();
+        let settings = Settings::of(&self.world, 1);
+        let written = commit(maps, &rows, &settings).unwrap().rows;
+        let commit = start.elapsed();
+        assert_eq!(differing(maps, &rows, &settings).unwrap(), [""; 0]);
+        self.numbers = tables.numbers;
+        Took { compile, rows: made, commit, written }
+    }
+
+    fn placed<'a>(
+        &'a self,
+        assigned: &BTreeMap<EndpointId, Assigned>,
+        network: &'a PlacedNetwork<'a>,
+    ) -> Vec<PlacedEndpoint<'a>> {
+        let place = |endpoint: &'a Endpoint| {
+            let slot = self.slots[&endpoint.id];
+            let Assigned { ip, ip6 } = assigned[&endpoint.id];
+            let [_, b, c, d] = slot.to_be_bytes();
+            PlacedEndpoint {
+                id: &endpoint.id,
+                network,
+                incarnation: slot + 1,
+                slot,
+                ifindex: 1000 + slot,
+                ip,
+                ip6,
+                mac: [2, 0, 0, b, c, d],
+                source_check: true,
+                redirect: true,
+                publish: Vec::new(),
+            }
+        };
+        self.world.endpoints.values().map(place).collect()
+    }
+
+    fn endpoint(&mut self, number: usize) -> &mut Endpoint {
+        let count = self.world.endpoints.len();
+        self.world.endpoints.values_mut().nth(number * 7919 % count).unwrap()
+    }
+}
+
+fn percentile(times: &mut [Duration], of_hundred: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * of_hundred / 100).min(times.len() - 1)]
+}
+
+fn tell(what: &str, times: &[Took]) {
+    let mut totals: Vec<_> = times.iter().map(Took::total).collect();
+    let mean = |part: fn(&Took) -> Duration| {
+        times.iter().map(part).sum::<Duration>() / u32::try_from(times.len()).unwrap()
+    };
+    let written: Vec<_> = times.iter().map(|took| took.written).collect();
+    println!(
+        "{what}: p50 {:?}, p99 {:?}; mean: compile {:?}, rows {:?}, maps {:?}; {}, at most {} rows written",
+        percentile(&mut totals, 50),
+        percentile(&mut totals, 99),
+        mean(|t| t.compile),
+        mean(|t| t.rows),
+        mean(|t| t.commit),
+        written.iter().sum::<usize>() / written.len(),
+        written.iter().max().unwrap(),
+    );
+}
+
+#[test]
+fn small_changes_of_a_big_world() {
+    loaded(|_, mut datapath| {
+        let is_full = std::env::var_os("NETFAST_TEST_ALL").is_some();
+        let namespaces = if is_full { 50 } else { 10 };
+        let steps = if is_full { 100 } else { 10 };
+        let mut scene = Scene::new(namespaces);
+        let maps = &mut datapath.maps;
+        let all = scene.load(maps);
+        println!("all: {all:?} in {:?}", all.total());
+        assert_eq!(scene.load(maps).written, 0);
+        let relabelled: Vec<_> = (0..steps)
+            .map(|step| {
+                scene.endpoint(step).labels.insert("app".to_owned(), format!("a{}", step % 6));
+                scene.load(maps)
+            })
+            .collect();
+        tell("a label changed", &relabelled);
+        let added: Vec<_> = (0..steps)
+            .map(|step| {
+                let new = endpoint(step % namespaces, 100 + step);
+                scene.world.endpoints.insert(new.id.clone(), new);
+                scene.load(maps)
+            })
+            .collect();
+        tell("an endpoint added", &added);
+        // Whoever is of a new class, or the last of one, is a row in each set that lets it in; and what the change before
+        // wrote in one version is written in the other.
+        assert!(
+            relabelled.iter().chain(&added).all(|took| took.written < all.written / 10),
+            "{relabelled:?} {added:?}"
+        );
+        // Many times what it takes, as other tests run beside it.
+        let bound = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 2 });
+        assert!([all].iter().chain(&relabelled).chain(&added).all(|took| took.total() < bound));
+        let mut graces: Vec<_> = (0..20)
+            .map(|_| {
+                let start = Instant::now();
+                grace_period();
+                start.elapsed()
+            })
+            .collect();
+        println!(
+            "a grace period: p50 {:?}, p99 {:?}",
+            percentile(&mut graces, 50),
+            percentile(&mut graces, 99)
+        );
+        for usage in datapath.usage().unwrap() {
+            println!("{} {:?} of {}: {} KiB", usage.name, usage.used, usage.size, usage.bytes / 1024);
+        }
+    });
+}
+
+#[test]
+fn small_changes_lead_where_a_fresh_start_does() {
+    loaded(|_, mut datapath| {
+        let maps = &mut datapath.maps;
+        let mut scene = Scene::new(3);
+        scene.load(maps);
+        let mut random = 7_usize;
+        let mut below = |bound: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % bound
+        };
+        let mut removed = Vec::new();
+        for step in 0..60 {
+            let number = below(1000);
+            match below(5) {
+                0 | 1 => {
+                    let value = format!("a{}", below(7));
+                    scene.endpoint(number).labels.insert("app".to_owned(), value);
+                }
+                2 => {
+                    let new = endpoint(below(4), 100 + step);
+                    scene.world.endpoints.insert(new.id.clone(), new);
+                }
+                3 => {
+                    let id = scene.endpoint(number).id.clone();
+                    scene.world.endpoints.remove(&id);
+                }
+                _ if removed.is_empty() || below(2) == 0 => {
+                    let policy = below(scene.world.policies.len());
+                    removed.push(scene.world.policies.remove(policy));
+                }
+                _ => scene.world.policies.push(removed.pop().unwrap()),
+            }
+            // The maps hold what was compiled.
+            scene.load(maps);
+            let assigned = scene.assigned();
+            let compile = |numbers| policy::compile(&scene.world, &assigned, numbers, 1_000_000).unwrap();
+            let (now, fresh) = (compile(&scene.numbers), compile(&Numbers::default()));
+            assert_eq!((now.rules.len(), &now.isolating), (fresh.rules.len(), &fresh.isolating));
+            let ids: Vec<_> = scene.world.endpoints.keys().collect();
+            for _ in 0..200 {
+                let side = |id: usize| Side::Endpoint(ids[id].clone(), Family::V4);
+                let (from, to) = (side(below(ids.len())), side(below(ids.len())));
+                let port = [80, 8080, 1000, 2001, 3050, 5004][below(6)];
+                let verdict = |tables: &policy::Tables| tables.verdict(&from, &to, 6, port).unwrap().allowed;
+                assert_eq!(verdict(&now), verdict(&fresh), "{from:?} to {to:?}:{port}");
+            }
+        }
+    });
+}

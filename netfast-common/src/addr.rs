@@ -165,6 +165,9 @@ impl PartialEq for Mac {
     }
 }
 
+/// Hardware address of the device at which the kernel puts fragments in order. It is on a wire of its own.
+pub const DEFRAG_MAC: Mac = Mac::new([0x02, 0x66, 0, 0, 0, 1]);
+
 #[expect(clippy::many_single_char_names, reason = "bytes of an address have no better names")]
 impl Mac {
     /// A MAC address from its bytes in the order they are written in.

@@ -30,12 +30,22 @@ pub enum Path {
     FromHost = 4,
     /// ARP requests and neighbour solicitations answered.
     Neighbour = 5,
+    /// A fragment that overtook the first one of its packet, or is of such a packet, sent to where the kernel puts them
+    /// in order.
+    ToDefrag = 6,
 }
 
 impl Path {
     /// All paths, in the order of their codes.
-    pub const ALL: [Self; 6] =
-        [Self::ToEndpoint, Self::ToOutside, Self::FromOutside, Self::ToHost, Self::FromHost, Self::Neighbour];
+    pub const ALL: [Self; 7] = [
+        Self::ToEndpoint,
+        Self::ToOutside,
+        Self::FromOutside,
+        Self::ToHost,
+        Self::FromHost,
+        Self::Neighbour,
+        Self::ToDefrag,
+    ];
 
     /// The name used in JSON and tables.
     pub const fn name(self) -> &'static str {
@@ -46,6 +56,7 @@ impl Path {
             Self::ToHost => "to_host",
             Self::FromHost => "from_host",
             Self::Neighbour => "neighbour",
+            Self::ToDefrag => "to_defrag",
         }
     }
 }

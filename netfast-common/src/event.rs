@@ -192,6 +192,8 @@ codes! {
         FromUplink = 3,
         /// At what comes from outside, before there is a socket buffer.
         DenyXdp = 4,
+        /// At what comes back in order.
+        FromDefrag = 5,
     }
 }
 
@@ -203,6 +205,7 @@ impl Program {
             Self::ToEndpoint => "to_endpoint",
             Self::FromUplink => "from_uplink",
             Self::DenyXdp => "deny_xdp",
+            Self::FromDefrag => "from_defrag",
         }
     }
 }

@@ -18,6 +18,8 @@ pub const FLOW: &str = "NF_FLOW";
 pub const NURSERY: &str = "NF_NURSERY";
 /// [`FragmentKey`](crate::rows::FragmentKey) to [`FragmentRow`](crate::rows::FragmentRow).
 pub const FRAGMENT: &str = "NF_FRAGMENT";
+/// [`DivertedKey`](crate::rows::DivertedKey) to [`DivertedRow`](crate::rows::DivertedRow).
+pub const DIVERTED: &str = "NF_DIVERTED";
 /// [`PublishKey`](crate::rows::PublishKey) to [`PublishRow`](crate::rows::PublishRow): the map for even generations, and
 /// the one for odd generations.
 pub const PUBLISH: [&str; 2] = ["NF_PUBLISH_0", "NF_PUBLISH_1"];

@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::addr::{Addr, Mac};
+use crate::conntrack::SECOND;
 
 /// What the whole instance is set to. One element; the generation shares a word with the flags only, so that
 /// the kernel replaces both in one store.
@@ -21,6 +22,10 @@ pub struct Config {
     pub masquerade_last: u16,
     /// Smallest MTU of the uplinks, in bytes of the IP packet; 0 without uplinks.
     pub smallest_mtu: u32,
+    /// Index of the device behind which the kernel puts fragments in order; 0: there is none.
+    pub defrag: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// The deny list is looked up in the uplinks' tc program, as the XDP slot of one of them is taken.
@@ -233,10 +238,12 @@ pub struct FragmentKey {
     pub protocol: u32,
 }
 
-/// What only the first fragment tells.
+/// What is known of a packet that comes in fragments.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct FragmentRow {
+    /// When that became known: nanoseconds of `CLOCK_BOOTTIME`.
+    pub since: u64,
     /// Source port.
     pub sport: u16,
     /// Destination port.
@@ -245,6 +252,40 @@ pub struct FragmentRow {
     pub echo: u8,
     /// IP protocol number: in IPv6, other extension headers may stand before it.
     pub protocol: u8,
+    /// 1: a later fragment came before the first, so all of them are put in order first, and nothing else is known.
+    pub is_diverted: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+impl FragmentRow {
+    /// How long it counts: as long as Linux waits for the rest of a packet (`ipfrag_time`), after which its
+    /// identification may be another packet's.
+    pub const LIFE: u64 = 30 * SECOND;
+}
+
+/// Both ends of packets whose fragments are put in order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct DivertedKey {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+}
+
+/// Where such packets came from, and go on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct DivertedRow {
+    /// Both hardware addresses, as they stood in the frame.
+    pub macs: [u32; 3],
+    /// Index of the device.
+    pub ifindex: u32,
+    /// Incarnation of the endpoint behind it; 0: it is an uplink.
+    pub incarnation: u32,
+    /// 1: they were on their way out of the device. Otherwise they had come in.
+    pub is_egress: u32,
 }
 
 /// Key of the drops of one endpoint for one reason, and of the packets that policies under audit would have dropped.
@@ -289,11 +330,13 @@ pub struct SocketRow {
 }
 
 const _: () = assert!(
-    size_of::<Config>() == 24
+    size_of::<Config>() == 32
         && size_of::<EndpointRow>() == 96
         && size_of::<AddressRow>() == 16
         && size_of::<SlotRow>() == 48
         && size_of::<PublishKey>() == 24
         && size_of::<PublishRow>() == 32
         && size_of::<SourceKey>() == 24
+        && size_of::<FragmentRow>() == 16
+        && size_of::<DivertedRow>() == 24
 );

@@ -27,6 +27,8 @@ pod!(
     rows::AddressRow,
     rows::CidrRow,
     rows::Config,
+    rows::DivertedKey,
+    rows::DivertedRow,
     rows::EndpointDropKey,
     rows::EndpointRow,
     rows::FragmentKey,

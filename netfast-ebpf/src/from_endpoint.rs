@@ -10,6 +10,7 @@ use netfast_common::rows::{
 };
 
 use crate::forward;
+use crate::fragment::{self, Place};
 use crate::neighbour;
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, Headers, ethertype};
@@ -60,7 +61,7 @@ fn handle<P: Packet, W: World>(
         ethertype::IPV4 | ethertype::IPV6 => {}
         _ => return Err(DropReason::BadEthertype.into()),
     }
-    parse::ip(packet, world, frame.ether_type, &mut work.headers).unpack()?;
+    parse::ip(packet, frame.ether_type, &mut work.headers).unpack()?;
     let headers = &work.headers;
     let own = if headers.tuple.src.is_v4() { endpoint.ip4 } else { endpoint.ip6 };
     let is_own = headers.tuple.src == own && !own.is_unspecified();
@@ -77,6 +78,10 @@ fn handle<P: Packet, W: World>(
     work.config = world.config();
     work.now = world.now();
     work.length = packet.len();
+    let place = Place { incarnation: endpoint.incarnation, is_egress: false };
+    if let Some(verdict) = fragment::complete(packet, world, work, place)? {
+        return Ok(verdict);
+    }
     if let Some(verdict) = related::forward(packet, world, work, endpoint.incarnation)? {
         return Ok(verdict);
     }

@@ -6,6 +6,7 @@ use netfast_common::reason::DropReason;
 use netfast_common::rows::{ADDRESS_ENDPOINT, CONFIG_DENY_IN_TC, ENDPOINT_ROUTED};
 
 use crate::forward;
+use crate::fragment::{self, Place};
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
@@ -32,7 +33,7 @@ pub fn from_uplink<P: Packet, W: World>(
         return Ok(Verdict::Next);
     }
     // What cannot be parsed is the host's to judge.
-    if parse::ip(packet, world, frame.ether_type, &mut work.headers).unpack().is_err() {
+    if parse::ip(packet, frame.ether_type, &mut work.headers).unpack().is_err() {
         return Ok(Verdict::Next);
     }
     work.config = world.config();
@@ -47,6 +48,15 @@ pub fn from_uplink<P: Packet, W: World>(
 
     work.now = world.now();
     work.length = packet.len();
+    if work.headers.is_fragment {
+        match fragment(packet, world, work) {
+            Ok(None) => {}
+            Ok(Some(verdict)) => return Ok(verdict),
+            // A lone one is the host's to judge, too.
+            Err(Dropped { reason: DropReason::FragmentUnknown, .. }) => return Ok(Verdict::Next),
+            Err(dropped) => return Err(dropped),
+        }
+    }
     if let Some(verdict) = related::forward(packet, world, work, 0)? {
         return Ok(verdict);
     }
@@ -59,6 +69,20 @@ pub fn from_uplink<P: Packet, W: World>(
         return Ok(Verdict::Next);
     }
     forward::send(packet, world, &known, work)
+}
+
+/// Completes a fragment. `Some`: that is all there is to do.
+#[inline(always)]
+fn fragment<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    work: &mut Work,
+) -> Result<Option<Verdict>, Dropped> {
+    if world.address(&work.headers.tuple.dst).is_none() {
+        // It only passes through the host.
+        return Ok(Some(Verdict::Next));
+    }
+    fragment::complete(packet, world, work, Place { incarnation: 0, is_egress: false })
 }
 
 /// The flow the packet is of, if it may go on.

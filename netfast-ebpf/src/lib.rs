@@ -13,8 +13,11 @@
 #![expect(clippy::cast_possible_truncation, reason = "casts of constants and of halves of words")]
 
 pub mod atomic;
+pub mod budget;
 pub mod flow_ref;
 mod forward;
+mod fragment;
+pub mod from_defrag;
 pub mod from_endpoint;
 pub mod from_uplink;
 mod nat;

@@ -4,13 +4,11 @@ use netfast_common::addr::Addr;
 use netfast_common::flow::{ECHO_PORT, Tuple};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{FragmentKey, FragmentRow};
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::packet::Packet;
 use crate::verdict::Outcome;
-use crate::world::World;
 
 /// Offset of the network header: what comes here has an Ethernet header without tags.
 pub const L3: u32 = EthHdr::LEN as u32;
@@ -77,6 +75,10 @@ pub struct Headers {
     pub tcp_flags: u8,
     /// ICMP or ICMPv6 type, of later fragments an echo's only; else [`icmp::NONE`].
     pub icmp_type: u8,
+    /// Of a fragment: identification of the packet it is a part of.
+    pub fragment_id: u32,
+    /// It is a part of a packet.
+    pub is_fragment: bool,
     /// A fragment other than the first: there is no transport header in it.
     pub is_later_fragment: bool,
     /// All of this is known: parsing came to its end.
@@ -143,52 +145,40 @@ pub const fn is_echo_reply(protocol: u8, icmp_type: u8) -> bool {
         || (protocol == protocol::ICMPV6 && icmp_type == icmp::ECHO_REPLY_V6)
 }
 
-/// What a packet is a part of.
-#[derive(Clone, Copy)]
-struct Fragment {
-    /// Identification of the packet it is a part of.
-    id: u32,
-    /// There are other parts.
-    is_fragment: bool,
-}
-
 /// Parses the IP packet of a frame with ethertype `ether_type`, which is IPv4 or IPv6. A function of its own in BPF:
 /// behind it, the verifier forgets by which of the many ways through the headers it came.
 ///
-/// Answers [`DropReason::BadHeader`] for headers that are cut short or contradict themselves,
-/// [`DropReason::FragmentUnknown`] for a fragment whose first one has not been seen.
+/// Answers [`DropReason::BadHeader`] for headers that are cut short or contradict themselves. Of a later fragment
+/// [`fragment::complete`](crate::fragment::complete) knows the rest.
 #[inline(never)]
-pub fn ip<P: Packet, W: World>(packet: &P, world: &W, ether_type: u16, headers: &mut Headers) -> Outcome {
-    Outcome::pack(try_ip(packet, world, ether_type, headers).map(|()| true).map_err(Into::into))
+pub fn ip<P: Packet>(packet: &P, ether_type: u16, headers: &mut Headers) -> Outcome {
+    Outcome::pack(try_ip(packet, ether_type, headers).map(|()| true).map_err(Into::into))
 }
 
 #[inline(always)]
-fn try_ip<P: Packet, W: World>(
-    packet: &P,
-    world: &W,
-    ether_type: u16,
-    headers: &mut Headers,
-) -> Result<(), DropReason> {
+fn try_ip<P: Packet>(packet: &P, ether_type: u16, headers: &mut Headers) -> Result<(), DropReason> {
     headers.is_parsed = false;
     headers.tcp_flags = 0;
     headers.icmp_type = icmp::NONE;
     headers.tuple.sport = 0;
     headers.tuple.dport = 0;
     headers.tuple.pad = [0; 3];
-    let fragment =
-        if ether_type == ethertype::IPV4 { ipv4(packet, headers)? } else { ipv6(packet, headers)? };
+    headers.is_fragment = false;
+    headers.is_later_fragment = false;
+    if ether_type == ethertype::IPV4 {
+        ipv4(packet, headers)?;
+    } else {
+        ipv6(packet, headers)?;
+    }
     if !headers.is_later_fragment {
         transport(packet, headers)?;
+        headers.is_parsed = true;
     }
-    if fragment.is_fragment && !fragment_ports(world, headers, fragment.id) {
-        return Err(DropReason::FragmentUnknown);
-    }
-    headers.is_parsed = true;
     Ok(())
 }
 
 #[inline(always)]
-fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropReason> {
+fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> {
     let words: [u32; Ipv4Hdr::LEN / 4] = packet.load(L3)?;
     let [version_and_length, _, total_high, total_low] = words[0].to_ne_bytes();
     let [id_high, id_low, fragment_high, fragment_low] = words[1].to_ne_bytes();
@@ -206,8 +196,9 @@ fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropRe
     headers.ttl = ttl;
     headers.l4 = L3 + length;
     headers.is_later_fragment = bits & 0x1fff != 0;
-    let id = u32::from(u16::from_be_bytes([id_high, id_low]));
-    Ok(Fragment { id, is_fragment: bits & 0x3fff != 0 })
+    headers.is_fragment = bits & 0x3fff != 0;
+    headers.fragment_id = u32::from(u16::from_be_bytes([id_high, id_low]));
+    Ok(())
 }
 
 /// Extension headers walked before giving up. Real packets have one or two.
@@ -224,7 +215,7 @@ pub(crate) mod extension {
 const IPV6_LEN: u32 = Ipv6Hdr::LEN as u32;
 
 #[inline(always)]
-fn ipv6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropReason> {
+fn ipv6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> {
     let words: [u32; 2] = packet.load(L3)?;
     let [version, ..] = words[0].to_ne_bytes();
     let [payload_high, payload_low, next, hop_limit] = words[1].to_ne_bytes();
@@ -237,17 +228,15 @@ fn ipv6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropRe
     headers.tuple.protocol = next;
     headers.ttl = hop_limit;
     headers.l4 = L3 + IPV6_LEN;
-    headers.is_later_fragment = false;
     if matches!(next, protocol::TCP | protocol::UDP | protocol::ICMPV6) {
-        return Ok(Fragment { id: 0, is_fragment: false });
+        return Ok(());
     }
     extensions(packet, headers)
 }
 
 /// Walks the extension headers of an IPv6 packet.
 #[inline(always)]
-fn extensions<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, DropReason> {
-    let mut fragment = Fragment { id: 0, is_fragment: false };
+fn extensions<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> {
     let mut next = headers.tuple.protocol;
     let mut at = headers.l4;
     for _ in 0..MAX_EXTENSIONS {
@@ -262,7 +251,8 @@ fn extensions<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, 
                 let bits = u16::from_be_bytes([high, low]);
                 next = following;
                 at += 8;
-                fragment = Fragment { id: u32::from_be_bytes([a, b, c, d]), is_fragment: bits & 0xfff9 != 0 };
+                headers.fragment_id = u32::from_be_bytes([a, b, c, d]);
+                headers.is_fragment = bits & 0xfff9 != 0;
                 headers.is_later_fragment = bits & 0xfff8 != 0;
                 if headers.is_later_fragment {
                     // Behind it there is payload.
@@ -281,7 +271,7 @@ fn extensions<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Fragment, 
     }
     headers.tuple.protocol = next;
     headers.l4 = at;
-    Ok(fragment)
+    Ok(())
 }
 
 #[inline(always)]
@@ -315,29 +305,4 @@ fn transport<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropRea
         _ => {}
     }
     Ok(())
-}
-
-/// Gives a later fragment the protocol, the ports and the kind of echo of the first one, or remembers those of a first fragment.
-/// `false`: the first one has not been seen. A function of its own in BPF, as few packets need it.
-#[inline(never)]
-fn fragment_ports<W: World>(world: &W, headers: &mut Headers, id: u32) -> bool {
-    let is_echo = headers.is_echo();
-    let Headers { tuple, icmp_type, is_later_fragment, .. } = headers;
-    // RFC 8200, 4.5: what stands behind the fragment header may differ, and only that of the first counts.
-    let protocol = if tuple.src.is_v4() { tuple.protocol } else { extension::FRAGMENT };
-    let key = FragmentKey { src: tuple.src, dst: tuple.dst, id, protocol: u32::from(protocol) };
-    if !*is_later_fragment {
-        let echo = if is_echo { *icmp_type } else { icmp::NONE };
-        let row = FragmentRow { sport: tuple.sport, dport: tuple.dport, echo, protocol: tuple.protocol };
-        world.remember_fragment(&key, &row);
-        return true;
-    }
-    let Some(row) = world.fragment(&key) else {
-        return false;
-    };
-    tuple.sport = row.sport;
-    tuple.dport = row.dport;
-    tuple.protocol = row.protocol;
-    *icmp_type = row.echo;
-    true
 }

@@ -3,7 +3,6 @@
 
 use netfast_common::addr::Addr;
 use netfast_common::checksum::{address_sum, finish};
-use netfast_common::conntrack::SECOND;
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 
@@ -82,7 +81,7 @@ fn try_turn<P: Packet, W: World>(
     let Some(hop) = hop(packet, world, sender.is_v4()) else {
         return Ok(false);
     };
-    if !allows(work) {
+    if !work.reported.spend(work.now, RATE) {
         return Ok(false);
     }
     let frame: Frame = packet.load(0)?;
@@ -125,18 +124,6 @@ fn hop<P: Packet, W: World>(packet: &P, world: &W, is_v4: bool) -> Option<Addr> 
     };
     let addr = if is_v4 { ip4 } else { ip6 };
     if addr.is_unspecified() { None } else { Some(addr) }
-}
-
-/// Whether this CPU may send another error in this second.
-#[inline(always)]
-fn allows(work: &mut Work) -> bool {
-    let second = work.now / SECOND;
-    if work.reported_at != second {
-        work.reported_at = second;
-        work.reported = 0;
-    }
-    work.reported += 1;
-    work.reported <= RATE
 }
 
 /// Moves the beginning of a packet towards its end, the last word first, and adds it up.

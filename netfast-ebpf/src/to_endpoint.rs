@@ -7,6 +7,7 @@ use netfast_common::reason::DropReason;
 use netfast_common::rows::{ADDRESS_ENDPOINT, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow};
 
 use crate::forward;
+use crate::fragment::{self, Place};
 use crate::packet::{Frame, Packet};
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
@@ -35,7 +36,7 @@ pub fn to_endpoint<P: Packet, W: World>(
 
 #[inline(always)]
 fn handle<P: Packet, W: World>(
-    packet: &P,
+    packet: &mut P,
     world: &W,
     work: &mut Work,
     endpoint: &EndpointRow,
@@ -50,7 +51,7 @@ fn handle<P: Packet, W: World>(
         ethertype::IPV4 | ethertype::IPV6 => {}
         _ => return Err(DropReason::BadEthertype.into()),
     }
-    parse::ip(packet, world, frame.ether_type, &mut work.headers).unpack()?;
+    parse::ip(packet, frame.ether_type, &mut work.headers).unpack()?;
     let headers = &work.headers;
     if headers.is_neighbour_discovery() {
         return Ok(Verdict::Next);
@@ -66,6 +67,10 @@ fn handle<P: Packet, W: World>(
     work.config = world.config();
     work.now = world.now();
     work.length = packet.len();
+    let place = Place { incarnation: endpoint.incarnation, is_egress: true };
+    if let Some(verdict) = fragment::complete(packet, world, work, place)? {
+        return Ok(verdict);
+    }
     if related::concerns(packet, world, work, endpoint.incarnation) {
         world.count(Path::FromHost, work.length);
         return Ok(Verdict::Next);

@@ -15,6 +15,12 @@ pub enum Verdict {
     ToDevice(u32),
     /// Out of this uplink, to the next hop the host's routes say.
     ToUplink(u32),
+    /// Out of this device, behind which fragments are put in order.
+    ToDefrag(u32),
+    /// In by this device once more, as fragments that were put in order.
+    BackIn(u32),
+    /// Out of this device once more, as fragments that were put in order.
+    BackOut(u32),
 }
 
 impl Verdict {
@@ -68,7 +74,10 @@ impl Decision {
     const TO_ENDPOINT: u64 = 1;
     const TO_DEVICE: u64 = 2;
     const TO_UPLINK: u64 = 3;
-    const FIRST_REASON: u64 = 4;
+    const TO_DEFRAG: u64 = 4;
+    const BACK_IN: u64 = 5;
+    const BACK_OUT: u64 = 6;
+    const FIRST_REASON: u64 = 7;
 
     /// Packs a decision.
     #[inline(always)]
@@ -78,6 +87,9 @@ impl Decision {
             Ok(Verdict::ToEndpoint(ifindex)) => (Self::TO_ENDPOINT, ifindex),
             Ok(Verdict::ToDevice(ifindex)) => (Self::TO_DEVICE, ifindex),
             Ok(Verdict::ToUplink(ifindex)) => (Self::TO_UPLINK, ifindex),
+            Ok(Verdict::ToDefrag(ifindex)) => (Self::TO_DEFRAG, ifindex),
+            Ok(Verdict::BackIn(ifindex)) => (Self::BACK_IN, ifindex),
+            Ok(Verdict::BackOut(ifindex)) => (Self::BACK_OUT, ifindex),
             Err(Dropped { reason, endpoint }) => (Self::FIRST_REASON + reason as u64, endpoint),
         };
         Self(u64::from(number) << 32 | code)
@@ -96,6 +108,9 @@ impl Decision {
             Self::TO_ENDPOINT => Ok(Verdict::ToEndpoint(number)),
             Self::TO_DEVICE => Ok(Verdict::ToDevice(number)),
             Self::TO_UPLINK => Ok(Verdict::ToUplink(number)),
+            Self::TO_DEFRAG => Ok(Verdict::ToDefrag(number)),
+            Self::BACK_IN => Ok(Verdict::BackIn(number)),
+            Self::BACK_OUT => Ok(Verdict::BackOut(number)),
             code => Err(Dropped {
                 reason: DropReason::from_code((code - Self::FIRST_REASON) as u8)
                     .unwrap_or(DropReason::DatapathError),
@@ -152,8 +167,15 @@ mod tests {
 
     #[test]
     fn decisions_survive_packing() {
-        let passed =
-            [Verdict::Next, Verdict::ToEndpoint(7), Verdict::ToDevice(u32::MAX), Verdict::ToUplink(9)];
+        let passed = [
+            Verdict::Next,
+            Verdict::ToEndpoint(7),
+            Verdict::ToDevice(u32::MAX),
+            Verdict::ToUplink(9),
+            Verdict::ToDefrag(10),
+            Verdict::BackIn(11),
+            Verdict::BackOut(12),
+        ];
         let drops = DropReason::ALL.iter().map(|reason| Err(Dropped { reason: *reason, endpoint: 7 }));
         for decision in passed.into_iter().map(Ok).chain(drops) {
             assert_eq!(Decision::pack(decision).unpack(), decision);

@@ -6,6 +6,7 @@ use netfast_common::event::Answers;
 use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::rows::Config;
 
+use crate::budget::Budget;
 use crate::parse::Headers;
 use crate::verdict::Decision;
 
@@ -19,6 +20,8 @@ pub struct Work {
     pub now: u64,
     /// Length of the packet.
     pub length: u32,
+    /// Fragments that were put in order come by a second time, and this is one.
+    pub is_returned: bool,
     /// The parsed packet.
     pub headers: Headers,
     /// Key of the flow's main entry.
@@ -43,10 +46,10 @@ pub struct Work {
     pub decision: Decision,
     /// MTU of the uplink that a packet is too big for.
     pub mtu: u32,
-    /// How many ICMP errors this CPU has sent in that second. (Unlike all else, these two are of packets before.)
-    pub reported: u32,
-    /// Second of the last ICMP error.
-    pub reported_at: u64,
+    /// The ICMP errors this CPU has sent. (Unlike all else, this and the next are of packets before.)
+    pub reported: Budget,
+    /// The packets whose fragments this CPU has begun to divert.
+    pub diverted: Budget,
     /// What policy said of both ends. Reset, and looked at, while somebody reads events only.
     pub answers: Answers,
     /// What policies under audit would have dropped it for. Reset, and looked at, while somebody reads events only.
@@ -125,6 +128,7 @@ impl Work {
             config: Config::default(),
             now: 0,
             length: 0,
+            is_returned: false,
             headers: Headers::default(),
             key: FlowKey::default(),
             opening,
@@ -137,8 +141,8 @@ impl Work {
             next_hop: NextHop::default(),
             decision: Decision::default(),
             mtu: 0,
-            reported: 0,
-            reported_at: 0,
+            reported: Budget::default(),
+            diverted: Budget::default(),
             answers: Answers::default(),
             audited: Audited::default(),
             gate: 0,

@@ -7,8 +7,8 @@ use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
-    AddressRow, CidrRow, Config, EndpointRow, FragmentKey, FragmentRow, PublishKey, PublishRow, SlotRow,
-    SourceKey, UplinkRow,
+    AddressRow, CidrRow, Config, DivertedKey, DivertedRow, EndpointRow, FragmentKey, FragmentRow, PublishKey,
+    PublishRow, SlotRow, SourceKey, UplinkRow,
 };
 
 use crate::flow_ref::FlowRef;
@@ -60,10 +60,19 @@ pub trait World {
     fn settle_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken>;
     /// Removes an entry, settled or not.
     fn remove_flow(&self, key: &FlowKey);
-    /// The ports of a packet whose first fragment has been seen.
+    /// What is known of a packet that comes in fragments.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow>;
-    /// Remembers the ports of a packet that comes in fragments.
+    /// Remembers a packet that comes in fragments, whatever was known.
     fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow);
+    /// Remembers a packet that comes in fragments, if nothing is known of it.
+    ///
+    /// # Errors
+    /// [`Taken`] when something is, or there is no room.
+    fn claim_fragment(&self, key: &FragmentKey, row: &FragmentRow) -> Result<(), Taken>;
+    /// Where the fragments came from that were to be put in order.
+    fn diverted(&self, key: &DivertedKey) -> Option<DivertedRow>;
+    /// Remembers where fragments came from that are to be put in order.
+    fn remember_diverted(&self, key: &DivertedKey, row: &DivertedRow);
 
     /// The device the host's routes choose for a packet that entered at `ifindex`, however long it is.
     ///

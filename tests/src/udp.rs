@@ -78,15 +78,43 @@ impl Ns {
 
 /// Asks once on a connected socket.
 pub fn udp_ask_on(socket: &Socket, size: usize, timeout: Duration) -> io::Result<Reply> {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let socket: UdpSocket = socket.try_clone()?.into();
-    let mut question = padded(&format!("{number}\n"), size.max(SMALLEST));
-    Payload::new(number).fill(&mut question[SMALLEST..]);
-    let mut hash = Hash::new();
-    hash.update(&question);
-    socket.send(&question)?;
+    let question = UdpQuestion::new(size);
+    socket.send(question.payload())?;
+    question.answered(socket, timeout)
+}
 
+/// A question that is not sent yet.
+#[derive(Debug)]
+pub struct UdpQuestion {
+    number: u64,
+    payload: Vec<u8>,
+}
+
+impl UdpQuestion {
+    /// A question of `size` bytes, and a few at least.
+    pub fn new(size: usize) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut payload = padded(&format!("{number}\n"), size.max(SMALLEST));
+        Payload::new(number).fill(&mut payload[SMALLEST..]);
+        Self { number, payload }
+    }
+
+    /// What is to be sent.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Waits for the answer on the connected socket the question seems to come from.
+    pub fn answered(&self, socket: &Socket, timeout: Duration) -> io::Result<Reply> {
+        let mut hash = Hash::new();
+        hash.update(&self.payload);
+        wait(socket, self.number, &hash.value().to_string(), self.payload.len(), timeout)
+    }
+}
+
+fn wait(socket: &Socket, number: u64, hash: &str, size: usize, timeout: Duration) -> io::Result<Reply> {
+    let socket: UdpSocket = socket.try_clone()?.into();
     let deadline = Instant::now() + patient(timeout);
     let mut buffer = vec![0; 65_536];
     loop {
@@ -99,7 +127,7 @@ pub fn udp_ask_on(socket: &Socket, size: usize, timeout: Duration) -> io::Result
         let line = first_line(&buffer[..length]);
         let Some(rest) = line.strip_prefix(&format!("{number} ")) else { continue };
         let (seen, rest) = rest.split_once(' ').ok_or_else(|| invalid("a strange answer"))?;
-        if seen != hash.value().to_string() || length != question.len() {
+        if seen != hash || length != size {
             return Err(invalid("the server got another datagram than was sent"));
         }
         return Reply::parse(rest, plain(socket.local_addr()?), plain(socket.peer_addr()?));

@@ -321,8 +321,6 @@ fn many_extension_headers() {
     frames.all_dropped("bad_header", &[chain(12), chain(100), frames.v6(60, &[17, 200, 0, 0, 0, 0, 0, 0])]);
 }
 
-/// Out of order only what comes after the first fragment can be told whose it is: see `fragment_unknown` among the drop
-/// reasons.
 #[test]
 fn fragments_out_of_order() {
     require_root!();
@@ -360,9 +358,10 @@ fn fragments_out_of_order() {
     assert_eq!(frames.drops(&[first, last, middle]), []);
     assert!(answered());
     let [first, middle, last] = parts(3);
-    assert_eq!(frames.drops(&[middle.clone(), last.clone()]), [("fragment_unknown".to_owned(), 2)]);
-    // Sent again, as whoever sends it anew does, they are known.
-    assert_eq!(frames.drops(&[first, middle, last]), []);
+    assert_eq!(frames.drops(&[last, middle, first]), []);
+    assert!(answered());
+    let [first, middle, last] = parts(4);
+    assert_eq!(frames.drops(&[middle, first, last]), []);
     assert!(answered());
 }
 

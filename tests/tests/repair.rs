@@ -158,6 +158,20 @@ const BREAKS: &[(&str, fn(&Lab), &str)] = &[
         },
         "endpoint web: its network namespace is gone",
     ),
+    (
+        "the device for fragments deleted",
+        |lab| {
+            let links = lab.host.links().unwrap();
+            let device = links.iter().find(|link| link.starts_with("nf0-")).unwrap();
+            lab.host.ip(&format!("link del {device}")).unwrap();
+        },
+        "the namespace for fragments: its device is gone",
+    ),
+    (
+        "the program for fragments unpinned",
+        |lab| unpin(lab, "from_defrag"),
+        "from_defrag is not attached to its device",
+    ),
     ("programs unpinned", |lab| unpin(lab, "endpoint"), "from_endpoint is not attached"),
     (
         "the uplink's program unpinned",

@@ -14,8 +14,8 @@ use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
-    AddressRow, CidrRow, Config, EndpointDropKey, EndpointRow, FragmentKey, FragmentRow, PublishKey,
-    PublishRow, SlotRow, SourceKey, UplinkRow,
+    AddressRow, CidrRow, Config, DivertedKey, DivertedRow, EndpointDropKey, EndpointRow, FragmentKey,
+    FragmentRow, PublishKey, PublishRow, SlotRow, SourceKey, UplinkRow,
 };
 use netfast_ebpf::flow_ref::FlowRef;
 use netfast_ebpf::work::{NextHop, Work};
@@ -195,7 +195,8 @@ impl World for Kernel {
 
     #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentRow> {
-        // SAFETY: the row is four bytes and read at once.
+        // SAFETY: a row is replaced, not written. Memory of a replaced one may be another's at once, whose packet then takes
+        // the same way as this one: it is policed by what it is taken for.
         unsafe { maps::FRAGMENT.get(key) }.copied()
     }
 
@@ -203,6 +204,23 @@ impl World for Kernel {
     fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow) {
         // Without it the later fragments are dropped, and counted as such.
         let _ = maps::FRAGMENT.insert(key, row, 0);
+    }
+
+    #[inline(always)]
+    fn claim_fragment(&self, key: &FragmentKey, row: &FragmentRow) -> Result<(), Taken> {
+        maps::FRAGMENT.insert(key, row, u64::from(BPF_NOEXIST)).map_err(|_| Taken)
+    }
+
+    #[inline(always)]
+    fn diverted(&self, key: &DivertedKey) -> Option<DivertedRow> {
+        // SAFETY: as in `fragment`.
+        unsafe { maps::DIVERTED.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_diverted(&self, key: &DivertedKey, row: &DivertedRow) {
+        // Without it they are dropped when they come back, and counted as such.
+        let _ = maps::DIVERTED.insert(key, row, 0);
     }
 
     #[inline(always)]

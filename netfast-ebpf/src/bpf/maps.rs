@@ -11,8 +11,8 @@ use netfast_common::flow::FlowKey;
 use netfast_common::maps as sizes;
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
-    AddressRow, CidrRow, Config, EndpointDropKey, EndpointRow, FragmentKey, FragmentRow, PublishKey,
-    PublishRow, SlotRow, SocketKey, SocketRow, SourceKey, UplinkRow,
+    AddressRow, CidrRow, Config, DivertedKey, DivertedRow, EndpointDropKey, EndpointRow, FragmentKey,
+    FragmentRow, PublishKey, PublishRow, SlotRow, SocketKey, SocketRow, SourceKey, UplinkRow,
 };
 use netfast_ebpf::work::Work;
 
@@ -36,6 +36,9 @@ pub(super) static FLOW: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(sizes::MA
 pub(super) static NURSERY: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(sizes::MAX_NEW_FLOWS, 0);
 #[map(name = "NF_FRAGMENT")]
 pub(super) static FRAGMENT: LruHashMap<FragmentKey, FragmentRow> =
+    LruHashMap::pinned(sizes::MAX_FRAGMENTS, 0);
+#[map(name = "NF_DIVERTED")]
+pub(super) static DIVERTED: LruHashMap<DivertedKey, DivertedRow> =
     LruHashMap::pinned(sizes::MAX_FRAGMENTS, 0);
 #[map(name = "NF_PUBLISH_0")]
 pub(super) static PUBLISH_0: HashMap<PublishKey, PublishRow> =

@@ -9,6 +9,7 @@ mod skb;
 mod socket;
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_F_INGRESS;
 use aya_ebpf::helpers::generated::{
     bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
 };
@@ -50,6 +51,14 @@ pub fn from_uplink(context: TcContext) -> i32 {
     run(&context, Program::FromUplink, netfast_ebpf::from_uplink::from_uplink)
 }
 
+/// Fragments that come back in order.
+#[classifier]
+pub fn from_defrag(context: TcContext) -> i32 {
+    run(&context, Program::FromDefrag, |packet, kernel, _| {
+        netfast_ebpf::from_defrag::from_defrag(packet, kernel)
+    })
+}
+
 /// The one place where a verdict becomes what the kernel is told.
 #[inline(always)]
 fn run(
@@ -65,6 +74,7 @@ fn run(
     let mut packet = Skb::new(context.skb.skb);
     let kernel = Kernel { context: context.as_ptr() };
     work.next_hop = NextHop::default();
+    work.is_returned = packet.take_returned();
     work.gate = events::gate();
     if work.gate != 0 {
         begin(context, program, work);
@@ -91,6 +101,10 @@ fn run(
         Ok(Verdict::ToEndpoint(ifindex)) => into_endpoint(context, ifindex),
         Ok(Verdict::ToDevice(ifindex)) => out_of_veth(&mut packet, ifindex),
         Ok(Verdict::ToUplink(ifindex)) => out_of_uplink(ifindex, work),
+        // SAFETY: a plain helper call.
+        Ok(Verdict::ToDefrag(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        Ok(Verdict::BackIn(ifindex)) => back(&mut packet, ifindex, u64::from(BPF_F_INGRESS)),
+        Ok(Verdict::BackOut(ifindex)) => back(&mut packet, ifindex, 0),
         Err(_) => DROP,
     }
 }
@@ -129,6 +143,14 @@ fn out_of_veth(packet: &mut Skb, ifindex: u32) -> i32 {
     unsafe { bpf_redirect(ifindex, 0) as i32 }
 }
 
+/// Redirects to where the packet was diverted from.
+#[inline(always)]
+fn back(packet: &mut Skb, ifindex: u32, flags: u64) -> i32 {
+    packet.mark_returned();
+    // SAFETY: a plain helper call.
+    unsafe { bpf_redirect(ifindex, flags) as i32 }
+}
+
 /// Redirects out of an uplink.
 #[inline(always)]
 fn out_of_uplink(ifindex: u32, work: &mut Work) -> i32 {
@@ -147,7 +169,8 @@ fn out_of_uplink(ifindex: u32, work: &mut Work) -> i32 {
 #[inline(always)]
 fn begin(context: &TcContext, program: Program, work: &mut Work) {
     events::begin(work);
-    if work.gate & anybody(WANT_PACKETS) != 0 && program == Program::FromEndpoint {
+    // What comes by a second time has been captured.
+    if work.gate & anybody(WANT_PACKETS) != 0 && program == Program::FromEndpoint && !work.is_returned {
         events::captured(context.skb.skb, work.gate, OWN_DEVICE, true);
     }
 }
@@ -198,6 +221,12 @@ fn tell(context: &TcContext, ifindex: u32, decided: &Result<Verdict, Dropped>) {
         }
         Ok(Verdict::ToUplink(to)) => {
             aya_log_ebpf::debug!(context, "device {}: out of device {}", ifindex, *to);
+        }
+        Ok(Verdict::ToDefrag(to)) => {
+            aya_log_ebpf::debug!(context, "device {}: to be put in order, by device {}", ifindex, *to);
+        }
+        Ok(Verdict::BackIn(to) | Verdict::BackOut(to)) => {
+            aya_log_ebpf::debug!(context, "device {}: in order, back to device {}", ifindex, *to);
         }
         Err(dropped) => {
             aya_log_ebpf::debug!(context, "device {}: dropped: reason {}", ifindex, dropped.reason as u8);

@@ -14,6 +14,10 @@ use netfast_ebpf::packet::{Checksum, Packet, Wire};
 /// kernel clears marks where a packet leaves its namespace.
 const DECIDED: u32 = 0x6e66_7674;
 
+/// Mark of a fragment on its way back to where it was diverted from. Whoever sets it gets nothing but that its fragments
+/// are not put in order.
+const RETURNED: u32 = 0x6e66_6672;
+
 /// A socket buffer at a tc hook.
 pub(super) struct Skb {
     skb: *mut __sk_buff,
@@ -29,6 +33,26 @@ impl Skb {
     pub(super) fn decide(&mut self) {
         // SAFETY: as in `len`.
         unsafe { (*self.skb).mark = DECIDED };
+    }
+
+    /// Marks the packet as put in order.
+    #[inline(always)]
+    pub(super) fn mark_returned(&mut self) {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).mark = RETURNED };
+    }
+
+    /// Whether the packet was put in order. Takes the mark off: it means nothing to others.
+    #[inline(always)]
+    pub(super) fn take_returned(&mut self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe {
+            let is_returned = (*self.skb).mark == RETURNED;
+            if is_returned {
+                (*self.skb).mark = 0;
+            }
+            is_returned
+        }
     }
 }
 

@@ -6,6 +6,10 @@ use netfast_common::reason::DropReason;
 use crate::packet::{Checksum, Packet, Wire};
 
 /// A packet at a device.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are what a socket buffer tells, each independent of the others"
+)]
 #[derive(Clone, Debug)]
 pub(super) struct Bytes {
     pub(super) frame: Vec<u8>,
@@ -17,11 +21,21 @@ pub(super) struct Bytes {
     pub(super) segment: u32,
     /// It comes from another of netfast's programs.
     pub(super) is_decided: bool,
+    /// It was put in order and comes by once more.
+    pub(super) is_returned: bool,
 }
 
 impl Bytes {
     pub(super) fn new(frame: Vec<u8>, ifindex: u32) -> Self {
-        Self { frame, ifindex, has_vlan_tag: false, is_offloaded: false, segment: 0, is_decided: false }
+        Self {
+            frame,
+            ifindex,
+            has_vlan_tag: false,
+            is_offloaded: false,
+            segment: 0,
+            is_decided: false,
+            is_returned: false,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::message::Message;
 use crate::report::report;
 use crate::verdict::{Dropped, Verdict};
 use crate::work::Work;
-use crate::{from_endpoint, from_uplink, to_endpoint};
+use crate::{from_defrag, from_endpoint, from_uplink, to_endpoint};
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +54,13 @@ impl Fate {
     }
 }
 
-/// One of the three programs.
+/// One of the programs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Program {
     FromEndpoint,
     ToEndpoint,
     FromUplink,
+    FromDefrag,
 }
 
 /// One direction of a policy, from the endpoint's point of view.
@@ -268,16 +269,21 @@ impl Lab {
     pub(super) fn run(&mut self, program: Program, packet: &mut Bytes) -> Result<Verdict, Dropped> {
         let Self { maps, work, .. } = self;
         maps.paths.borrow_mut().clear();
+        work.is_returned = packet.is_returned;
         let answer = match program {
             Program::FromEndpoint => from_endpoint::from_endpoint(packet, maps, work),
             Program::ToEndpoint => to_endpoint::to_endpoint(packet, maps, work),
             Program::FromUplink => from_uplink::from_uplink(packet, maps, work),
+            Program::FromDefrag => from_defrag::from_defrag(packet, maps),
         };
         let counted = maps.paths.borrow();
         match answer {
             // A drop is counted once, by the entry point, so no stage may have counted the packet as passed.
-            Err(_) => assert_eq!(*counted, []),
-            Ok(Verdict::ToEndpoint(_) | Verdict::ToDevice(_) | Verdict::ToUplink(_)) => {
+            Err(_) | Ok(Verdict::BackIn(_) | Verdict::BackOut(_)) => assert_eq!(*counted, []),
+            // So is what is diverted: where it goes then is another path.
+            Ok(
+                Verdict::ToEndpoint(_) | Verdict::ToDevice(_) | Verdict::ToUplink(_) | Verdict::ToDefrag(_),
+            ) => {
                 assert_eq!(counted.len(), 1);
             }
             Ok(Verdict::Next) => assert!(counted.len() <= 1),
@@ -323,6 +329,7 @@ impl Lab {
                 Fate::Out(Message::read(&bytes))
             }
             Ok(Verdict::Next) => Fate::On(Message::read(&bytes)),
+            Ok(other) => panic!("a whole packet was put in order: {other:?}"),
             Err(reason) => Fate::Dropped(reason),
         }
     }

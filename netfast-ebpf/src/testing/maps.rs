@@ -11,8 +11,8 @@ use netfast_common::flow::{FlowKey, Tuple};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
-    AddressRow, CidrRow, Config, EndpointRow, FragmentKey, FragmentRow, PublishKey, PublishRow, SlotRow,
-    SourceKey, UplinkRow,
+    AddressRow, CidrRow, Config, DivertedKey, DivertedRow, EndpointRow, FragmentKey, FragmentRow, PublishKey,
+    PublishRow, SlotRow, SourceKey, UplinkRow,
 };
 
 use crate::flow_ref::FlowRef;
@@ -48,6 +48,7 @@ pub(super) struct Maps {
     /// All flows there ever were: one that is removed may still be in use, as in the kernel.
     made: RefCell<Vec<NonNull<Flow>>>,
     pub(super) fragments: RefCell<HashMap<FragmentKey, FragmentRow>>,
+    pub(super) diverted: RefCell<HashMap<DivertedKey, DivertedRow>>,
     pub(super) paths: RefCell<Vec<Path>>,
     /// How many packets policies under audit would have dropped, by endpoint.
     pub(super) audited: RefCell<BTreeMap<(u32, DropReason), u32>>,
@@ -176,6 +177,22 @@ impl World for Maps {
 
     fn remember_fragment(&self, key: &FragmentKey, row: &FragmentRow) {
         self.fragments.borrow_mut().insert(*key, *row);
+    }
+
+    fn claim_fragment(&self, key: &FragmentKey, row: &FragmentRow) -> Result<(), Taken> {
+        if self.fragment(key).is_some() {
+            return Err(Taken);
+        }
+        self.remember_fragment(key, row);
+        Ok(())
+    }
+
+    fn diverted(&self, key: &DivertedKey) -> Option<DivertedRow> {
+        self.diverted.borrow().get(key).copied()
+    }
+
+    fn remember_diverted(&self, key: &DivertedKey, row: &DivertedRow) {
+        self.diverted.borrow_mut().insert(*key, *row);
     }
 
     fn route(&self, _: u32, tuple: &Tuple) -> Result<u32, DropReason> {

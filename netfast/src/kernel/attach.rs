@@ -31,11 +31,14 @@ pub enum Hook {
     EndpointEgress,
     /// What comes from outside: ingress of an uplink.
     UplinkIngress,
+    /// What comes back in order: ingress of the device behind which fragments are put in order.
+    DefragIngress,
 }
 
 impl Hook {
     /// All hooks.
-    pub const ALL: [Self; 3] = [Self::EndpointIngress, Self::EndpointEgress, Self::UplinkIngress];
+    pub const ALL: [Self; 4] =
+        [Self::EndpointIngress, Self::EndpointEgress, Self::UplinkIngress, Self::DefragIngress];
 
     /// Name of the program that runs there, which also names the hook in pins and JSON.
     pub const fn program(self) -> &'static str {
@@ -43,12 +46,13 @@ impl Hook {
             Self::EndpointIngress => "from_endpoint",
             Self::EndpointEgress => "to_endpoint",
             Self::UplinkIngress => "from_uplink",
+            Self::DefragIngress => "from_defrag",
         }
     }
 
     const fn direction(self) -> TcAttachType {
         match self {
-            Self::EndpointIngress | Self::UplinkIngress => TcAttachType::Ingress,
+            Self::EndpointIngress | Self::UplinkIngress | Self::DefragIngress => TcAttachType::Ingress,
             Self::EndpointEgress => TcAttachType::Egress,
         }
     }

@@ -22,6 +22,7 @@ pub(super) const MAPS: &[&str] = &[
     maps::FLOW,
     maps::NURSERY,
     maps::FRAGMENT,
+    maps::DIVERTED,
     maps::PUBLISH[0],
     maps::PUBLISH[1],
     maps::SOURCE,
@@ -40,7 +41,7 @@ pub(super) const MAPS: &[&str] = &[
 ];
 
 /// The programs of the devices.
-pub(super) const TC_PROGRAMS: [&str; 3] = ["from_endpoint", "to_endpoint", "from_uplink"];
+pub(super) const TC_PROGRAMS: [&str; 4] = ["from_endpoint", "to_endpoint", "from_uplink", "from_defrag"];
 /// The program of the uplinks' XDP slot.
 pub(super) const XDP_PROGRAM: &str = "deny_xdp";
 /// The programs of the host's sockets.

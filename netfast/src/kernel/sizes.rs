@@ -5,7 +5,7 @@ use netfast_common::maps;
 use crate::model::Limits;
 
 /// A map, the limit that is its size, and that limit's value. The other maps have the size the object gives them.
-pub(super) fn by_map(limits: &Limits) -> [(&'static str, &'static str, u32); 14] {
+pub(super) fn by_map(limits: &Limits) -> [(&'static str, &'static str, u32); 15] {
     [
         (maps::ENDPOINT, "endpoints", limits.endpoints),
         (maps::SLOT, "endpoints", limits.endpoints),
@@ -15,6 +15,7 @@ pub(super) fn by_map(limits: &Limits) -> [(&'static str, &'static str, u32); 14]
         (maps::FLOW, "flows", limits.flows),
         (maps::NURSERY, "new_flows", limits.new_flows),
         (maps::FRAGMENT, "fragments", limits.fragments),
+        (maps::DIVERTED, "fragments", limits.fragments),
         (maps::PUBLISH[0], "published", limits.published),
         (maps::PUBLISH[1], "published", limits.published),
         (maps::SOURCE, "sources", limits.sources),

@@ -131,7 +131,7 @@ impl Netlink {
 
     /// Keeps a device from getting a link-local address: the host speaks through the bridge. IPv6 itself stays on, as
     /// `bpf_fib_lookup` asks the device whether it forwards.
-    fn forbid_link_local(&self, index: u32) -> Result<(), Error> {
+    pub(super) fn forbid_link_local(&self, index: u32) -> Result<(), Error> {
         let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
         let message = LinkUnspec::new_with_index(index)
             .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![mode]))

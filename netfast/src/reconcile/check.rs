@@ -9,7 +9,7 @@ use super::assign::Records;
 use super::converge::{assigned, make_rows};
 use super::facts::{self, Facts};
 use super::tables::Settings;
-use super::{damage, tables, uplinks};
+use super::{damage, defrag, tables, uplinks};
 use crate::compile::policy;
 use crate::kernel::{Bpffs, Datapath, Hook, default_cgroup};
 use crate::model::Attachment;
@@ -60,6 +60,10 @@ pub(super) fn problems(store: &Store) -> Result<Vec<Problem>> {
     damage.endpoints.iter().for_each(|(id, why)| broken(&format_args!("endpoint {id}: {why}")));
     for lost in damage::lost(&netlink, &definitions.world, &records)? {
         broken(&lost);
+    }
+    let defrag = store.instance()?.and_then(|instance| instance.defrag);
+    if let Some(wrong) = defrag::check(&netlink, defrag.as_ref())? {
+        broken(&wrong);
     }
     match Datapath::open(&Bpffs::at(&store.paths().bpffs)) {
         Ok(Some(datapath)) => {
@@ -149,6 +153,11 @@ fn of_programs(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<
             }
         }
     }
+    let instance = store.instance()?;
+    let defrag = instance.as_ref().and_then(|instance| instance.defrag.as_ref()?.ifindex);
+    if defrag.is_some_and(|ifindex| !runs(Hook::DefragIngress, ifindex)) {
+        broken(&"from_defrag is not attached to its device");
+    }
     for uplink in facts.uplinks.iter().filter(|uplink| !runs(Hook::UplinkIngress, uplink.ifindex)) {
         broken(&format_args!("from_uplink is not attached to the uplink {}", uplink.name));
     }
@@ -170,7 +179,7 @@ fn of_programs(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<
     for attached in deny.iter().filter(|a| definitions.deny.is_empty() || !is_uplink(a.ifindex)) {
         broken(&format_args!("the deny list is attached to the device #{} for nothing", attached.ifindex));
     }
-    let cgroup = store.instance()?.and_then(|instance| instance.cgroup).or_else(|| default_cgroup().ok());
+    let cgroup = instance.and_then(|instance| instance.cgroup).or_else(|| default_cgroup().ok());
     if cgroup.is_some() && datapath.sockets_attached()?.is_none() {
         broken(&"the programs of the host's sockets are not attached to the cgroup");
     }
@@ -186,7 +195,7 @@ fn of_maps(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<()> 
     let numbers = store.numbers()?.unwrap_or_default();
     let tables = policy::compile(&definitions.world, &assigned(records), &numbers, usize::MAX)?;
     let rows = make_rows(&definitions.world, records, facts, &tables);
-    let settings = Settings::of(&definitions.world, instance.netns.cookie);
+    let settings = Settings::of(&definitions.world, &instance);
     for map in tables::differing(&datapath.maps, &rows, &settings)? {
         broken(&format_args!("the map {map} does not hold what it should"));
     }

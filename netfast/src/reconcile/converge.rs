@@ -10,7 +10,7 @@ use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
 use super::ports::PortFacts;
 use super::tables::Settings;
-use super::{check, commands, damage, files, plan, stale, tables, topology, uplinks};
+use super::{check, commands, damage, defrag, files, plan, stale, tables, topology, uplinks};
 use crate::compile::policy::{self, Assigned, Numbers, Tables};
 use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
@@ -68,6 +68,7 @@ pub(super) fn converge(
         }
     }
 
+    defrag::ensure(host, instance)?;
     let facts = facts::look(host.netlink, &new, world.uplinks.as_ref())?;
     left.extend(check::of_facts(&facts));
     let rows = make_rows(world, &new, &facts, &tables);
@@ -75,7 +76,7 @@ pub(super) fn converge(
         // Before the rows: a number that stands in a map is never given to something else.
         host.store.save_numbers(&tables.numbers)?;
     }
-    tables::commit(&mut host.datapath.maps, &rows, &Settings::of(world, instance.netns.cookie))?;
+    tables::commit(&mut host.datapath.maps, &rows, &Settings::of(world, instance))?;
 
     stale::end_connections(host, &rows)?;
 

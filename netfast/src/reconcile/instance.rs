@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::check::{self, Problem, Remedy};
 use super::flows::{self, FlowFilter};
 use super::host::{Host, netns_dir};
-use super::{commands, converge, files, monitor, show, topology};
+use super::{commands, converge, defrag, files, monitor, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
 use crate::model::check::check;
@@ -258,6 +258,10 @@ impl Instance {
         for record in self.store.endpoints().unwrap_or_default().values() {
             topology::remove_namespace(record)?;
         }
+        let instance = self.store.instance().ok().flatten();
+        if let Some(record) = instance.and_then(|instance| instance.defrag) {
+            defrag::remove_namespace(&record)?;
+        }
         files::remove_directory(&netns_dir(run_dir))?;
         files::remove_all(run_dir)?;
         Ok(self.store.remove_run_files()?)
@@ -311,6 +315,12 @@ impl Instance {
             if let Some(netlink) = &netlink {
                 result = result.and(topology::remove_bridge(netlink, record));
             }
+        }
+        if let Some(record) = self.store.instance()?.and_then(|instance| instance.defrag) {
+            if let Some(netlink) = &netlink {
+                result = result.and(defrag::remove_device(netlink, &record));
+            }
+            result = result.and(defrag::remove_namespace(&record));
         }
         let bpffs = Bpffs::at(&self.store.paths().bpffs);
         result = result.and(Datapath::remove(&bpffs).map_err(Into::into));

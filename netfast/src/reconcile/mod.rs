@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod converge;
 mod damage;
+mod defrag;
 pub mod doctor;
 mod facts;
 mod files;

@@ -15,6 +15,7 @@ use crate::model::{
     Endpoint, EndpointId, Labels, Name, NamedPort, Network, Operator, Peer, Policy, PortMatch, PortRange,
     Ports, Protocol, Requirement, Rule, Selector, Source, World,
 };
+use crate::store::{Instance, NetnsId};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -143,7 +144,8 @@ impl Scene {
         let rows = rows([&network].into_iter(), &endpoints, &[], &[].into(), &[].into(), &tables);
         let made = start.elapsed();
         let start = Instant::now();
-        let settings = Settings::of(&self.world, 1);
+        let instance = Instance::new(NetnsId { cookie: 1, dev: 0, ino: 0 }).unwrap();
+        let settings = Settings::of(&self.world, &instance);
         let written = commit(maps, &rows, &settings).unwrap().rows;
         let commit = start.elapsed();
         assert_eq!(differing(maps, &rows, &settings).unwrap(), [""; 0]);

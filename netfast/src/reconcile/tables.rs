@@ -19,7 +19,7 @@ use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
 use crate::kernel::{Maps, Prefix, Row, Table, grace_period};
 use crate::model::{Established, PortRange, World};
-use crate::store::fault;
+use crate::store::{Instance, fault};
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
 /// that the host's own connections never collide with it.
@@ -30,6 +30,8 @@ const MASQUERADE: PortRange = PortRange { first: 10240, last: 32767 };
 pub(super) struct Settings {
     /// Cookie of the instance's network namespace.
     netns_cookie: u64,
+    /// Index of the device behind which fragments are put in order; 0: there is none.
+    defrag: u32,
     /// The source ports of masqueraded flows.
     masquerade: PortRange,
     /// What becomes of flows that the policies no longer allow.
@@ -37,10 +39,14 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// What `world` asks for.
-    pub(super) fn of(world: &World, netns_cookie: u64) -> Self {
-        let masquerade = world.masquerade.unwrap_or(MASQUERADE);
-        Self { netns_cookie, masquerade, established: world.established }
+    /// What `world` asks for, in this instance.
+    pub(super) fn of(world: &World, instance: &Instance) -> Self {
+        Self {
+            netns_cookie: instance.netns.cookie,
+            defrag: instance.defrag.as_ref().and_then(|defrag| defrag.ifindex).unwrap_or(0),
+            masquerade: world.masquerade.unwrap_or(MASQUERADE),
+            established: world.established,
+        }
     }
 
     /// The same with the words of `config` that are no setting.
@@ -59,6 +65,8 @@ impl Settings {
             masquerade_first,
             masquerade_last,
             smallest_mtu,
+            defrag: self.defrag,
+            pad: 0,
         }
     }
 }

@@ -58,6 +58,13 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// A number that tells this instance from others.
+    pub fn number(&self) -> u64 {
+        hash(self.run_dir.as_os_str().as_encoded_bytes())
+    }
+}
+
 /// The real path of what exists, followed by what does not.
 fn canonical(path: &Path) -> Result<PathBuf> {
     let failed = |e| StoreError::file("resolve", path, e);

@@ -23,6 +23,19 @@ pub struct NetnsId {
     pub ino: u64,
 }
 
+/// Where fragments are put in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefragRecord {
+    /// Name of the device that leads there.
+    pub device: String,
+    /// Its index, once all is made.
+    pub ifindex: Option<u32>,
+    /// The namespace.
+    pub netns: PathBuf,
+    /// Device and inode number of the namespace, once all is made.
+    pub netns_inode: Option<(u64, u64)>,
+}
+
 /// The running instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -35,6 +48,9 @@ pub struct Instance {
     /// The control group the instance was last told to serve; `None`: the root of all.
     #[serde(default)]
     pub cgroup: Option<PathBuf>,
+    /// Where fragments are put in order; `None`: nowhere.
+    #[serde(default)]
+    pub defrag: Option<DefragRecord>,
     next_incarnation: u32,
     next_network: u32,
 }
@@ -46,7 +62,15 @@ impl Instance {
     /// When the kernel does not tell the boot.
     pub fn new(netns: NetnsId) -> Result<Self> {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Ok(Self { netns, boot_id: boot_id()?, created, cgroup: None, next_incarnation: 1, next_network: 1 })
+        Ok(Self {
+            netns,
+            boot_id: boot_id()?,
+            created,
+            cgroup: None,
+            defrag: None,
+            next_incarnation: 1,
+            next_network: 1,
+        })
     }
 
     /// Whether it was set up since the last boot.

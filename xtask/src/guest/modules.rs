@@ -8,9 +8,20 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// What netfast needs, and what its tests do: `br_netfilter` stands in the way of bridges on many a host, and
-/// `ss` asks the last three.
-const WANTED: &[&str] =
-    &["veth", "bridge", "br_netfilter", "sch_ingress", "cls_bpf", "tun", "inet_diag", "tcp_diag", "udp_diag"];
+/// `ss` asks the last three. `nft_ct` brings what it takes to put fragments in order.
+const WANTED: &[&str] = &[
+    "veth",
+    "bridge",
+    "br_netfilter",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+    "nft_ct",
+    "tun",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+];
 
 /// The modules of `directory` that are wanted, and those that they need, each after what it needs.
 pub(crate) fn wanted(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {

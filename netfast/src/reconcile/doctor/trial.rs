@@ -6,7 +6,7 @@ use super::Check;
 use super::features::told;
 use crate::kernel::{Bpffs, Datapath, Hook, KernelError, Kind, Mode, XdpMode, XdpOutcome};
 use crate::model::Limits;
-use crate::net::{BridgeSpec, Netlink, Netns, VethSpec, in_sandbox};
+use crate::net::{BridgeSpec, Netlink, Netns, VethSpec, defragment, in_sandbox};
 
 /// Maps of a trial hold next to nothing.
 const LIMITS: Limits = Limits {
@@ -35,6 +35,7 @@ pub(super) fn run() -> Vec<Check> {
 
 fn all(directory: &Path) -> Vec<Check> {
     let (mut checks, has_devices) = devices();
+    checks.push(defrag());
     let bpffs = match Bpffs::ensure(directory.join("bpf")) {
         Ok(bpffs) => bpffs,
         Err(error) => {
@@ -55,6 +56,20 @@ fn all(directory: &Path) -> Vec<Check> {
         Err(error) => checks.push(Check::missing("programs", told(&error)).needed()),
     }
     checks
+}
+
+/// Whether the kernel puts fragments in order.
+fn defrag() -> Check {
+    match Netns::current().and_then(|netns| defragment(&netns)) {
+        Ok(()) => Check::ok("defrag", "the kernel puts fragments in order"),
+        Err(error) => Check::missing(
+            "defrag",
+            format!(
+                "{}; fragments that overtake the first one of their packet are dropped (try `modprobe nf_tables nft_ct`)",
+                told(&error)
+            ),
+        ),
+    }
 }
 
 /// Makes a bridge and a veth pair. Says whether both are there.

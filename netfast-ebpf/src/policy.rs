@@ -45,16 +45,9 @@ pub(crate) fn judge<W: World>(
 ) -> Result<bool, Dropped> {
     let sender = subject(world, generation, from.endpoint)?;
     let receiver = subject(world, generation, to.endpoint)?;
-    ask(
-        world,
-        generation,
-        [from, to],
-        [&sender, &receiver],
-        [sender.egress, receiver.ingress],
-        port,
-        answers,
-        |verdict| count(world, verdict),
-    )?;
+    let from = Asked { party: from, subject: &sender, set: sender.egress };
+    let to = Asked { party: to, subject: &receiver, set: receiver.ingress };
+    ask(world, generation, from, to, port, answers, |verdict| count(world, verdict))?;
     Ok(sender.audit_egress | receiver.audit_ingress != policy::OPEN)
 }
 
@@ -74,15 +67,24 @@ pub(crate) fn audit<W: World>(
     // One by one: of a pair, the compiler moves halves that are not there, which the verifier refuses.
     let Ok(sender) = subject(world, generation, from.endpoint) else { return };
     let Ok(receiver) = subject(world, generation, to.endpoint) else { return };
-    let sets = [sender.audit_egress, receiver.audit_ingress];
+    let from = Asked { party: from, subject: &sender, set: sender.audit_egress };
+    let to = Asked { party: to, subject: &receiver, set: receiver.audit_ingress };
     let port = PolicyPort { protocol: headers.tuple.protocol, port: opening.port };
     audited.answers = Answers::default();
     let answers = &mut audited.answers;
-    let asked = ask(world, generation, [from, to], [&sender, &receiver], sets, port, answers, |_| {});
+    let asked = ask(world, generation, from, to, port, answers, |_| {});
     if let Err(Dropped { reason, endpoint }) = asked {
         (audited.reason, audited.endpoint) = (reason as u32, endpoint);
         world.count_audited(reason, endpoint, *length);
     }
+}
+
+/// A party, and the rule set that speaks for it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    party: Party<'a>,
+    subject: &'a Subject,
+    set: u32,
 }
 
 /// Asks the sender's rule set, then the receiver's. `note` is told the verdicts.
@@ -90,9 +92,8 @@ pub(crate) fn audit<W: World>(
 fn ask<W: World>(
     world: &W,
     generation: u32,
-    [from, to]: [Party<'_>; 2],
-    [sender, receiver]: [&Subject; 2],
-    [egress, ingress]: [u32; 2],
+    from: Asked<'_>,
+    to: Asked<'_>,
     PolicyPort { protocol, port }: PolicyPort,
     answers: &mut Answers,
     note: impl Fn(Verdict),
@@ -102,22 +103,22 @@ fn ask<W: World>(
         endpoint: party.endpoint.map_or(0, |endpoint| endpoint.incarnation),
     };
     let lookup = |key: &policy::RuleKey| world.rule(key);
-    if egress != policy::OPEN {
-        let peer = identity(world, generation, &to, receiver);
-        let verdict = policy::evaluate(egress, peer, protocol, port, lookup);
+    if from.set != policy::OPEN {
+        let peer = identity(world, generation, &to.party, to.subject);
+        let verdict = policy::evaluate(from.set, peer, protocol, port, lookup);
         answers.set_egress(verdict);
         note(verdict);
         if !verdict.passes() {
-            return Err(denied(DropReason::PolicyEgress, &from));
+            return Err(denied(DropReason::PolicyEgress, &from.party));
         }
     }
-    if ingress != policy::OPEN {
-        let peer = identity(world, generation, &from, sender);
-        let verdict = policy::evaluate(ingress, peer, protocol, port, lookup);
+    if to.set != policy::OPEN {
+        let peer = identity(world, generation, &from.party, from.subject);
+        let verdict = policy::evaluate(to.set, peer, protocol, port, lookup);
         answers.set_ingress(verdict);
         note(verdict);
         if !verdict.passes() {
-            return Err(denied(DropReason::PolicyIngress, &to));
+            return Err(denied(DropReason::PolicyIngress, &to.party));
         }
     }
     Ok(())

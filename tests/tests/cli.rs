@@ -187,9 +187,13 @@ fn inspect_tells_all() {
         json!([{"name": "http", "port": 80, "protocol": "tcp"}, {"name": null, "port": 53, "protocol": "udp"}])
     );
     assert_eq!(of("publish"), json!(["8080:80/tcp", "127.0.0.1:5353:53/udp"]));
+    let policy = lab.dir().join("policy.yaml").display().to_string();
     assert_eq!(
         of("isolation"),
-        json!({"ingress": {"isolated": true, "policies": ["default/web"]}, "egress": {"isolated": false, "policies": []}})
+        json!({
+            "ingress": {"isolated": true, "policies": ["default/web"], "sources": [format!("{policy}:1")]},
+            "egress": {"isolated": false, "policies": [], "sources": []},
+        })
     );
     assert_eq!(of("ready"), true);
     assert_eq!(of("pid"), Value::Null);

@@ -255,10 +255,10 @@ fn rules_count_what_they_allow() {
     };
     let now = list();
     assert_eq!(policy(&now, "default/web")["endpoints"], json!(["web"]));
-    assert_eq!(policy(&now, "default/web")["ingress"]["rules"][0]["allowed"], 2, "{now:#}");
-    assert_eq!(policy(&now, "default/web")["ingress"]["rules"][1]["allowed"], 0);
+    assert_eq!(policy(&now, "default/web")["ingress"]["rules"][0]["flows"], 2, "{now:#}");
+    assert_eq!(policy(&now, "default/web")["ingress"]["rules"][1]["flows"], 0);
     assert_eq!(policy(&now, "default/web")["egress"], Value::Null);
-    assert_eq!(policy(&now, "shop/db")["egress"]["rules"][0]["allowed"], 2, "{now:#}");
+    assert_eq!(policy(&now, "shop/db")["egress"]["rules"][0]["flows"], 2, "{now:#}");
     assert_eq!(policy(&now, "shop/db")["egress"]["denied"], 2, "{now:#}");
     assert_eq!(policy(&now, "default/api")["egress"]["denied"], 2, "{now:#}");
     let text = world.lab.netfast_ok(&["policy", "ls", "--rules"]).unwrap();
@@ -269,7 +269,7 @@ fn rules_count_what_they_allow() {
     // A rule that stays keeps its count, one that goes is forgotten.
     world.lab.file("web.yaml", &WEB.replace("ports: [{port: 80}]", "ports: [{port: 82}]")).unwrap();
     world.lab.up(MANIFEST).unwrap();
-    assert_eq!(policy(&list(), "default/web")["ingress"]["rules"][0]["allowed"], 2);
+    assert_eq!(policy(&list(), "default/web")["ingress"]["rules"][0]["flows"], 2);
     let used = || {
         let status = world.lab.netfast_json(&["status"]).unwrap();
         let map = status["maps"].as_array().unwrap().iter().find(|map| map["name"] == "NF_RULE_HIT").cloned();
@@ -278,7 +278,7 @@ fn rules_count_what_they_allow() {
     let before = used();
     world.lab.file("web.yaml", &WEB.replace("{port: http}", "{port: 82}")).unwrap();
     world.lab.up(MANIFEST).unwrap();
-    assert_eq!(policy(&list(), "default/web")["ingress"]["rules"][0]["allowed"], 0);
+    assert_eq!(policy(&list(), "default/web")["ingress"]["rules"][0]["flows"], 0);
     assert_eq!(used(), before - 1);
 }
 

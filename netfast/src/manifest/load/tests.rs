@@ -50,7 +50,8 @@ fn a_directory_means_the_manifests_in_it() {
     let load = || load(&path("netfast.yaml"), &[path("policies")]);
     assert_eq!(
         load().unwrap_err().to_string().replace(&prefix, ""),
-        "policies: cannot read: it is a directory (no file in it ends in .yaml, .yml or .json)\n\
+        "policies: this directory holds no file ending in .yaml, .yml or .json (it is named at netfast.yaml:1)\n\
+         policies: this directory holds no file ending in .yaml, .yml or .json\n\
          policies/b.yaml: cannot read: No such file or directory (it is named at netfast.yaml:1)"
     );
     for (file, policy) in [("b.yaml", "b"), ("a.yaml", "a"), ("README", "c")] {

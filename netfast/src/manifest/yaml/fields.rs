@@ -72,12 +72,11 @@ impl<'a> Fields<'a> {
     ) -> Self {
         for entry in cursor.entries(report).iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let message = format!("{}: unknown field", cursor.child(entry).path);
-            match suggest(&entry.key, known) {
-                Some(word) => report.error_help(entry.key_at, message, format!("did you mean {word}?")),
-                None => {
-                    let help = format!("known here: {}", known.join(", "));
-                    report.warning(Lint::UnknownField, entry.key_at, message, help);
-                }
+            if let Some(word) = suggest(&entry.key, known) {
+                report.error_help(entry.key_at, message, format!("did you mean {word}?"));
+            } else {
+                let help = format!("known here: {}", known.join(", "));
+                report.warning(Lint::UnknownField, entry.key_at, message, help);
             }
         }
         Self { cursor: cursor.clone(), meant: Vec::new() }

@@ -209,12 +209,26 @@ pub struct PolicyView {
     /// The policy, and where it begins.
     #[serde(flatten)]
     pub policy: PlaceView,
+    /// When it is asked, if it is a policy of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<TierView>,
+    /// Whether it is under audit: not enforced.
+    pub audit: bool,
     /// The endpoints it selects.
     pub endpoints: Vec<String>,
     /// What it says of what comes in; `null`: nothing, it does not isolate for that.
     pub ingress: Option<RulesView>,
     /// What it says of what goes out; `null`: nothing.
     pub egress: Option<RulesView>,
+}
+
+/// The place of a policy of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TierView {
+    /// `Admin` or `Baseline`.
+    pub name: String,
+    /// The lowest is asked first.
+    pub priority: u16,
 }
 
 /// What a policy says of one direction.
@@ -234,11 +248,16 @@ pub struct RuleView {
     pub file: String,
     /// The line.
     pub line: u32,
-    /// The peers it allows, in words.
+    /// What its author calls it, in a policy of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What becomes of what it speaks of: `accept`, or, in a policy of the cluster, `deny` or `pass`.
+    pub action: &'static str,
+    /// The peers it speaks of, in words.
     pub peers: String,
-    /// The ports it allows, in words.
+    /// The ports it speaks of, in words.
     pub ports: String,
-    /// New flows, and flows judged again, that it allowed; `null`: nothing is up. Of several rules that allow a flow, one
+    /// New flows, and flows judged again, that it decided on; `null`: nothing is up. Of several rules that allow a flow, one
     /// counts it.
-    pub allowed: Option<u64>,
+    pub flows: Option<u64>,
 }

@@ -1,15 +1,15 @@
 //! Rules in words.
 
-use crate::model::{Operator, Peer, Policy, PortMatch, Ports, Requirement, Rule, Selector};
+use crate::model::{Name, Operator, Peer, PortMatch, Ports, Requirement, Rule, Selector};
 
-/// The peers of a rule.
-pub(super) fn peers(rule: &Rule, policy: &Policy) -> String {
+/// The peers of a rule, in a policy of `namespace` or of the cluster.
+pub(super) fn peers(rule: &Rule, namespace: Option<&Name>) -> String {
     let Some(peers) = &rule.peers else { return "everybody".to_owned() };
-    let peers: Vec<_> = peers.iter().map(|own| peer(own, policy)).collect();
+    let peers: Vec<_> = peers.iter().map(|own| peer(own, namespace)).collect();
     peers.join(", ")
 }
 
-fn peer(peer: &Peer, policy: &Policy) -> String {
+fn peer(peer: &Peer, namespace: Option<&Name>) -> String {
     match peer {
         Peer::Block { cidr, except } if except.is_empty() => cidr.to_string(),
         Peer::Block { cidr, except } => {
@@ -18,7 +18,9 @@ fn peer(peer: &Peer, policy: &Policy) -> String {
         }
         Peer::Endpoints { namespaces, endpoints } => {
             let place = match namespaces {
-                None => format!("namespace {}", policy.namespace),
+                None => {
+                    namespace.map_or_else(|| "no namespace".to_owned(), |name| format!("namespace {name}"))
+                }
                 Some(selector) if selector.requirements.is_empty() => "all namespaces".to_owned(),
                 Some(selector) => format!("namespaces with {}", requirements(selector)),
             };

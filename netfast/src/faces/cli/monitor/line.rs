@@ -128,7 +128,9 @@ mod tests {
         let line = untimed(&event);
         assert!(line.starts_with("audit    policy_ingress       tcp "), "{line}");
         assert!(
-            line.ends_with("policies under audit would drop it (ingress of web: default/web)\n"),
+            line.ends_with(
+                "policies under audit would drop it (ingress of web: default/web in web.yaml:3)\n"
+            ),
             "{line}"
         );
     }

@@ -75,7 +75,7 @@ impl Check {
         let loaded = manifest::load_policies(&self.files)?;
         let count = loaded.count();
         let LoadedPolicies { policies, cluster_policies, namespaces, mut warnings } = loaded;
-        let world = World { policies, cluster_policies, namespaces, ..World::default() };
+        let world = World { namespaces, policies, cluster_policies, ..World::default() };
         warnings.extend(manifest::lint(&world, Known::Policies));
         warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         Ok((count, warnings))

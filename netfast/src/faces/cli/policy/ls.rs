@@ -12,10 +12,10 @@ use super::asked::WorldArgs;
 use crate::reconcile::instance::Options;
 use crate::reconcile::judge::view::{PolicyView, RulesView};
 
-/// List the policies in force: where they are written, whom they isolate, and what their rules have let through.
+/// List the policies in force: where they are written, whom they isolate, and how often their rules decided.
 #[derive(Args, Debug)]
 pub(in crate::faces::cli) struct Ls {
-    /// List the rules, each with what it allows and the flows it has allowed.
+    /// List the rules, each with what it speaks of and the flows it decided on.
     #[arg(long)]
     rules: bool,
     #[command(flatten)]
@@ -44,6 +44,17 @@ fn directions(policy: &PolicyView) -> impl Iterator<Item = (&'static str, &Rules
     both.into_iter().filter_map(|(name, rules)| Some((name, rules.as_ref()?)))
 }
 
+/// The policy, when it is asked if that is not with all others, and whether it is enforced.
+fn name(view: &PolicyView) -> String {
+    let tier = view.tier.as_ref().map(|tier| format!("{} {}", tier.name, tier.priority));
+    let notes: Vec<_> = tier.into_iter().chain(view.audit.then(|| "audit".to_owned())).collect();
+    if notes.is_empty() {
+        view.policy.policy.clone()
+    } else {
+        format!("{} ({})", view.policy.policy, notes.join(", "))
+    }
+}
+
 fn place(file: &str, line: u32) -> String {
     format!("{file}:{line}")
 }
@@ -55,26 +66,23 @@ fn number(count: Option<u64>) -> String {
 
 /// A line for each policy and direction.
 fn table(policies: &[PolicyView]) -> Table<7> {
-    let mut table = Table::new(["POLICY", "SOURCE", "ENDPOINTS", "DIRECTION", "RULES", "ALLOWED", "DENIED"])
+    let mut table = Table::new(["POLICY", "SOURCE", "ENDPOINTS", "DIRECTION", "RULES", "HITS", "DENIED"])
         .right(&[4, 5, 6]);
     for view in policies {
-        let mut head = [
-            view.policy.policy.clone(),
-            place(&view.policy.file, view.policy.line),
-            endpoints(&view.endpoints),
-        ];
+        let mut head = [name(view), place(&view.policy.file, view.policy.line), endpoints(&view.endpoints)];
         for (direction, RulesView { rules, denied }) in directions(view) {
             let [name, source, endpoints] = std::mem::take(&mut head);
-            // Nothing was counted if no rule was.
-            let allowed =
-                rules.iter().map(|rule| rule.allowed).sum::<Option<u64>>().filter(|_| denied.is_some());
+            let hits = match rules.as_slice() {
+                [] => denied.map(|_| 0),
+                rules => rules.iter().map(|rule| rule.flows).sum(),
+            };
             table.row([
                 name,
                 source,
                 endpoints,
                 direction.to_owned(),
                 rules.len().to_string(),
-                number(allowed),
+                number(hits),
                 number(*denied),
             ]);
         }
@@ -97,17 +105,19 @@ fn endpoints(names: &[String]) -> String {
 }
 
 /// A line for each rule.
-fn rules(policies: &[PolicyView]) -> Table<6> {
-    let mut table = Table::new(["POLICY", "DIRECTION", "SOURCE", "PEERS", "PORTS", "ALLOWED"]).right(&[5]);
+fn rules(policies: &[PolicyView]) -> Table<7> {
+    let mut table =
+        Table::new(["POLICY", "DIRECTION", "SOURCE", "ACTION", "PEERS", "PORTS", "HITS"]).right(&[6]);
     for view in policies {
         for (direction, RulesView { rules, .. }) in directions(view) {
             if rules.is_empty() {
                 let source = place(&view.policy.file, view.policy.line);
                 let nobody = "nobody".to_owned();
                 table.row([
-                    view.policy.policy.clone(),
+                    name(view),
                     direction.to_owned(),
                     source,
+                    String::new(),
                     nobody,
                     String::new(),
                     String::new(),
@@ -115,12 +125,13 @@ fn rules(policies: &[PolicyView]) -> Table<6> {
             }
             for rule in rules {
                 table.row([
-                    view.policy.policy.clone(),
+                    name(view),
                     direction.to_owned(),
                     place(&rule.file, rule.line),
+                    rule.action.to_owned(),
                     rule.peers.clone(),
                     rule.ports.clone(),
-                    number(rule.allowed),
+                    number(rule.flows),
                 ]);
             }
         }
@@ -133,6 +144,7 @@ mod tests {
     use super::super::testing::shop;
     use super::*;
     use crate::reconcile::judge::Hits;
+    use crate::reconcile::judge::view::TierView;
 
     #[test]
     fn policies_are_listed_by_direction() {
@@ -148,12 +160,22 @@ mod tests {
         policies[0].endpoints = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let ingress = policies[0].ingress.as_mut().unwrap();
         ingress.denied = Some(7);
-        ingress.rules[0].allowed = Some(12);
+        ingress.rules[0].flows = Some(12);
         assert_eq!(
             table(&policies).render(""),
-            "POLICY       SOURCE         ENDPOINTS        DIRECTION  RULES  ALLOWED  DENIED\n\
-             default/web  policy.yaml:1  4: a, b, c, ...  ingress        1       12       7\n"
+            "POLICY       SOURCE         ENDPOINTS        DIRECTION  RULES  HITS  DENIED\n\
+             default/web  policy.yaml:1  4: a, b, c, ...  ingress        1    12       7\n"
         );
+    }
+
+    #[test]
+    fn policies_of_the_cluster_and_under_audit_say_so() {
+        let mut policies = shop().policies(None);
+        policies.truncate(1);
+        policies[0].tier = Some(TierView { name: "Admin".to_owned(), priority: 7 });
+        assert_eq!(name(&policies[0]), "default/web (Admin 7)");
+        policies[0].audit = true;
+        assert_eq!(name(&policies[0]), "default/web (Admin 7, audit)");
     }
 
     #[test]
@@ -161,11 +183,11 @@ mod tests {
         let policies = shop().policies(Some(&Hits::default()));
         assert_eq!(
             rules(&policies).render(""),
-            "POLICY       DIRECTION  SOURCE          PEERS                                     PORTS     ALLOWED\n\
-             default/web  ingress    policy.yaml:7   everybody                                 http/tcp        0\n\
-             shop/db      ingress    policy.yaml:16  endpoints with app=api of all namespaces  5432/tcp        0\n\
-             shop/db      ingress    policy.yaml:20  198.51.100.0/24 except 198.51.100.128/25  any             0\n\
-             shop/db      egress     policy.yaml:9   nobody                                    -               -\n"
+            "POLICY       DIRECTION  SOURCE          ACTION  PEERS                                     PORTS     HITS\n\
+             default/web  ingress    policy.yaml:7   accept  everybody                                 http/tcp     0\n\
+             shop/db      ingress    policy.yaml:16  accept  endpoints with app=api of all namespaces  5432/tcp     0\n\
+             shop/db      ingress    policy.yaml:20  accept  198.51.100.0/24 except 198.51.100.128/25  any          0\n\
+             shop/db      egress     policy.yaml:9   -       nobody                                    -            -\n"
         );
     }
 }

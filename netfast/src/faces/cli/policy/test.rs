@@ -201,6 +201,8 @@ probes: []
              \x20 ingress: isolated by default/closed in web:1, and no rule allows it\n\
              skipped: web: default/a -> default/b 80/TCP (IPv6): default/a has no IPv6 address\n\
              failed: bad: its policies have mistakes\n\
+             \x20 bad:1:1: `apiVersion` is missing (write apiVersion: networking.k8s.io/v1)\n\
+             \x20 bad:1:1: `metadata` is missing\n\
              \x20 bad:1:7: kind: unknown kind \"NetworkPolicie\" (did you mean NetworkPolicy?)\n\
              1 passed, 2 failed, 1 skipped\n"
         );

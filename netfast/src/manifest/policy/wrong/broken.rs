@@ -359,7 +359,7 @@ fn lists_of_objects() {
                 "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicyList\nitems:\n- metadata: {name: x}\n  spec: {podSelector: {}}\n- kind: Service\n- foo\n-\n",
             ),
             &[
-                "p:6:9: items[1].kind: objects of kind \"Service\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
+                "p:6:9: items[1].kind: objects of kind \"Service\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
                 "p:7:3: items[2]: an object is a mapping, not a text (use kind: List, or `---` between objects)",
                 "p:8:2: items[3]: an object is a mapping, not nothing (use kind: List, or `---` between objects)",
             ],

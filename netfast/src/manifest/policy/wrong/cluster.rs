@@ -24,7 +24,7 @@ fn cluster(rest: &str) -> String {
     )
 }
 
-const NO_RULES: &str = "warning: p:4:1: spec: a policy of the cluster without rules does nothing (it isolates nobody; \
+const NO_RULES: &str = "warning[no-rules]: p:4:1: spec: a policy of the cluster without rules does nothing (it isolates nobody; \
                         a rule denies: ingress: [{action: Deny, from: [...]}])";
 
 #[test]
@@ -162,7 +162,7 @@ fn its_protocols() {
                 "p:11:60: spec.egress[0].protocols[1].tcp.destinationPort: no port (write {number: 80} or {range: \
                  {start: 8000, end: 8080}}, or leave destinationPort out for every port)",
                 "p:11:99: spec.egress[0].protocols[2].udp.destinationPort.number: there is no port 0 (for every port, \
-                 leave port out)",
+                 leave destinationPort out)",
                 "p:11:142: spec.egress[0].protocols[3].sctp.destinationPort.range: beside number, where only one of \
                  them can be (drop one of the two)",
             ],
@@ -242,7 +242,7 @@ fn objects_that_belong_to_the_cluster() {
         (
             format!("{}---\n{}", named("a"), named("b").replace("v1alpha2", "v1beta1")),
             &[
-                "warning: p:12:18: document 2 (cluster/b): cluster policies a (on line 3) and b both have priority 1 \
+                "warning[same-priority]: p:12:18: document 2 (cluster/b): cluster policies a (on line 3) and b both have priority 1 \
                  in tier Admin; where both speak of a connection the one whose name is first in the alphabet is asked \
                  first (give one of them another priority)",
             ],

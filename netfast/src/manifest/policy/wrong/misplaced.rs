@@ -309,11 +309,11 @@ fn kinds_and_versions() {
                 "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n---\napiVersion: v1\nkind: Pod\n---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: i}\n---\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n",
             ),
             &[
-                "p:2:7: document 1 (default/web): kind: objects of kind \"Deployment\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
-                "p:7:7: document 2 (default/s): kind: objects of kind \"Service\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
-                "p:11:7: document 3: kind: objects of kind \"Pod\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
-                "p:14:7: document 4 (default/i): kind: objects of kind \"Ingress\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
-                "p:18:7: document 5: kind: objects of kind \"Kustomization\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
+                "p:2:7: document 1 (default/web): kind: objects of kind \"Deployment\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
+                "p:7:7: document 2 (default/s): kind: objects of kind \"Service\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
+                "p:11:7: document 3: kind: objects of kind \"Pod\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
+                "p:14:7: document 4 (default/i): kind: objects of kind \"Ingress\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
+                "p:18:7: document 5: kind: objects of kind \"Kustomization\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
             ],
         ),
         (
@@ -321,11 +321,11 @@ fn kinds_and_versions() {
                 "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata:\n  name: web\n---\napiVersion: crd.antrea.io/v1beta1\nkind: ClusterNetworkPolicy\nmetadata: {name: a}\n---\napiVersion: crd.antrea.io/v1beta1\nkind: NetworkPolicy\nmetadata: {name: a}\n---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\n---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n",
             ),
             &[
-                "p:2:7: document 1 (default/web): kind: AdminNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 is)",
-                "p:7:7: document 2 (default/a): kind: ClusterNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 is)",
+                "p:2:7: document 1 (default/web): kind: AdminNetworkPolicy is not supported (write ClusterNetworkPolicy with tier: Admin, which has taken its place)",
+                "p:6:13: document 2 (cluster/a): apiVersion: ClusterNetworkPolicy of crd.antrea.io is not supported (only that of policy.networking.k8s.io/v1alpha2 is)",
                 "p:10:13: document 3 (default/a): apiVersion: NetworkPolicy of crd.antrea.io is not supported (only that of networking.k8s.io/v1 is)",
-                "p:15:7: document 4 (default/a): kind: GlobalNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 is)",
-                "p:19:7: document 5 (default/a): kind: objects of kind \"AuthorizationPolicy\" are not read (only NetworkPolicy, Namespace, List are; move it to another file)",
+                "p:15:7: document 4 (default/a): kind: GlobalNetworkPolicy is not supported (only NetworkPolicy of networking.k8s.io/v1 and ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2 are)",
+                "p:19:7: document 5 (default/a): kind: objects of kind \"AuthorizationPolicy\" are not read (only NetworkPolicy, ClusterNetworkPolicy, Namespace, List are; move it to another file)",
             ],
         ),
     ]);

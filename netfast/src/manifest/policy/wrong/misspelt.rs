@@ -89,6 +89,12 @@ fn fields_of_every_level() {
                 "p:11:5: spec.ingress[3].port: unknown field (it belongs in the list: ports: [{...}])",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn fields_of_the_object_itself() {
+    assert_shown(&[
         (
             text("apiversion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: web\nspec: {}\n"),
             &["p:1:1: apiversion: unknown field (did you mean apiVersion?)"],

@@ -204,7 +204,7 @@ fn inspect_tells_all() {
     }
     assert!(eth0.contains(&format!("mtu {}", of("mtu"))), "{eth0}");
     let client = lab.netfast_json(&["endpoint", "inspect", "default/client"]).unwrap();
-    assert_eq!(client["isolation"]["ingress"], json!({"isolated": false, "policies": []}));
+    assert_eq!(client["isolation"]["ingress"], json!({"isolated": false, "policies": [], "sources": []}));
     let text = lab.netfast_ok(&["endpoint", "inspect", "web"]).unwrap();
     assert!(text.contains("labels") && text.contains("app=web") && text.contains("8080:80/tcp"), "{text}");
     down(&lab);

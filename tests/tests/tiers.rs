@@ -169,7 +169,10 @@ fn the_tiers_decide_in_their_order() {
 fn a_drop_names_the_rule_that_denies() {
     require_root!();
     let world = world(TIERS);
-    let mut monitor = world.lab.start(&["monitor", "--count", "1", "--for", "20", "-o", "json"]).unwrap();
+    let mut monitor = world
+        .lab
+        .start(&["monitor", "--reason", "policy_ingress", "--count", "1", "--for", "20", "-o", "json"])
+        .unwrap();
     monitor.wait_for("Ctrl-C ends", LONG).unwrap();
     let [web, _] = world.lab.addresses("web").unwrap();
     assert!(!answered(world.stranger.tcp_ask(&SocketAddr::new(web, 81).to_string(), SHORT)));
@@ -179,7 +182,12 @@ fn a_drop_names_the_rule_that_denies() {
     assert_eq!(event["explanation"], json!("a rule of a policy of the cluster denies it"));
     assert_eq!(
         event["policy"],
-        json!({"direction": "ingress", "endpoint": "web", "policies": ["cluster/guard"]})
+        json!({
+            "direction": "ingress",
+            "endpoint": "web",
+            "policies": ["cluster/guard"],
+            "sources": [world.lab.dir().join("policies.yaml:17").display().to_string()],
+        })
     );
     let answer = &event["answers"][0];
     assert_eq!((&answer["verdict"], &answer["policy"]), (&json!("denied"), &json!("cluster/guard")));

@@ -118,7 +118,7 @@ fn rule(cursor: &Cursor<'_>, direction: Direction, report: &mut Report) -> Optio
         Direction::Ingress => ("from", hints::cluster_ingress),
         Direction::Egress => ("to", hints::cluster_egress),
     };
-    let fields = Fields::open(cursor, &["name", "action", peers, "protocols"], hint, report);
+    let fields = Fields::open(cursor, &["name", "action", peers, "protocols", "ports"], hint, report);
     let source = Source { file: report.file().to_owned(), line: cursor.at().line };
     let name = fields.get("name").and_then(|cursor| rule_name(&cursor, report));
     let action = fields.need("action", report).and_then(|cursor| action(&cursor, report));
@@ -130,10 +130,17 @@ fn rule(cursor: &Cursor<'_>, direction: Direction, report: &mut Report) -> Optio
     }
     let peers: Vec<Peer> =
         items.iter().flat_map(|item| cluster_peer::read(item, direction, report)).collect();
-    let ports = fields.get("protocols").map(|cursor| {
-        let has_blocks = peers.iter().any(|peer| matches!(peer, Peer::Block { .. }));
-        cluster_port::protocols(&cursor, has_blocks, report)
-    });
+    let has_blocks = peers.iter().any(|peer| matches!(peer, Peer::Block { .. }));
+    let ports = match (fields.get("protocols"), fields.get("ports")) {
+        (Some(protocols), None) => Some(cluster_port::protocols(&protocols, has_blocks, report)),
+        (None, Some(ports)) => Some(cluster_port::ports(&ports, has_blocks, report)),
+        (None, None) => None,
+        (Some(_), Some(ports)) => {
+            let message = ports.message("beside protocols, whose older form it is");
+            report.error_help(ports.key_at, message, "move what it says into protocols");
+            None
+        }
+    };
     Some(TierRule { name, action: action?, rule: Rule { source, peers: Some(peers), ports } })
 }
 

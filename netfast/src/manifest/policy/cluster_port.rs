@@ -21,6 +21,50 @@ pub(super) fn protocols(cursor: &Cursor<'_>, has_blocks: bool, report: &mut Repo
     items.iter().flat_map(|item| protocol(item, has_blocks, report)).collect()
 }
 
+/// Reads `ports` of a rule, which is what the first revisions of `v1alpha2` had for `protocols`.
+pub(super) fn ports(cursor: &Cursor<'_>, has_blocks: bool, report: &mut Report) -> Vec<PortMatch> {
+    let items = cursor.items(report);
+    if items.is_empty() && matches!(cursor.node.value, Value::List(_)) {
+        cursor.error_help(report, "no port", "for every port of every protocol, leave ports out");
+    }
+    items.iter().flat_map(|item| older(item, has_blocks, report)).collect()
+}
+
+fn older(cursor: &Cursor<'_>, has_blocks: bool, report: &mut Report) -> Vec<PortMatch> {
+    let errors = report.errors();
+    let known = ["portNumber", "portRange", "namedPort"];
+    let fields = Fields::open(cursor, &known, hints::cluster_port, report);
+    let mut found = known.into_iter().filter_map(|field| Some((field, fields.get(field)?)));
+    let Some((field, first)) = found.next() else {
+        if report.errors() == errors {
+            cursor.error_help(report, "an empty port", "for every port of every protocol, leave ports out");
+        }
+        return Vec::new();
+    };
+    for (_, second) in found {
+        let message = second.message(format!("beside {field}, where only one of them can be"));
+        report.error_help(second.key_at, message, format!("put a `-` before {}", second.field()));
+    }
+    let is_range = match field {
+        "namedPort" => return named(&first, has_blocks, report),
+        field => field == "portRange",
+    };
+    let known: &[_] = if is_range { &["protocol", "start", "end"] } else { &["protocol", "port"] };
+    let fields = Fields::plain(&first, known, report);
+    let protocol = match fields.get("protocol") {
+        None => Some(Protocol::Tcp),
+        Some(protocol) => protocol.parse(report, port::protocol),
+    };
+    let range = if is_range {
+        between(&fields, report)
+    } else {
+        let port = fields.need("port", report).and_then(|port| port::number(&port, EVERY, report));
+        port.map(PortRange::single)
+    };
+    let (Some(protocol), Some(range)) = (protocol, range) else { return Vec::new() };
+    vec![PortMatch { protocol, ports: Ports::Range(range) }]
+}
+
 fn protocol(cursor: &Cursor<'_>, has_blocks: bool, report: &mut Report) -> Vec<PortMatch> {
     let errors = report.errors();
     let known = ["tcp", "udp", "sctp", "destinationNamedPort"];
@@ -100,6 +144,11 @@ fn numbered(cursor: &Cursor<'_>, report: &mut Report) -> Option<Ports> {
 
 fn range_of(cursor: &Cursor<'_>, report: &mut Report) -> Option<Ports> {
     let fields = Fields::plain(cursor, &["start", "end"], report);
+    between(&fields, report).map(Ports::Range)
+}
+
+/// The range from `start` to `end`, which must lie above it.
+fn between(fields: &Fields<'_>, report: &mut Report) -> Option<PortRange> {
     let start = fields.need("start", report).and_then(|cursor| port::number(&cursor, EVERY, report));
     let end = fields.need("end", report);
     let last = end.as_ref().and_then(|cursor| port::number(cursor, EVERY, report));
@@ -114,7 +163,7 @@ fn range_of(cursor: &Cursor<'_>, report: &mut Report) -> Option<Ports> {
         }
         return None;
     }
-    Some(Ports::Range(PortRange { first, last }))
+    Some(PortRange { first, last })
 }
 
 fn of_protocol(field: &str) -> Option<&'static str> {

@@ -205,7 +205,6 @@ pub(super) fn cluster_spec(field: &str) -> Option<&'static str> {
 pub(super) fn cluster_ingress(field: &str) -> Option<&'static str> {
     match field {
         "to" => Some("rules of ingress have from"),
-        "ports" => Some("this kind has protocols: [{tcp: {destinationPort: {number: 80}}}]"),
         "pods" | "namespaces" | "podSelector" | "namespaceSelector" => {
             Some("it belongs in the list: from: [{...}]")
         }
@@ -225,6 +224,16 @@ pub(super) fn cluster_egress(field: &str) -> Option<&'static str> {
         "pods" | "namespaces" | "podSelector" | "namespaceSelector" | "networks" | "nodes"
         | "domainNames" => Some("it belongs in the list: to: [{...}]"),
         _ => cluster_ingress(field),
+    }
+}
+
+/// In a port of a rule of a policy of the cluster.
+pub(super) fn cluster_port(field: &str) -> Option<&'static str> {
+    match field {
+        "protocol" | "port" | "endPort" | "number" | "tcp" | "udp" | "sctp" => {
+            Some("this kind has protocols: [{tcp: {destinationPort: {number: 80}}}]")
+        }
+        _ => None,
     }
 }
 

@@ -107,7 +107,7 @@ fn name(text: &str) -> Result<(), TextError> {
     check_port_name(text)
 }
 
-fn protocol(text: &str) -> Result<Protocol, TextError> {
+pub(super) fn protocol(text: &str) -> Result<Protocol, TextError> {
     let message = format!("unknown protocol {}", show(text));
     let help = match text {
         "6" => "write TCP".to_owned(),

@@ -280,3 +280,25 @@ fn the_policies_of_the_shared_cases_are_read() {
     }
     assert!(count > 0);
 }
+
+#[test]
+fn the_older_form_of_ports_is_read() {
+    let policy = cluster_policy(
+        "{action: Deny, to: [{namespaces: {}}], ports: [{portNumber: {port: 80}}, {portNumber: {protocol: UDP, port: 53}}, \
+         {portRange: {protocol: SCTP, start: 1, end: 9}}, {namedPort: http}]}",
+    );
+    let ports = policy.egress[0].rule.ports.clone().unwrap();
+    let ports: Vec<_> = ports.into_iter().map(|port| (port.protocol, port.ports)).collect();
+    let named = || Ports::Named("http".to_owned());
+    assert_eq!(
+        ports,
+        [
+            (Protocol::Tcp, Ports::Range(PortRange::single(80))),
+            (Protocol::Udp, Ports::Range(PortRange::single(53))),
+            (Protocol::Sctp, Ports::Range(PortRange { first: 1, last: 9 })),
+            (Protocol::Tcp, named()),
+            (Protocol::Udp, named()),
+            (Protocol::Sctp, named()),
+        ]
+    );
+}

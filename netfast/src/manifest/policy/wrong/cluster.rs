@@ -100,8 +100,8 @@ fn its_rules() {
             ),
             &[
                 "p:10:5: spec.ingress[0].to: unknown field (rules of ingress have from)",
-                "p:11:5: spec.ingress[0].ports: unknown field (this kind has protocols: [{tcp: {destinationPort: \
-                 {number: 80}}}])",
+                "p:11:14: spec.ingress[0].ports[0].port: unknown field (this kind has protocols: [{tcp: \
+                 {destinationPort: {number: 80}}}])",
                 "p:13:7: spec.ingress[0].from[0].networks: unknown field (only peers of egress have it)",
                 "p:14:7: spec.ingress[0].from[1]: an empty peer (write namespaces: {} for every endpoint)",
             ],

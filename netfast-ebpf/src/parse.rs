@@ -149,7 +149,7 @@ pub const fn is_echo_reply(protocol: u8, icmp_type: u8) -> bool {
 /// behind it, the verifier forgets by which of the many ways through the headers it came.
 ///
 /// Answers [`DropReason::BadHeader`] for headers that are cut short or contradict themselves. Of a later fragment
-/// [`fragment::complete`](crate::fragment::complete) knows the rest.
+/// `fragment::complete` knows the rest.
 #[inline(never)]
 pub fn ip<P: Packet>(packet: &P, ether_type: u16, headers: &mut Headers) -> Outcome {
     Outcome::pack(try_ip(packet, ether_type, headers).map(|()| true).map_err(Into::into))

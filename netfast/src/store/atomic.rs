@@ -19,7 +19,7 @@ pub(super) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()>
     write_bytes(path, serde_json::to_vec_pretty(value))
 }
 
-/// As [`write`], in as little as will do.
+/// As [`write()`], in as little as will do.
 pub(super) fn write_compact<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     write_bytes(path, serde_json::to_vec(value))
 }

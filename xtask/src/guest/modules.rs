@@ -8,13 +8,15 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// What netfast needs, and what its tests do: `br_netfilter` stands in the way of bridges on many a host, and
-/// `ss` asks the last three. `nft_ct` brings what it takes to put fragments in order.
+/// `ss` asks the last three. `nft_ct` brings what it takes to put fragments in order; what that needs asks
+/// for a checksum, of which `depends` says nothing.
 const WANTED: &[&str] = &[
     "veth",
     "bridge",
     "br_netfilter",
     "sch_ingress",
     "cls_bpf",
+    "crc32c_generic",
     "nf_tables",
     "nft_ct",
     "tun",

@@ -33,7 +33,7 @@ pub const DENY: &str = "NF_DENY";
 pub const COUNTER: &str = "NF_COUNTER";
 /// [`EndpointDropKey`](crate::rows::EndpointDropKey) to [`Count`](crate::counter::Count).
 pub const ENDPOINT_DROP: &str = "NF_EP_DROP";
-/// [`Count`](crate::counter::Count) by number of a rule: how often it allowed a flow.
+/// [`Count`](crate::counter::Count) by number of a rule: how often it decided on a flow.
 pub const RULE_HIT: &str = "NF_RULE_HIT";
 /// The working memory of the program that runs on a CPU; userspace has no business there.
 pub const SCRATCH: &str = "NF_SCRATCH";

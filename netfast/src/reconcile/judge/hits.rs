@@ -1,4 +1,4 @@
-//! How often rules allowed something, and how often nothing did.
+//! How often rules decided, and how often packets were denied.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::store::{Paths, Store};
 /// What an instance has counted.
 #[derive(Clone, Debug, Default)]
 pub struct Hits {
-    /// Flows allowed, by number of the rule.
+    /// Flows decided on, by number of the rule.
     pub(super) rules: BTreeMap<u32, u64>,
     /// Packets denied, by endpoint and direction.
     pub(super) denied: BTreeMap<(EndpointId, Direction), u64>,

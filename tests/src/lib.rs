@@ -8,6 +8,7 @@
 //!
 //! Labs are independent of each other, so tests run in parallel.
 
+mod bind;
 mod bpf;
 mod cgroup;
 mod counters;
@@ -30,6 +31,7 @@ mod uplink;
 mod ways;
 mod xdp;
 
+pub use bind::bind_when_free;
 pub use counters::Counters;
 pub use frame::{Crowd, FrameSocket, Frames, stranger};
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use socket2::{Domain, SockRef, Type};
 
+use crate::bind::bind_when_free;
 use crate::ns::Ns;
 use crate::patience::patient;
 use crate::payload::{Hash, Payload};
@@ -157,7 +158,7 @@ impl Ns {
         let address: SocketAddr = address.parse()?;
         let socket = self.socket(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
+        bind_when_free(&socket, address)?;
         socket.listen(1024)?;
         let listener: TcpListener = socket.into();
         let address = listener.local_addr()?;

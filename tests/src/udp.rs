@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::bind::bind_when_free;
 use crate::ns::Ns;
 use crate::patience::patient;
 use crate::payload::{Hash, Payload};
@@ -46,7 +47,7 @@ impl Ns {
     pub fn udp_serve(&self, address: &str) -> Result<UdpServer> {
         let address: SocketAddr = address.parse()?;
         let socket = self.socket(Domain::for_address(address), Type::DGRAM, None)?;
-        socket.bind(&address.into())?;
+        bind_when_free(&socket, address)?;
         let socket: UdpSocket = socket.into();
         let address = socket.local_addr()?;
         let (serving, name) = (socket.try_clone()?, self.name().to_owned());

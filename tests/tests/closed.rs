@@ -36,7 +36,7 @@ const STOPPED: [&str; 2] = ["policy_ingress", "policy_egress"];
 fn listen(ns: &Ns) -> UdpSocket {
     let socket = ns.socket(Domain::IPV6, Type::DGRAM, None).unwrap();
     let any: std::net::SocketAddr = "[::]:53".parse().unwrap();
-    socket.bind(&any.into()).unwrap();
+    netfast_tests::bind_when_free(&socket, any).unwrap();
     socket.set_nonblocking(true).unwrap();
     socket.into()
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use netfast_tests::{HOST_V4, Lab, Ns, require_root};
+use netfast_tests::{HOST_V4, Lab, Ns, bind_when_free, require_root};
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 
@@ -45,7 +45,10 @@ fn refused(ns: &Ns, kind: Type, address: &str) {
 
 #[track_caller]
 fn free(ns: &Ns, kind: Type, address: &str) -> Socket {
-    bind(ns, kind, address, plainly).unwrap_or_else(|e| panic!("{address}: {e}"))
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = ns.socket(Domain::for_address(address), kind, None).unwrap();
+    bind_when_free(&socket, address).unwrap_or_else(|e| panic!("{address}: {e}"));
+    socket
 }
 
 /// What `netfast up` complains of.
@@ -128,7 +131,8 @@ fn a_port_that_a_process_holds_cannot_be_published() {
                 );
             }
         }
-        // What does not stand in the way.
+        // What does not stand in the way, once all of these are closed.
+        drop(free(host, kind, "[::]:8080"));
         let _other = free(host, kind, "127.0.0.1:8080");
         lab.up(&manifest(&format!("'192.0.2.1:8080:80/{protocol}', '[::1]:8080:80/{protocol}'"))).unwrap();
         lab.up(&manifest("'8000:80'")).unwrap();

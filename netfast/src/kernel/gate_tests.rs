@@ -17,6 +17,9 @@ const SLACK: u32 = 1000;
 /// The kernel of the table's counts.
 const KERNEL: &str = "6.18";
 
+/// The table as it was when this was compiled: another kernel's machine has the test, but not the file.
+const TABLE: &str = include_str!("../../../docs/verifier.md");
+
 fn table() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/verifier.md")
 }
@@ -108,13 +111,13 @@ fn the_verifier_is_not_asked_for_much_more_than_before() {
         }
         let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
         let is_same_kernel = release.split('.').take(2).collect::<Vec<_>>().join(".") == KERNEL;
-        let text = fs::read_to_string(table()).unwrap();
+        let text = TABLE;
         if env::var_os("NETFAST_UPDATE_VERIFIER_TABLE").is_some() {
             assert!(is_same_kernel, "the table is of Linux {KERNEL}, this is {release}");
-            fs::write(table(), written(&text, &counts)).unwrap();
+            fs::write(table(), written(text, &counts)).unwrap();
             return;
         }
-        let complaints = complaints(&read(&text), &counts, is_same_kernel);
+        let complaints = complaints(&read(text), &counts, is_same_kernel);
         assert!(
             complaints.is_empty(),
             "{}\n\nIf that is meant: NETFAST_UPDATE_VERIFIER_TABLE=1 cargo test -p netfast gate_tests",

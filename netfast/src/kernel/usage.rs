@@ -166,7 +166,7 @@ mod tests {
             let total =
                 |datapath: &Datapath| datapath.usage().unwrap().iter().map(|map| map.bytes).sum::<u64>();
             let before = total(&datapath);
-            for (is_smallest, expected) in [(true, 0..6 << 20), (false, 200 << 20..400 << 20)] {
+            for (is_smallest, expected) in [(true, 0..6 << 20), (false, 190 << 20..400 << 20)] {
                 let mut limits = Limits { flows: 1 << 20, ..Limits::default() };
                 for limit in LIMITS.iter().filter(|_| is_smallest) {
                     *(limit.field)(&mut limits) = limit.least;

@@ -20,8 +20,12 @@ pub(super) struct Records {
     pub endpoints: BTreeMap<EndpointId, EndpointRecord>,
 }
 
-/// The name every endpoint's device has inside its namespace.
+/// The name an endpoint's device has inside its namespace, unless another one is asked for.
 const CONTAINER_IFNAME: &str = "eth0";
+
+fn ifname(endpoint: &Endpoint) -> &str {
+    endpoint.ifname.as_deref().unwrap_or(CONTAINER_IFNAME)
+}
 
 /// The records `world` is to have, given those it has.
 ///
@@ -100,6 +104,7 @@ fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Networ
         && suits(endpoint.mac, Some(record.mac))
         && record.mtu == endpoint.mtu.unwrap_or(network.mtu)
         && record.netns == netns
+        && record.container_ifname == ifname(endpoint)
 }
 
 fn network_record(network: &Network, id: u32) -> NetworkRecord {
@@ -138,7 +143,8 @@ fn endpoint_record(
         // The incarnation makes it unique, the name makes it readable.
         host_ifname: device_name(&format!("nf{incarnation}-"), endpoint.id.name.as_str(), incarnation),
         host_ifindex: None,
-        container_ifname: CONTAINER_IFNAME.to_owned(),
+        container_ifname: ifname(endpoint).to_owned(),
+        aliases: endpoint.aliases.clone(),
         mtu: endpoint.mtu.unwrap_or(network.mtu),
         netns,
         owns_netns: endpoint.attachment == Attachment::Create,

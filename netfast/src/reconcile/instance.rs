@@ -79,6 +79,14 @@ impl Instance {
         &self.definitions
     }
 
+    pub(super) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    pub(super) fn store(&self) -> &LockedStore {
+        &self.store
+    }
+
     /// Whether a change was ever completed, and it was not taken down since.
     pub fn is_up(&self) -> bool {
         self.store.has_definitions()

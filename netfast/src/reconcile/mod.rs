@@ -1,6 +1,7 @@
 //! Desired against actual, as ordered operations; apply; roll back.
 
 mod assign;
+pub mod attachments;
 mod check;
 mod commands;
 mod converge;

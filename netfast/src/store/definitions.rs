@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{LockedStore, Result, Store, StoreError, atomic};
+use super::{AttachmentRecord, LockedStore, Result, Store, StoreError, atomic};
 use crate::model::{EndpointId, World};
 
 /// Version of the file's form.
@@ -22,6 +22,9 @@ pub struct Definitions {
     /// Where each endpoint comes from, which decides what may remove it.
     #[serde(with = "as_list")]
     pub origins: BTreeMap<EndpointId, Origin>,
+    /// What container runtimes have attached: endpoints of [`Origin::Cni`].
+    #[serde(default)]
+    pub attachments: Vec<AttachmentRecord>,
     /// Sources whose packets are dropped at the uplinks.
     #[serde(default)]
     pub deny: BTreeSet<IpNet>,

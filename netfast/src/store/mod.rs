@@ -5,6 +5,7 @@
 //! written by rename, under one lock for the whole instance; whoever holds it has a [`LockedStore`].
 
 mod atomic;
+mod attachments;
 mod definitions;
 mod error;
 pub mod fault;
@@ -18,6 +19,7 @@ use std::io;
 use std::ops::Deref;
 use std::time::Duration;
 
+pub use self::attachments::{AttachmentKey, AttachmentRecord};
 pub use self::definitions::{Definitions, Origin, SCHEMA};
 pub use self::error::StoreError;
 pub use self::paths::{Paths, PathsOptions};

@@ -41,6 +41,9 @@ pub struct EndpointRecord {
     pub container_ifname: String,
     /// Largest IP packet in bytes.
     pub mtu: u16,
+    /// Other names that the `/etc/hosts` of its network has for it.
+    #[serde(default)]
+    pub aliases: Vec<Name>,
     /// Its network namespace.
     pub netns: PathBuf,
     /// netfast made the namespace and removes it.

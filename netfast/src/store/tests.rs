@@ -39,6 +39,7 @@ fn endpoint(namespace: &str, endpoint: &str) -> EndpointRecord {
         host_ifname: "nf1".to_owned(),
         host_ifindex: None,
         container_ifname: "eth0".to_owned(),
+        aliases: Vec::new(),
         netns: "/run/netns/x".into(),
         owns_netns: true,
         mtu: 1500,

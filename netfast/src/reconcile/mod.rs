@@ -16,6 +16,7 @@ pub mod instance;
 pub mod judge;
 mod ledger;
 pub mod monitor;
+mod numbers;
 mod plan;
 mod ports;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Attaches the programs of the devices: pinned tcx links, or clsact filters before Linux 6.6.
+//! Attaches the programs of the devices: pinned tcx links, or clsact filters before Linux 6.6 and where time matters.
 //!
 //! A tcx link is pinned as `links/<ifindex>-<hook>`. A filter cannot be pinned; in its stead the program it runs is
 //! pinned as `links/<ifindex>-<hook>-clsact`, which is how others learn of the filter. While a filter gets another

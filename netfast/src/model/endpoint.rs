@@ -1,9 +1,10 @@
 //! Endpoints.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Labels, Name, Protocol, Publish};
@@ -47,10 +48,26 @@ pub struct Endpoint {
     pub ip: Option<Ipv4Addr>,
     /// IPv6 address; `None`: the lowest free one.
     pub ip6: Option<Ipv6Addr>,
+    /// Where its addresses are chosen: one of each family, from the first range of that family that has a free one. Empty
+    /// for a family: the whole subnet.
+    #[serde(default)]
+    pub ranges: Vec<AddressRange>,
+    /// Other names that the `/etc/hosts` of its network has for it.
+    #[serde(default)]
+    pub aliases: Vec<Name>,
     /// MAC address; `None`: one made from the endpoint's incarnation.
     pub mac: Option<[u8; 6]>,
     /// Largest IP packet in bytes; `None`: the network's.
     pub mtu: Option<u16>,
+    /// Name of its device inside its namespace; `None`: `eth0`.
+    #[serde(default)]
+    pub ifname: Option<String>,
+    /// Everything without a better route goes to the gateways, unless the network is internal.
+    #[serde(default = "yes")]
+    pub default_route: bool,
+    /// Other routes inside its namespace.
+    #[serde(default)]
+    pub routes: Vec<Route>,
     /// It may send from its own MAC and IP addresses only. Without the check, a virtual machine or a bridge may live inside.
     #[serde(default = "yes")]
     pub source_check: bool,
@@ -79,14 +96,42 @@ impl Endpoint {
             publish: Vec::new(),
             ip: None,
             ip6: None,
+            ranges: Vec::new(),
+            aliases: Vec::new(),
             mac: None,
             mtu: None,
+            ifname: None,
+            default_route: true,
+            routes: Vec::new(),
             source_check: true,
             redirect: true,
             attachment: Attachment::Create,
             command: None,
         }
     }
+
+    /// The name of its device inside its namespace.
+    pub fn ifname(&self) -> &str {
+        self.ifname.as_deref().unwrap_or("eth0")
+    }
+}
+
+/// Addresses of one family that an endpoint's may be chosen from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRange {
+    /// The first of them.
+    pub first: IpAddr,
+    /// The last of them.
+    pub last: IpAddr,
+}
+
+/// A route inside an endpoint's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Route {
+    /// Destinations.
+    pub to: IpNet,
+    /// Who takes them on; `None`: the gateway of that family.
+    pub via: Option<IpAddr>,
 }
 
 /// The network namespace of an endpoint.

@@ -8,10 +8,11 @@ use super::assign::{self, Records};
 use super::check::Problem;
 use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
+use super::ledger::Ledger;
 use super::ports::PortFacts;
 use super::tables::Settings;
-use super::{check, commands, damage, defrag, files, plan, stale, tables, topology, uplinks};
-use crate::compile::policy::{self, Assigned, Numbers, Tables};
+use super::{check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
+use crate::compile::policy::{self, Assigned, Book, Numbers, Roll, Tables};
 use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
 use crate::model::{EndpointId, World};
@@ -19,7 +20,7 @@ use crate::net::BoundSocket;
 use crate::store::{Definitions, EndpointRecord, Instance, PublishRecord, fault};
 
 /// Brings everything to what `definitions` say. `known` is the world that was defined before. Returns what it cannot put
-/// right.
+/// right, and the ledger of what there is now.
 ///
 /// # Errors
 /// When something cannot be done. The kernel is somewhere between then; another call brings it to where that one says.
@@ -28,7 +29,7 @@ pub(super) fn converge(
     instance: &mut Instance,
     definitions: &Definitions,
     known: &World,
-) -> Result<Vec<Problem>> {
+) -> Result<(Vec<Problem>, Ledger)> {
     let world = &definitions.world;
     let old = records(host)?;
     let ports = PortFacts {
@@ -38,8 +39,8 @@ pub(super) fn converge(
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, world, known, &mut new)?;
     facts::look(host.netlink, &old, None)?.check_subnets(world)?;
-    let numbers = host.store.numbers()?.unwrap_or_default();
-    let tables = compile(world, &new, &numbers)?;
+    let before = numbers::read(host.store)?;
+    let (tables, small) = compile(world, &new, &before)?;
     host.store.save_instance(instance)?;
 
     let plan = plan::plan(&old, &new, &damage::damage(host.netlink, &old)?);
@@ -59,7 +60,8 @@ pub(super) fn converge(
         let record = new.endpoints.get_mut(&record.id).context("an endpoint without a record")?;
         let network = topology::network_of(world, record)?;
         let bridge = new.networks.get(&record.network).context("a network without a record")?;
-        topology::create_endpoint(host, network, bridge, record)?;
+        let endpoint = world.endpoints.get(&record.id).context("a record without an endpoint")?;
+        topology::create_endpoint(host, network, bridge, endpoint, record)?;
     }
     for (id, record) in &new.endpoints {
         let is_changed = old.endpoints.get(id).is_some_and(|old| old.publish != record.publish);
@@ -72,10 +74,7 @@ pub(super) fn converge(
     let facts = facts::look(host.netlink, &new, world.uplinks.as_ref())?;
     left.extend(check::of_facts(&facts));
     let rows = make_rows(world, &new, &facts, &tables);
-    if tables.numbers != numbers {
-        // Before the rows: a number that stands in a map is never given to something else.
-        host.store.save_numbers(&tables.numbers)?;
-    }
+    numbers::save(host.store, &before, &tables.numbers, small.as_ref())?;
     tables::commit(&mut host.datapath.maps, &rows, &Settings::of(world, instance))?;
 
     stale::end_connections(host, &rows)?;
@@ -91,7 +90,9 @@ pub(super) fn converge(
     // From here on nothing runs the programs of another netfast any more.
     host.datapath.retire()?;
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)?;
-    Ok(left)
+    // What an attachment that came to nothing had made was in nobody's records, and is removed.
+    host.store.forget_unfinished(definitions)?;
+    Ok((left, Ledger::new(definitions, &new)))
 }
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.
@@ -113,10 +114,10 @@ pub(super) fn records(host: &Host<'_>) -> Result<Records> {
     Ok(Records { networks: host.store.networks()?, endpoints: host.store.endpoints()? })
 }
 
-fn compile(world: &World, records: &Records, numbers: &Numbers) -> Result<Tables> {
+fn compile(world: &World, records: &Records, numbers: &Numbers) -> Result<(Tables, Option<(Book, Roll)>)> {
     // Half of the map, as it holds the old world's rows and the new one's at a time.
     let max_rows = usize::try_from(world.limits.rules / 2).unwrap_or(usize::MAX);
-    Ok(policy::compile(world, &assigned(records), numbers, max_rows)?)
+    Ok(policy::compile_to_change(world, &assigned(records), numbers, max_rows)?)
 }
 
 /// The addresses the endpoints have.

@@ -1,6 +1,7 @@
 //! Desired against actual, as ordered operations; apply; roll back.
 
 mod assign;
+pub mod attachments;
 mod check;
 mod commands;
 mod converge;
@@ -13,12 +14,15 @@ pub mod flows;
 mod host;
 pub mod instance;
 pub mod judge;
+mod ledger;
 pub mod monitor;
+mod numbers;
 mod plan;
 mod ports;
 #[cfg(test)]
 mod scale_tests;
 mod show;
+mod single;
 mod stale;
 mod tables;
 mod topology;

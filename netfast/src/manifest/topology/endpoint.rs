@@ -29,8 +29,6 @@ pub(super) const KNOWN: [&str; 14] = [
 /// Reads an endpoint. What cannot be read is left out, and `report` says so.
 pub(super) fn read(id: EndpointId, network: Name, fields: &Fields<'_>, report: &mut Report) -> Endpoint {
     Endpoint {
-        id,
-        network,
         labels: fields.get("labels").map(|c| labels(&c, report)).unwrap_or_default(),
         ports: fields.get("ports").map(|c| ports(&c, report)).unwrap_or_default(),
         publish: publish::read_all(fields, report),
@@ -42,5 +40,6 @@ pub(super) fn read(id: EndpointId, network: Name, fields: &Fields<'_>, report: &
         redirect: flag(fields, "redirect", report).unwrap_or(true),
         attachment: attachment(fields, report),
         command: fields.get("command").and_then(|c| command(&c, report)),
+        ..Endpoint::new(id, network)
     }
 }

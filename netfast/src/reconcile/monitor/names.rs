@@ -10,13 +10,14 @@ use crate::compile::policy::{self, Isolation, PolicyRef, RuleInfo};
 use crate::model::EndpointId;
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
+use crate::reconcile::numbers;
 use crate::store::Store;
 
 /// The names of an instance, as they were when last looked.
 #[derive(Debug)]
 pub(super) struct Names {
     store: Store,
-    changed: [Option<SystemTime>; 4],
+    changed: [Option<SystemTime>; 5],
     /// Devices that events have named since.
     devices: BTreeMap<u32, String>,
     /// Endpoints by the index of their host veth.
@@ -32,7 +33,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn load(store: Store) -> Result<Self> {
         let mut names = Self {
-            changed: [None; 4],
+            changed: [None; 5],
             devices: BTreeMap::new(),
             by_ifindex: BTreeMap::new(),
             by_incarnation: BTreeMap::new(),
@@ -61,7 +62,7 @@ impl Names {
         self.changed = self.store.changed();
         let definitions = self.store.definitions()?;
         let records = Records { networks: self.store.networks()?, endpoints: self.store.endpoints()? };
-        let numbers = self.store.numbers()?.unwrap_or_default();
+        let numbers = numbers::read(&self.store)?;
         let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
         self.devices.clear();
         self.by_ifindex.clear();

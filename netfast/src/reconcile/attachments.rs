@@ -1,0 +1,301 @@
+//! What container runtimes ask for: one interface of one container at a time.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use ipnet::IpNet;
+
+use super::instance::Instance;
+use super::ledger::{Claim, Ledger};
+use super::topology;
+use crate::model::{Endpoint, EndpointId, Name, Network, Publish};
+use crate::net::Netlink;
+use crate::store::{AttachmentRecord, Definitions, Origin};
+
+pub use crate::store::AttachmentKey;
+
+/// What a container runtime asks for: one interface of one container in one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// What it is told apart by.
+    pub key: AttachmentKey,
+    /// The endpoint to make. Its network and the name of its device are those of the key, whatever it says; its name gets a
+    /// piece of the container's id where another endpoint has it.
+    pub endpoint: Endpoint,
+    /// The network, as the runtime knows it: defined by this if there is none of that name.
+    pub network: Network,
+}
+
+/// An attachment as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachmentView {
+    /// What it is told apart by.
+    pub key: AttachmentKey,
+    /// The endpoint it is.
+    pub endpoint: EndpointId,
+    /// Its addresses, with the lengths of its network's prefixes: IPv4 first.
+    pub addresses: Vec<IpNet>,
+    /// The gateways of its network, one for each address.
+    pub gateways: Vec<IpAddr>,
+    /// Whether everything without a better route goes to the gateways.
+    pub default_route: bool,
+    /// Name of the host's end of the pair.
+    pub host_ifname: String,
+    /// Index of the host's end.
+    pub host_ifindex: Option<u32>,
+    /// MAC address of the host's end; `None`: it is gone.
+    pub host_mac: Option<[u8; 6]>,
+    /// Name of the container's end.
+    pub container_ifname: String,
+    /// MAC address of the container's end.
+    pub container_mac: [u8; 6],
+    /// Path of the container's network namespace.
+    pub netns: PathBuf,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Name of the network's bridge.
+    pub bridge: String,
+    /// MAC address of the bridge.
+    pub bridge_mac: [u8; 6],
+    /// Ports of the host that lead to it. Without those that another attachment of its container has.
+    pub publish: Vec<Publish>,
+}
+
+impl Instance {
+    /// Makes an endpoint of what a container runtime asks for. Brings the instance up if it is not, and defines the network
+    /// if there is none of that name. All or nothing.
+    ///
+    /// # Errors
+    /// When the attachment is there already, the network is defined differently, an address or a port is taken, or the
+    /// kernel refuses.
+    pub fn attach(&mut self, attachment: Attachment) -> Result<AttachmentView> {
+        let Attachment { key, mut endpoint, network } = attachment;
+        if !key.is_valid() {
+            bail!("{:?} and {:?} are no container and no interface", key.container, key.ifname);
+        }
+        endpoint.network = key.network.clone();
+        endpoint.ifname = Some(key.ifname.clone());
+        if self.store().attachment(&key)?.is_some() {
+            bail!(
+                "container {} has an interface {} in network {} already (delete it first)",
+                key.container,
+                key.ifname,
+                key.network
+            );
+        }
+        let record = AttachmentRecord { key, endpoint };
+        if !self.attach_alone(&record, &network)? {
+            self.attach_among_all(record.clone(), network)?;
+        }
+        self.attachment(&record.key)?.context("the attachment that was just made is gone")
+    }
+
+    /// Makes the endpoint and looks at nothing else. `false`: that will not do, and nothing was done.
+    fn attach_alone(&mut self, record: &AttachmentRecord, network: &Network) -> Result<bool> {
+        let mut record = record.clone();
+        let Some(ledger) = self.store().ledger::<Ledger>()? else { return Ok(false) };
+        let Some(mut instance) = self.store().instance()? else { return Ok(false) };
+        let is_left = self.store().unfinished_attachment(&record.key)?.is_some();
+        if is_left || ledger.networks.get(&network.name) != Some(network) {
+            return Ok(false);
+        }
+        let is_taken = |id: &EndpointId| ledger.entries.iter().any(|entry| entry.id == *id);
+        record.endpoint.id.name = free_name(is_taken, &record.endpoint.id, &record.key.container)?;
+        let of_container = ledger
+            .entries
+            .iter()
+            .filter(|entry| entry.key.as_ref().is_some_and(|other| other.container == record.key.container));
+        let published: Vec<_> = of_container.flat_map(|entry| entry.published.clone()).collect();
+        leave_out_published(&mut record.endpoint, &published);
+        let mut single = self.single_soon(ledger);
+        let made = single
+            .add(&mut instance, &record.endpoint, Some(&record.key), |store| {
+                Ok(store.begin_attachment(&record)?)
+            })
+            .and_then(|is_made| {
+                if is_made {
+                    self.store().finish_attachment(&record.key)?;
+                    self.store().save_ledger(&single.ledger)?;
+                }
+                Ok(is_made)
+            });
+        self.read_anew();
+        made.or_else(|error| self.undo(error))
+    }
+
+    /// Makes the endpoint in a change of everything.
+    fn attach_among_all(&mut self, record: AttachmentRecord, network: Network) -> Result<()> {
+        let key = record.key.clone();
+        // From here on a removal knows what may be left of it.
+        self.store().begin_attachment(&record)?;
+        let made = self.change(|definitions| define(definitions, record, network));
+        if made.is_err() {
+            self.store().forget_attachment(&key)?;
+        }
+        made
+    }
+
+    /// Brings everything back to what was before a failure.
+    fn undo<T>(&mut self, error: anyhow::Error) -> Result<T> {
+        Err(match self.converge_as_before() {
+            Ok(()) => error,
+            Err(second) => anyhow!("{error:#} (and going back to what was before failed too: {second:#})"),
+        })
+    }
+
+    /// Takes an attachment down, whatever is left of it. `false`: there was none.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub fn detach(&mut self, key: &AttachmentKey) -> Result<bool> {
+        if !key.is_valid() {
+            return Ok(false);
+        }
+        let Some(record) = self.store().attachment(key)? else {
+            if self.store().unfinished_attachment(key)?.is_none() {
+                return Ok(false);
+            }
+            // It is no part of what the instance was asked for, and whatever is not goes.
+            self.converge_as_before()?;
+            self.store().forget_attachment(key)?;
+            return Ok(true);
+        };
+        if let Some(ledger) = self.store().ledger::<Ledger>()? {
+            let mut single = self.single(ledger);
+            let removed = single.remove(&record.endpoint, |store| Ok(store.end_attachment(key)?)).and_then(
+                |is_removed| {
+                    if is_removed {
+                        self.store().forget_attachment(key)?;
+                        self.store().save_ledger(&single.ledger)?;
+                    }
+                    Ok(is_removed)
+                },
+            );
+            self.read_anew();
+            match removed {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // It is not asked for any more, so all of it goes that can.
+                Err(error) => return self.undo(error),
+            }
+        }
+        self.change(|definitions| {
+            definitions.world.endpoints.remove(&record.endpoint.id);
+            definitions.origins.remove(&record.endpoint.id);
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
+    /// What container runtimes have attached.
+    ///
+    /// # Errors
+    /// When a state file or the kernel cannot be read.
+    pub fn attachments(&self) -> Result<Vec<AttachmentView>> {
+        let netlink = Netlink::open(self.netns())?;
+        let records = self.store().attachments()?;
+        records.iter().filter_map(|record| self.attachment_view(&netlink, record).transpose()).collect()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// When a state file or the kernel cannot be read.
+    pub fn attachment(&self, key: &AttachmentKey) -> Result<Option<AttachmentView>> {
+        if !key.is_valid() {
+            return Ok(None);
+        }
+        let Some(record) = self.store().attachment(key)? else { return Ok(None) };
+        self.attachment_view(&Netlink::open(self.netns())?, &record)
+    }
+
+    fn attachment_view(
+        &self,
+        netlink: &Netlink,
+        attachment: &AttachmentRecord,
+    ) -> Result<Option<AttachmentView>> {
+        let AttachmentRecord { key, endpoint } = attachment;
+        let Some(record) = self.store().endpoint(&endpoint.id)? else { return Ok(None) };
+        let Some(bridge) = self.store().network(&record.network)? else { return Ok(None) };
+        let network = Network {
+            name: bridge.name.clone(),
+            subnet: bridge.subnet,
+            subnet6: bridge.subnet6,
+            internal: bridge.internal,
+            routed: false,
+            mtu: bridge.mtu,
+        };
+        let host_mac = match netlink.link(&record.host_ifname) {
+            Ok(link) => link.mac,
+            Err(e) if e.is_not_found() => None,
+            Err(e) => return Err(e.into()),
+        };
+        let v4 = record.ip.and_then(|_| network.gateway()).map(IpAddr::V4);
+        let v6 = record.ip6.and_then(|_| network.gateway6()).map(IpAddr::V6);
+        Ok(Some(AttachmentView {
+            key: key.clone(),
+            endpoint: endpoint.id.clone(),
+            addresses: topology::prefixes(&network, record.ip, record.ip6)?,
+            gateways: [v4, v6].into_iter().flatten().collect(),
+            default_route: endpoint.default_route && !network.internal,
+            host_ifname: record.host_ifname,
+            host_ifindex: record.host_ifindex,
+            host_mac,
+            container_ifname: record.container_ifname,
+            container_mac: record.mac,
+            netns: record.netns,
+            mtu: record.mtu,
+            bridge: bridge.bridge,
+            bridge_mac: bridge.mac,
+            publish: record.publish.into_iter().map(|record| record.publish).collect(),
+        }))
+    }
+}
+
+/// Puts an attachment beside what is defined.
+fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Network) -> Result<()> {
+    let AttachmentRecord { key, mut endpoint } = record;
+    let name = network.name.clone();
+    let is_taken = |id: &EndpointId| definitions.world.endpoints.contains_key(id);
+    endpoint.id.name = free_name(is_taken, &endpoint.id, &key.container)?;
+    let of_container = definitions.attachments.iter().filter(|record| record.key.container == key.container);
+    let published: Vec<_> =
+        of_container.flat_map(|record| &record.endpoint.publish).filter_map(Claim::of).collect();
+    leave_out_published(&mut endpoint, &published);
+    let is_used = definitions.world.endpoints.values().any(|other| other.network == name);
+    match definitions.world.networks.get(&name) {
+        Some(defined) if *defined == network => {}
+        Some(_) if is_used || !definitions.attached_networks.contains(&name) => bail!(
+            "network {name} is defined differently (subnets, mtu, internal and routed must be the same)"
+        ),
+        _ => {
+            definitions.attached_networks.insert(name.clone());
+            definitions.world.networks.insert(name, network);
+        }
+    }
+    definitions.origins.insert(endpoint.id.clone(), Origin::Cni);
+    definitions.world.endpoints.insert(endpoint.id.clone(), endpoint.clone());
+    definitions.attachments.push(AttachmentRecord { key, endpoint });
+    Ok(())
+}
+
+/// Ports that one container publishes in two networks are the first one's: a runtime tells each of them.
+fn leave_out_published(endpoint: &mut Endpoint, published: &[Claim]) {
+    endpoint.publish.retain(|publish| Claim::of(publish).is_none_or(|claim| !published.contains(&claim)));
+}
+
+/// The name asked for; where another endpoint has it, with as much of the container's id as makes it the only one.
+fn free_name(is_taken: impl Fn(&EndpointId) -> bool, id: &EndpointId, container: &str) -> Result<Name> {
+    let container = container.to_lowercase();
+    let pieces = [8, container.len()].into_iter().filter_map(|length| container.get(..length));
+    let longer = pieces.filter_map(|piece| format!("{}-{piece}", id.name).parse::<Name>().ok());
+    std::iter::once(id.name.clone())
+        .chain(longer)
+        .find(|name| !is_taken(&EndpointId { name: name.clone(), ..id.clone() }))
+        .with_context(|| format!("endpoint {id} exists already (remove it first: netfast endpoint rm {id})"))
+}
+
+#[cfg(test)]
+#[path = "attachments_tests.rs"]
+mod tests;

@@ -17,6 +17,7 @@ pub mod judge;
 pub mod monitor;
 mod plan;
 mod ports;
+pub mod readiness;
 #[cfg(test)]
 mod scale_tests;
 mod show;
@@ -24,4 +25,5 @@ mod stale;
 mod tables;
 mod topology;
 mod uplinks;
+pub mod verify;
 pub mod view;

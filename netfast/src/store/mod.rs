@@ -20,9 +20,9 @@ use std::ops::Deref;
 use std::time::Duration;
 
 pub use self::attachments::{AttachmentKey, AttachmentRecord};
-pub use self::definitions::{Definitions, Origin, SCHEMA};
+pub use self::definitions::{Definitions, Origin, PolicyDirectory, SCHEMA};
 pub use self::error::StoreError;
-pub use self::paths::{Paths, PathsOptions};
+pub use self::paths::{Paths, PathsOptions, hash};
 pub use self::readers::ReaderPlace;
 pub use self::records::{CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
 pub use self::run::{DefragRecord, Instance, NetnsId};

@@ -14,6 +14,7 @@ pub mod flows;
 mod host;
 pub mod instance;
 pub mod judge;
+mod ledger;
 pub mod monitor;
 mod plan;
 mod ports;
@@ -21,6 +22,7 @@ pub mod readiness;
 #[cfg(test)]
 mod scale_tests;
 mod show;
+mod single;
 mod stale;
 mod tables;
 mod topology;

@@ -1,13 +1,13 @@
 //! What an instance was asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{AttachmentRecord, LockedStore, Result, Store, StoreError, atomic};
-use crate::model::{ClusterPolicy, EndpointId, Labels, Name, Policy, Source, World};
+use super::{AttachmentRecord, LockedStore, PolicyDirectory, Result, Store, StoreError, atomic};
+use crate::model::{EndpointId, Name, World};
 
 /// Version of the file's form.
 pub const SCHEMA: u32 = 1;
@@ -22,9 +22,13 @@ pub struct Definitions {
     /// Where each endpoint comes from, which decides what may remove it.
     #[serde(with = "as_list")]
     pub origins: BTreeMap<EndpointId, Origin>,
-    /// What container runtimes have attached: endpoints of [`Origin::Cni`].
-    #[serde(default)]
+    /// What container runtimes have attached: endpoints of [`Origin::Cni`]. They are kept in files of their own, and a
+    /// reboot voids them.
+    #[serde(skip)]
     pub attachments: Vec<AttachmentRecord>,
+    /// The networks that only container runtimes have asked for, kept like that.
+    #[serde(skip)]
+    pub attached_networks: BTreeSet<Name>,
     /// Sources whose packets are dropped at the uplinks.
     #[serde(default)]
     pub deny: BTreeSet<IpNet>,
@@ -39,75 +43,19 @@ pub struct Definitions {
     pub policy_files: Vec<PathBuf>,
 }
 
-/// A directory whose policies are in force. They are those whose source lies in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyDirectory {
-    /// The directory.
-    pub path: PathBuf,
-    /// What its files were when they were read.
-    pub digest: String,
-    /// The namespaces whose labels are from there.
-    pub namespaces: BTreeSet<Name>,
-}
-
 impl Definitions {
-    /// Puts what a directory of policies says in the place of what the last one said. Namespaces that others gave labels
-    /// keep theirs.
-    pub fn replace_directory(
-        &mut self,
-        path: &Path,
-        digest: String,
-        policies: Vec<Policy>,
-        cluster_policies: Vec<ClusterPolicy>,
-        namespaces: BTreeMap<Name, Labels>,
-    ) {
-        let old = self.policy_directory.take();
-        let mut directory = PolicyDirectory { path: path.to_owned(), digest, namespaces: BTreeSet::new() };
-        let is_replaced = |source: &Source| {
-            directory.holds(source) || old.as_ref().is_some_and(|directory| directory.holds(source))
-        };
-        let world = &mut self.world;
-        world.policies.retain(|policy| !is_replaced(&policy.source));
-        world.cluster_policies.retain(|policy| !is_replaced(&policy.source));
-        world.policies.extend(policies);
-        world.cluster_policies.extend(cluster_policies);
-        for namespace in old.iter().flat_map(|directory| &directory.namespaces) {
-            world.namespaces.remove(namespace);
-        }
-        for (name, labels) in namespaces {
-            if !world.namespaces.contains_key(&name) {
-                directory.namespaces.insert(name.clone());
-                world.namespaces.insert(name, labels);
+    /// Has the attachments follow their endpoints, which a command may have removed or labelled.
+    pub fn follow_attachments(&mut self) {
+        let (endpoints, origins) = (&self.world.endpoints, &self.origins);
+        self.attachments.retain_mut(|record| {
+            let id = &record.endpoint.id;
+            let endpoint = endpoints.get(id).filter(|_| origins.get(id) == Some(&Origin::Cni));
+            if let Some(endpoint) = endpoint.filter(|endpoint| **endpoint != record.endpoint) {
+                record.endpoint = endpoint.clone();
             }
-        }
-        self.policy_directory = Some(directory);
-    }
-
-    /// Takes what the directory of policies says along into `world`, which is to come into the place of what is defined.
-    /// What `world` says itself counts more.
-    pub fn keep_directory(&mut self, world: &mut World) {
-        let Some(directory) = &mut self.policy_directory else { return };
-        let old = &self.world;
-        if !world.policies.iter().any(|policy| directory.holds(&policy.source)) {
-            let kept = old.policies.iter().filter(|policy| directory.holds(&policy.source));
-            world.policies.extend(kept.cloned());
-        }
-        if !world.cluster_policies.iter().any(|policy| directory.holds(&policy.source)) {
-            let kept = old.cluster_policies.iter().filter(|policy| directory.holds(&policy.source));
-            world.cluster_policies.extend(kept.cloned());
-        }
-        directory.namespaces.retain(|namespace| !world.namespaces.contains_key(namespace));
-        for namespace in &directory.namespaces {
-            if let Some(labels) = old.namespaces.get(namespace) {
-                world.namespaces.insert(namespace.clone(), labels.clone());
-            }
-        }
-    }
-}
-
-impl PolicyDirectory {
-    fn holds(&self, source: &Source) -> bool {
-        Path::new(&source.file).parent() == Some(&self.path)
+            endpoint.is_some()
+        });
+        self.attached_networks.retain(|name| self.world.networks.contains_key(name));
     }
 }
 
@@ -141,7 +89,7 @@ impl Store {
         self.paths().state_dir.join("definitions.json")
     }
 
-    /// What the instance was asked for; nothing where it was asked for nothing yet.
+    /// What the instance was asked for, with what container runtimes have attached; nothing where it was asked for nothing yet.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged or of another schema. It is never changed by that.
@@ -153,17 +101,24 @@ impl Store {
         if schema != u64::from(SCHEMA) {
             return Err(StoreError::Schema { path, found: schema, known: SCHEMA });
         }
-        serde_json::from_slice(&bytes).map_err(corrupt)
+        let mut definitions = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        self.add_attachments(&mut definitions)?;
+        Ok(definitions)
     }
 }
 
 impl LockedStore {
-    /// Replaces what the instance is asked for.
+    /// Replaces what the instance is asked for. `before` is what it was asked for until now.
     ///
     /// # Errors
-    /// When the file cannot be written. The old one is there then.
-    pub fn save_definitions(&self, definitions: &Definitions) -> Result<()> {
-        atomic::write(&self.definitions_file(), &Written { schema: SCHEMA, definitions })
+    /// When a file cannot be written. The old one is there then.
+    pub fn save_definitions(&self, definitions: &Definitions, before: &Definitions) -> Result<()> {
+        self.save_attachments(definitions, before)?;
+        let mut kept = definitions.clone();
+        kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
+        kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
+        kept.origins.retain(|_, origin| *origin != Origin::Cni);
+        atomic::write(&self.definitions_file(), &Written { schema: SCHEMA, definitions: &kept })
     }
 
     /// Forgets what the instance was asked for. Says whether there was anything.

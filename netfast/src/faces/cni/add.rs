@@ -4,11 +4,10 @@ use std::path::Path;
 
 use super::addressing::{self, Addressing};
 use super::call::Call;
-use super::config::Bandwidth;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
 use super::result::{CniResult, Dns, Interface, Ip, Route, mac_text};
-use super::{chained, identity, network, policies, ports, resolver};
+use super::{bandwidth, chained, identity, network, policies, ports, resolver};
 use crate::model::{self, Endpoint};
 use crate::net::Netlink;
 use crate::net::Netns;
@@ -22,7 +21,6 @@ pub(super) fn add(call: &Call) -> Result<String> {
     }
     let said = &call.config.said;
     let (netns, handle) = call.netns()?;
-    refuse_bandwidth(said.runtime_config.bandwidth)?;
     refuse_taken(&handle, &call.environment.ifname)?;
     drop(handle);
     let (view, routes, dns) = match Delegate::of(call)? {
@@ -49,6 +47,7 @@ fn attach(
     let said = &call.config.said;
     let dns = resolver::dns(said, addressing.dns.clone())?;
     let key = call.key()?;
+    let limits = bandwidth::limits(said.runtime_config.bandwidth)?;
     let endpoint = Endpoint {
         labels: identity::labels(call),
         publish: ports::publish(&said.runtime_config.port_mappings)?,
@@ -60,6 +59,10 @@ fn attach(
         ifname: Some(key.ifname.clone()),
         default_route: said.is_default_gateway || addressing.default_route,
         routes: addressing.routes.clone(),
+        // A packet that is redirected meets no queue.
+        redirect: limits.ingress.is_none(),
+        ingress_limit: limits.ingress,
+        egress_limit: limits.egress,
         attachment: model::Attachment::Path(netns.to_owned()),
         ..Endpoint::new(identity::endpoint(call)?, key.network.clone())
     };
@@ -103,16 +106,6 @@ fn result(view: &AttachmentView, netns: &Path, routes: &[model::Route], dns: Dns
         dns,
         ..CniResult::default()
     }
-}
-
-/// A limit that is not kept must not be taken for one that is.
-fn refuse_bandwidth(bandwidth: Option<Bandwidth>) -> Result<()> {
-    if bandwidth.is_none_or(|bandwidth| bandwidth.ingress_rate == 0 && bandwidth.egress_rate == 0) {
-        return Ok(());
-    }
-    Err(Failure::new(Code::Unsupported, "bandwidth: netfast does not limit it").details(
-        "add the plugin \"bandwidth\" to the list, after netfast, with the capability \"bandwidth\"",
-    ))
 }
 
 fn refuse_taken(netns: &Netns, ifname: &str) -> Result<()> {

@@ -274,6 +274,7 @@ fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Netw
     let name = network.name.clone();
     let is_taken = |id: &EndpointId| definitions.world.endpoints.contains_key(id);
     endpoint.id.name = free_name(is_taken, &endpoint.id, &key.container)?;
+    end_stale(definitions, &endpoint);
     let of_container = definitions.attachments.iter().filter(|record| record.key.container == key.container);
     let published: Vec<_> =
         of_container.flat_map(|record| &record.endpoint.publish).filter_map(Claim::of).collect();
@@ -293,6 +294,19 @@ fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Netw
     definitions.world.endpoints.insert(endpoint.id.clone(), endpoint.clone());
     definitions.attachments.push(AttachmentRecord { key, endpoint });
     Ok(())
+}
+
+/// Removes attachments that had the endpoint's device in its namespace. It is not there any more, or this one could not be
+/// made: their container is gone, and the path of its namespace means another one's, as numbers of processes come again.
+fn end_stale(definitions: &mut Definitions, endpoint: &Endpoint) {
+    let place = |endpoint: &Endpoint| (endpoint.attachment.clone(), endpoint.ifname().to_owned());
+    let stale = definitions.attachments.iter().map(|record| &record.endpoint);
+    let stale: Vec<_> =
+        stale.filter(|other| place(other) == place(endpoint)).map(|other| other.id.clone()).collect();
+    for id in stale {
+        definitions.world.endpoints.remove(&id);
+        definitions.origins.remove(&id);
+    }
 }
 
 /// Ports that one container publishes in two networks are the first one's: a runtime tells each of them.

@@ -70,9 +70,7 @@ fn compare(previous: &CniResult, view: &AttachmentView, verified: &Verified) -> 
         wrong.push(format!("{address} of {name} is not in prevResult"));
     }
     for route in &previous.routes {
-        // A default route is the first network's that has one.
-        let gw = route.gw.filter(|_| route.dst.prefix_len() > 0);
-        if !verified.has_route(route.dst, gw) {
+        if !verified.has_route(route.dst, route.gw) {
             let via = route.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
             wrong.push(format!("the route to {}{via} is gone", route.dst));
         }

@@ -64,12 +64,17 @@ pub struct World {
 /// The label every namespace has by itself.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Labels of a namespace, given those that namespaces were given.
+pub fn namespace_labels(given: &BTreeMap<Name, Labels>, namespace: &Name) -> Labels {
+    let mut labels = given.get(namespace).cloned().unwrap_or_default();
+    labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_string());
+    labels
+}
+
 impl World {
     /// Labels of a namespace, the implied [`NAMESPACE_NAME_LABEL`] among them.
     pub fn namespace_labels(&self, namespace: &Name) -> Labels {
-        let mut labels = self.namespaces.get(namespace).cloned().unwrap_or_default();
-        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_string());
-        labels
+        namespace_labels(&self.namespaces, namespace)
     }
 
     /// Finds an endpoint by `name` (where only one namespace has it) or `namespace/name`.

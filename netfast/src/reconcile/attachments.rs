@@ -121,7 +121,7 @@ impl Instance {
             .filter(|entry| entry.key.as_ref().is_some_and(|other| other.container == record.key.container));
         let published: Vec<_> = of_container.flat_map(|entry| entry.published.clone()).collect();
         leave_out_published(&mut record.endpoint, &published);
-        let mut single = self.single(ledger);
+        let mut single = self.single_soon(ledger);
         let made = single
             .add(&mut instance, &record.endpoint, Some(&record.key), |store| {
                 Ok(store.begin_attachment(&record)?)
@@ -324,3 +324,7 @@ fn free_name(is_taken: impl Fn(&EndpointId) -> bool, id: &EndpointId, container:
         .find(|name| !is_taken(&EndpointId { name: name.clone(), ..id.clone() }))
         .with_context(|| format!("endpoint {id} exists already (remove it first: netfast endpoint rm {id})"))
 }
+
+#[cfg(test)]
+#[path = "attachments_tests.rs"]
+mod tests;

@@ -121,6 +121,9 @@ pub(super) fn create_endpoint(
             mtu: record.mtu.into(),
         })
         .with_context(|| failed("create its veth pair"))?;
+    // The pins of its programs are called after this number. The namespace is noted last, as what has none is not whole.
+    record.host_ifindex = Some(pair.host);
+    host.store.save_endpoint(&EndpointRecord { netns_inode: None, ..record.clone() })?;
     for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
         fault::point("attach a program");
         host.datapath
@@ -136,7 +139,6 @@ pub(super) fn create_endpoint(
     configure_container(&netns, pair.container, &inside(network, endpoint, record)?)
         .with_context(|| failed("configure its device"))?;
     limit(host.netlink, &netns, pair, endpoint, record).with_context(|| failed("limit its bandwidth"))?;
-    record.host_ifindex = Some(pair.host);
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
     Ok(())

@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (ipam, code, message) in [
-            (r#"[[]]"#, 7, "ipam.ranges[0]: a set without ranges"),
+            ("[[]]", 7, "ipam.ranges[0]: a set without ranges"),
             (
                 r#"[[{"subnet": "10.1.0.1/24"}]]"#,
                 7,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::check::{Problem, Subject, check};
 pub use self::cluster_policy::{Action, ClusterPolicy, Tier, TierRule};
-pub use self::endpoint::{AddressRange, Attachment, Endpoint, EndpointId, NamedPort, Route};
+pub use self::endpoint::{AddressRange, Attachment, Endpoint, EndpointId, NamedPort, RateLimit, Route};
 pub use self::limits::{LIMITS, Limit, Limits};
 pub use self::name::Name;
 pub use self::network::Network;

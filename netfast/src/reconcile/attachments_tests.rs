@@ -141,6 +141,8 @@ fn network() -> Network {
         name: name("cni"),
         subnet: Some("10.88.0.0/16".parse().unwrap()),
         subnet6: Some("fd88::/64".parse().unwrap()),
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: false,
         routed: false,
         mtu: 1500,

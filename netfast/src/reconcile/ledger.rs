@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assign::Records;
 use crate::model::{EndpointId, Name, Network, PortRange, Protocol, Publish};
-use crate::store::{AttachmentKey, Definitions, EndpointRecord};
+use crate::store::{AttachmentKey, Definitions, EndpointRecord, PolicyDirectory};
 
 /// What the instance holds, as far as another endpoint is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub(super) struct Ledger {
     pub networks: BTreeMap<Name, Network>,
     /// Those of them that only attachments define.
     pub attached_networks: BTreeSet<Name>,
+    /// The directory of policies that is followed.
+    pub policy_directory: Option<PolicyDirectory>,
     /// Its endpoints, up or not.
     pub entries: Vec<Entry>,
     /// Rows of rules that nobody is asked by any more, to be removed by a later change.
@@ -109,6 +111,7 @@ impl Ledger {
         Self {
             networks: world.networks.clone(),
             attached_networks: definitions.attached_networks.clone(),
+            policy_directory: definitions.policy_directory.clone(),
             entries: entries.collect(),
             litter: Litter::default(),
         }

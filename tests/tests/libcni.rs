@@ -15,7 +15,7 @@ const RECORDER: &str = r#"#!/bin/sh
 number=$(ls "$0.calls" | wc -l)
 { env | grep ^CNI_ | sort; echo; cat; } > "$0.calls/$number-$CNI_COMMAND-${0##*/}"
 case $CNI_COMMAND in
-ADD) echo '{"cniVersion": "1.0.0", "interfaces": [], "dns": {"domain": "'"${0##*/}"'"}}' ;;
+ADD) echo '{"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}], "dns": {"domain": "'"${0##*/}"'"}}' ;;
 VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0", "1.1.0"]}' ;;
 esac
 "#;

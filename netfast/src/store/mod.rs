@@ -11,6 +11,7 @@ mod error;
 pub mod fault;
 mod lock;
 mod paths;
+pub mod placed;
 mod readers;
 mod records;
 mod run;

@@ -7,7 +7,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use netfast_tests::{Container, Lab, Libcni, Ns, PluginError, RealLibcni, require_root};
+use netfast_tests::{
+    Container, Lab, Libcni, Ns, PluginError, RealLibcni, require_root, require_runtimes,
+};
 use serde_json::{Value, json};
 
 /// A plugin that notes how it was called, and answers.
@@ -80,7 +82,7 @@ fn container(ns: &Ns) -> Container {
 
 #[test]
 fn it_calls_as_the_real_libcni_does() {
-    require_root!();
+    require_runtimes!();
     let lab = Lab::new().unwrap();
     let directory = recorders(&lab);
     let (ours, real) =

@@ -14,7 +14,7 @@ use crate::ns::Ns;
 use crate::patience::patient;
 
 /// Directories that runtimes share with all others of the machine.
-const SHARED: [&str; 3] = ["/run", "/var/lib/cni", "/opt"];
+const SHARED: [&str; 4] = ["/run", "/var/lib/cni", "/opt", "/etc/cni"];
 
 /// Programs in a container.
 const APPLETS: [&str; 8] = ["sh", "sleep", "cat", "ip", "ls", "ping", "echo", "true"];
@@ -67,7 +67,11 @@ impl<'lab> Machine<'lab> {
                 mount(Some("netfast-lab"), path, Some("tmpfs"), MsFlags::empty(), None::<&str>)
                     .with_context(|| format!("mount a tmpfs at {path}"))?;
             }
-            Ok(fs::create_dir("/run/lock")?)
+            fs::create_dir("/run/lock")?;
+            // Where runtimes look that are told nothing.
+            fs::create_dir("/opt/cni")?;
+            symlink(&plugins, "/opt/cni/bin")?;
+            Ok(symlink(&configurations, "/etc/cni/net.d")?)
         })?;
         Ok(Self { lab, plugins, configurations, rootfs })
     }

@@ -23,7 +23,7 @@ const FILE: &str = "05-netfast.conflist";
 /// Both are written all at once, so that a runtime may run meanwhile. Files of others are never overwritten, nor is a
 /// configuration that was changed since. `netfast cni uninstall` removes what was written, and nothing else.
 #[derive(Args, Debug)]
-pub(super) struct Install {
+pub(in crate::faces::cli) struct Install {
     #[command(flatten)]
     directories: Directories,
     /// Name of the network.

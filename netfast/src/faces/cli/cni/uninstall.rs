@@ -17,7 +17,7 @@ use crate::store::placed::{self, Placed, Receipt};
 /// Configurations of others stay, without netfast. Containers keep the interfaces they have, and nobody removes those
 /// later: so stop the containers first, or give --down.
 #[derive(Args, Debug)]
-pub(super) struct Uninstall {
+pub(in crate::faces::cli) struct Uninstall {
     /// Take down the interfaces that containers have through the plugin; if nothing else is up, all of netfast.
     #[arg(long)]
     down: bool,

@@ -54,14 +54,15 @@ impl Uninstall {
 fn take_out(path: &Path, original: Option<&Path>) -> Result<()> {
     let Some(text) = placed::read(path)? else { return Ok(()) };
     let Some(without) = chain::take_out(&text)? else { return Ok(()) };
-    let single = original.map(placed::read).transpose()?.flatten();
-    if let (Some(original), Some(single)) = (original, single)
-        && chain::list_of(&single)? == without
-    {
-        let name = path.with_extension("conf");
-        placed::rename(original, &name)?;
-        placed::remove(path)?;
-        return output::line(&format!("{} is {} again", path.display(), name.display()));
+    // Where an install was killed, the original still has its name.
+    let name = path.with_extension("conf");
+    for original in original.into_iter().chain([name.as_path()]) {
+        let Some(single) = placed::read(original)? else { continue };
+        if chain::list_of(&single).is_ok_and(|list| list == without) {
+            placed::rename(original, &name)?;
+            placed::remove(path)?;
+            return output::line(&format!("{} is {} again", path.display(), name.display()));
+        }
     }
     placed::write(path, &without)?;
     output::line(&format!("took netfast out of {}", path.display()))

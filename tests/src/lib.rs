@@ -18,6 +18,7 @@ mod lab;
 mod leftovers;
 mod libcni;
 mod machine;
+mod network;
 mod ns;
 mod patience;
 mod payload;

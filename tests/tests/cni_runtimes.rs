@@ -1,0 +1,162 @@
+//! What runtimes that are not to be had here send, replayed from what they were seen or are known to do.
+
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+
+use std::time::Duration;
+
+use netfast_tests::{Container, HOST_V4, Lab, Libcni, Ns, PluginError, require_root};
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(10);
+const NONE: [String; 0] = [];
+
+const SANDBOX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const POD: &str = "IgnoreUnknown=1;K8S_POD_INFRA_CONTAINER_ID=0123456789abcdef;K8S_POD_NAMESPACE=shop;\
+                   K8S_POD_UID=9f1c;K8S_POD_NAME=web-0";
+
+fn list(lab: &Lab, version: &str) -> Value {
+    let mut list = lab.cni_list("pods", &["10.86.0.0/24", "fd86::/64"]).unwrap();
+    list["cniVersion"] = version.into();
+    list
+}
+
+fn plugins(lab: &Lab) -> Libcni<'_> {
+    Libcni::new(lab, &[lab.binary().parent().unwrap()])
+}
+
+/// The IPv4 address of a result.
+fn address(result: &Value) -> String {
+    let address = result["ips"][0]["address"].as_str().unwrap();
+    address.split_once('/').unwrap().0.to_owned()
+}
+
+fn nothing_is_left(lab: &Lab) {
+    assert_eq!(lab.netfast_json(&["endpoint", "ls"]).unwrap(), json!([]));
+    lab.down().unwrap();
+    assert_eq!(lab.leftovers().unwrap(), NONE);
+}
+
+/// CRI-O asks for versions when it reads the configuration, for STATUS before each sandbox, and CHECKs whenever it is asked
+/// how a sandbox does. It DELs once, with the result it has kept.
+#[test]
+fn crio() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let crio = plugins(&lab);
+    let list = list(&lab, "1.1.0");
+    crio.validate(&list).unwrap();
+    crio.status(&list).unwrap();
+    crio.gc(&list, &[]).unwrap();
+    let ns = Ns::new("web-0").unwrap();
+    let sandbox = Container::new(SANDBOX, &ns)
+        .args(POD)
+        .ports(&[(8080, 80, "tcp")])
+        .capability("aliases", json!({"pods": ["web"]}))
+        .capability("bandwidth", json!({}))
+        .capability("cgroupPath", json!("/kubepods.slice"));
+    let result = crio.add(&list, &sandbox).unwrap();
+    let _server = ns.tcp_serve("0.0.0.0:80").unwrap();
+    assert_eq!(lab.host.tcp_ask(&format!("{}:80", address(&result)), LONG).unwrap().by, "web-0");
+    assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:8080"), LONG).unwrap().by, "web-0");
+    assert_eq!(lab.inspect("shop/web-0").unwrap()["namespace"], "shop");
+    for _ in 0..3 {
+        crio.status(&list).unwrap();
+        crio.check(&list, &sandbox).unwrap();
+    }
+    crio.gc(&list, &[(SANDBOX, "eth0")]).unwrap();
+    crio.check(&list, &sandbox).unwrap();
+    crio.del(&list, &sandbox).unwrap();
+    crio.gc(&list, &[]).unwrap();
+    assert_eq!(ns.links().unwrap(), ["lo"]);
+    nothing_is_left(&lab);
+}
+
+/// containerd's CRI writes keys of capabilities with capitals, removes a sandbox twice, and knows neither namespace nor
+/// result the second time.
+#[test]
+fn containerd_for_kubernetes() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let containerd = plugins(&lab);
+    let list = list(&lab, "1.0.0");
+    let ns = Ns::new("web-0").unwrap();
+    let sandbox = Container::new(SANDBOX, &ns)
+        .args(POD)
+        .capability("portMappings", json!([{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]))
+        .capability("dns", json!({"Servers": ["192.0.2.53"], "Searches": ["shop"], "Options": null}));
+    let result = containerd.add(&list, &sandbox).unwrap();
+    assert_eq!(result["dns"]["nameservers"], json!(["192.0.2.53"]));
+    let _server = ns.tcp_serve("0.0.0.0:80").unwrap();
+    assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:8080"), LONG).unwrap().by, "web-0");
+    containerd.del(&list, &sandbox).unwrap();
+    let gone = sandbox.gone();
+    containerd.del(&list, &gone).unwrap();
+    nothing_is_left(&lab);
+}
+
+/// nerdctl removes what may be left of a container of that name before it adds, and its containers restart in another
+/// namespace.
+#[test]
+fn nerdctl() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let nerdctl = plugins(&lab);
+    let list = list(&lab, "1.0.0");
+    let port = json!([{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "0.0.0.0"}]);
+    for _ in 0..2 {
+        let ns = Ns::new("box").unwrap();
+        let container = Container::new("default-box", &ns)
+            .args("IgnoreUnknown=1;NERDCTL_CNI_DHCP_HOSTNAME=box")
+            .capability("portMappings", port.clone());
+        nerdctl.del(&list, &container.clone().gone()).unwrap();
+        nerdctl.forget(&list, &container).unwrap();
+        nerdctl.add(&list, &container).unwrap();
+        let _server = ns.tcp_serve("0.0.0.0:80").unwrap();
+        assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:8080"), LONG).unwrap().by, "box");
+    }
+    nerdctl.del(&list, &Container::new("default-box", &lab.outside).gone()).unwrap();
+    nothing_is_left(&lab);
+}
+
+/// A runtime calls in parallel, never two at a time for one container.
+#[test]
+fn many_at_a_time() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let runtime = plugins(&lab);
+    let list = list(&lab, "1.1.0");
+    let containers: Vec<_> = (0..12).map(|number| (number, Ns::new("many").unwrap())).collect();
+    let each = |work: &(dyn Fn(&Container) + Sync)| {
+        std::thread::scope(|scope| {
+            for (number, ns) in &containers {
+                scope.spawn(move || {
+                    work(&Container::new(&format!("many{number}"), ns).ports(&[(9000 + number, 80, "tcp")]));
+                });
+            }
+        });
+    };
+    each(&|container| drop(runtime.add(&list, container).unwrap()));
+    let (number, ns) = &containers[7];
+    let _server = ns.tcp_serve("0.0.0.0:80").unwrap();
+    assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:{}", 9000 + number), LONG).unwrap().by, "many");
+    each(&|container| runtime.check(&list, container).unwrap());
+    each(&|container| runtime.del(&list, container).unwrap());
+    nothing_is_left(&lab);
+}
+
+/// What is asked for again is told, and does no harm to what is there.
+#[test]
+fn an_interface_that_is_there_already() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let runtime = plugins(&lab);
+    let list = list(&lab, "1.0.0");
+    let ns = Ns::new("web").unwrap();
+    let container = Container::new("web", &ns);
+    runtime.add(&list, &container).unwrap();
+    let again = runtime.add(&list, &container).unwrap_err();
+    assert!(again.downcast_ref::<PluginError>().unwrap().code().is_some(), "{again:#}");
+    runtime.check(&list, &container).unwrap();
+    runtime.del(&list, &container).unwrap();
+    nothing_is_left(&lab);
+}

@@ -11,6 +11,7 @@
 mod bind;
 mod bpf;
 mod cgroup;
+mod cni;
 mod containerd;
 mod counters;
 mod frame;
@@ -37,11 +38,12 @@ mod ways;
 mod xdp;
 
 pub use bind::bind_when_free;
+pub use cni::{Answer, Container, Plugin, address};
 pub use containerd::{Containerd, CtrTask};
 pub use counters::Counters;
 pub use frame::{Crowd, FrameSocket, Frames, stranger};
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};
-pub use libcni::{Container, Libcni, PluginError, RealLibcni};
+pub use libcni::{Libcni, PluginError, RealLibcni, Sandbox};
 pub use machine::{Machine, STOCK_PLUGINS, missing_runtime};
 pub use ns::Ns;
 pub use pieces::{Piece, TTL, udp_pieces};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use netfast_tests::{Container, HOST_V4, Lab, Libcni, Ns, PluginError, require_root};
+use netfast_tests::{Sandbox, HOST_V4, Lab, Libcni, Ns, PluginError, require_root};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ fn crio() {
     crio.status(&list).unwrap();
     crio.gc(&list, &[]).unwrap();
     let ns = Ns::new("web-0").unwrap();
-    let sandbox = Container::new(SANDBOX, &ns)
+    let sandbox = Sandbox::new(SANDBOX, &ns)
         .args(POD)
         .ports(&[(8080, 80, "tcp")])
         .capability("aliases", json!({"pods": ["web"]}))
@@ -80,7 +80,7 @@ fn containerd_for_kubernetes() {
     let containerd = plugins(&lab);
     let list = list(&lab, "1.0.0");
     let ns = Ns::new("web-0").unwrap();
-    let sandbox = Container::new(SANDBOX, &ns)
+    let sandbox = Sandbox::new(SANDBOX, &ns)
         .args(POD)
         .capability("portMappings", json!([{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]))
         .capability("dns", json!({"Servers": ["192.0.2.53"], "Searches": ["shop"], "Options": null}));
@@ -105,16 +105,16 @@ fn nerdctl() {
     let port = json!([{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "0.0.0.0"}]);
     for _ in 0..2 {
         let ns = Ns::new("box").unwrap();
-        let container = Container::new("default-box", &ns)
+        let sandbox = Sandbox::new("default-box", &ns)
             .args("IgnoreUnknown=1;NERDCTL_CNI_DHCP_HOSTNAME=box")
             .capability("portMappings", port.clone());
-        nerdctl.del(&list, &container.clone().gone()).unwrap();
-        nerdctl.forget(&list, &container).unwrap();
-        nerdctl.add(&list, &container).unwrap();
+        nerdctl.del(&list, &sandbox.clone().gone()).unwrap();
+        nerdctl.forget(&list, &sandbox).unwrap();
+        nerdctl.add(&list, &sandbox).unwrap();
         let _server = ns.tcp_serve("0.0.0.0:80").unwrap();
         assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:8080"), LONG).unwrap().by, "box");
     }
-    nerdctl.del(&list, &Container::new("default-box", &lab.outside).gone()).unwrap();
+    nerdctl.del(&list, &Sandbox::new("default-box", &lab.outside).gone()).unwrap();
     nothing_is_left(&lab);
 }
 
@@ -126,21 +126,21 @@ fn many_at_a_time() {
     let runtime = plugins(&lab);
     let list = list(&lab, "1.1.0");
     let containers: Vec<_> = (0..12).map(|number| (number, Ns::new("many").unwrap())).collect();
-    let each = |work: &(dyn Fn(&Container) + Sync)| {
+    let each = |work: &(dyn Fn(&Sandbox) + Sync)| {
         std::thread::scope(|scope| {
             for (number, ns) in &containers {
                 scope.spawn(move || {
-                    work(&Container::new(&format!("many{number}"), ns).ports(&[(9000 + number, 80, "tcp")]));
+                    work(&Sandbox::new(&format!("many{number}"), ns).ports(&[(9000 + number, 80, "tcp")]));
                 });
             }
         });
     };
-    each(&|container| drop(runtime.add(&list, container).unwrap()));
+    each(&|sandbox| drop(runtime.add(&list, sandbox).unwrap()));
     let (number, ns) = &containers[7];
     let _server = ns.tcp_serve("0.0.0.0:80").unwrap();
     assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:{}", 9000 + number), LONG).unwrap().by, "many");
-    each(&|container| runtime.check(&list, container).unwrap());
-    each(&|container| runtime.del(&list, container).unwrap());
+    each(&|sandbox| runtime.check(&list, sandbox).unwrap());
+    each(&|sandbox| runtime.del(&list, sandbox).unwrap());
     nothing_is_left(&lab);
 }
 
@@ -152,11 +152,11 @@ fn an_interface_that_is_there_already() {
     let runtime = plugins(&lab);
     let list = list(&lab, "1.0.0");
     let ns = Ns::new("web").unwrap();
-    let container = Container::new("web", &ns);
-    runtime.add(&list, &container).unwrap();
-    let again = runtime.add(&list, &container).unwrap_err();
+    let sandbox = Sandbox::new("web", &ns);
+    runtime.add(&list, &sandbox).unwrap();
+    let again = runtime.add(&list, &sandbox).unwrap_err();
     assert!(again.downcast_ref::<PluginError>().unwrap().code().is_some(), "{again:#}");
-    runtime.check(&list, &container).unwrap();
-    runtime.del(&list, &container).unwrap();
+    runtime.check(&list, &sandbox).unwrap();
+    runtime.del(&list, &sandbox).unwrap();
     nothing_is_left(&lab);
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use netfast_tests::{
-    Container, Lab, Libcni, Ns, PluginError, RealLibcni, require_root, require_runtimes,
+    Sandbox, Lab, Libcni, Ns, PluginError, RealLibcni, require_root, require_runtimes,
 };
 use serde_json::{Value, json};
 
@@ -72,8 +72,8 @@ fn list(version: &str) -> Value {
     })
 }
 
-fn container(ns: &Ns) -> Container {
-    Container::new("c1", ns)
+fn sandbox(ns: &Ns) -> Sandbox {
+    Sandbox::new("c1", ns)
         .args("IgnoreUnknown=1;K8S_POD_NAME=web")
         .ports(&[(8080, 80, "tcp")])
         .capability("dns", json!({"servers": ["192.0.2.53"]}))
@@ -88,23 +88,23 @@ fn it_calls_as_the_real_libcni_does() {
     let (ours, real) =
         (Libcni::new(&lab, &[&directory]), RealLibcni::new(&lab, &[&directory]).unwrap());
     let ns = Ns::new("c1").unwrap();
-    let container = container(&ns);
+    let sandbox = sandbox(&ns);
     for version in ["0.4.0", "1.0.0"] {
         let list = list(version);
         let file = lab.file("recorded.conflist", &list.to_string()).unwrap();
         if version == "1.0.0" {
-            let result = ours.add(&list, &container).unwrap();
+            let result = ours.add(&list, &sandbox).unwrap();
             let by_ours = calls(&directory);
-            assert_eq!(real.run("ADD", &file, &container).unwrap(), Some(result));
+            assert_eq!(real.run("ADD", &file, &sandbox).unwrap(), Some(result));
             assert_eq!(by_ours, calls(&directory));
             assert_eq!(by_ours.len(), 2);
-            ours.check(&list, &container).unwrap();
+            ours.check(&list, &sandbox).unwrap();
             let by_ours = calls(&directory);
-            assert_eq!(real.run("CHECK", &file, &container).unwrap(), None);
+            assert_eq!(real.run("CHECK", &file, &sandbox).unwrap(), None);
             assert_eq!(by_ours, calls(&directory));
         }
         // The second time without a result in the cache.
-        for gone in [container.clone(), container.clone().gone()] {
+        for gone in [sandbox.clone(), sandbox.clone().gone()] {
             ours.del(&list, &gone).unwrap();
             let by_ours = calls(&directory);
             assert_eq!(real.run("DEL", &file, &gone).unwrap(), None);
@@ -113,13 +113,13 @@ fn it_calls_as_the_real_libcni_does() {
         }
         ours.validate(&list).unwrap();
         let by_ours = calls(&directory);
-        assert_eq!(real.run("VALIDATE", &file, &container).unwrap(), None);
+        assert_eq!(real.run("VALIDATE", &file, &sandbox).unwrap(), None);
         let by_real = calls(&directory);
         assert_eq!(by_ours.keys().collect::<Vec<_>>(), by_real.keys().collect::<Vec<_>>());
     }
     assert!(ours.validate(&list("0.3.1")).is_err());
     let file = lab.file("recorded.conflist", &list("0.3.1").to_string()).unwrap();
-    assert!(real.run("VALIDATE", &file, &container).is_err());
+    assert!(real.run("VALIDATE", &file, &sandbox).is_err());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn what_the_real_libcni_is_too_old_for() {
     let libcni = Libcni::new(&lab, &[&directory]);
     let mut list = list("1.0.0");
     for id in ["one", "two", "three"] {
-        libcni.add(&list, &Container::new(id, &lab.host)).unwrap();
+        libcni.add(&list, &Sandbox::new(id, &lab.host)).unwrap();
     }
     calls(&directory);
     list["cniVersion"] = "1.1.0".into();
@@ -168,7 +168,7 @@ fn a_plugin_that_does_not_behave_is_found_out() {
     fs::create_dir(&directory).unwrap();
     let libcni = Libcni::new(&lab, &[&directory]);
     let list = json!({"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "odd"}]});
-    let container = Container::new("c1", &lab.host);
+    let sandbox = Sandbox::new("c1", &lab.host);
     let result = r#"{"cniVersion": "1.0.0"}"#;
     for (script, complaint) in [
         (format!("echo hello; echo '{result}'"), "no JSON document"),
@@ -180,18 +180,18 @@ fn a_plugin_that_does_not_behave_is_found_out() {
         (format!("sleep 1000 & echo '{result}'; echo $! > $0.pid"), "keeps its output open"),
     ] {
         plugin(&directory, "odd", &format!("#!/bin/sh\n{script}\n"));
-        let error = libcni.add(&list, &container).unwrap_err();
+        let error = libcni.add(&list, &sandbox).unwrap_err();
         assert!(format!("{error:#}").contains(complaint), "{script}: {error:#}");
         assert!(error.downcast_ref::<PluginError>().is_none(), "{script}: {error:#}");
     }
     plugin(&directory, "odd", &format!("#!/bin/sh\necho '{result}'\n"));
-    for error in [libcni.del(&list, &container), libcni.check(&list, &container)] {
+    for error in [libcni.del(&list, &sandbox), libcni.check(&list, &sandbox)] {
         assert!(format!("{:#}", error.unwrap_err()).contains(" printed {"), "a DEL or CHECK that speaks");
     }
     plugin(&directory, "odd", "#!/bin/sh\necho '{\"cniVersion\": \"1.0.0\", \"code\": 7, \"msg\": \"no\"}'; exit 1\n");
-    let error = libcni.add(&list, &container).unwrap_err();
+    let error = libcni.add(&list, &sandbox).unwrap_err();
     assert_eq!(error.downcast_ref::<PluginError>().unwrap().code(), Some(7));
     plugin(&directory, "odd", "#!/bin/sh\nkill -9 $$\n");
-    let error = libcni.add(&list, &container).unwrap_err();
+    let error = libcni.add(&list, &sandbox).unwrap_err();
     assert_eq!(error.downcast_ref::<PluginError>().unwrap().code(), None);
 }

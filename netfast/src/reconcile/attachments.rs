@@ -222,6 +222,8 @@ impl Instance {
             name: bridge.name.clone(),
             subnet: bridge.subnet,
             subnet6: bridge.subnet6,
+            fixed_gateway: None,
+            fixed_gateway6: None,
             internal: bridge.internal,
             routed: false,
             mtu: bridge.mtu,

@@ -18,6 +18,7 @@ mod ledger;
 pub mod monitor;
 mod plan;
 mod ports;
+pub mod readiness;
 #[cfg(test)]
 mod scale_tests;
 mod show;
@@ -26,4 +27,5 @@ mod stale;
 mod tables;
 mod topology;
 mod uplinks;
+pub mod verify;
 pub mod view;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::Container;
+use super::Sandbox;
 
 /// A directory with one file for each attachment.
 #[derive(Clone, Debug)]
@@ -20,9 +20,9 @@ impl Cache {
         Self { directory }
     }
 
-    pub(super) fn store(&self, network: &str, container: &Container, result: &Value) -> Result<()> {
+    pub(super) fn store(&self, network: &str, sandbox: &Sandbox, result: &Value) -> Result<()> {
         fs::create_dir_all(&self.directory)?;
-        let Container { id, ifname, .. } = container;
+        let Sandbox { id, ifname, .. } = sandbox;
         let entry = json!({"network": network, "id": id, "ifname": ifname, "result": result});
         Ok(fs::write(self.file(network, id, ifname), entry.to_string())?)
     }
@@ -41,7 +41,7 @@ impl Cache {
         }
     }
 
-    /// Container and interface of everything that is kept of a network.
+    /// Sandbox and interface of everything that is kept of a network.
     pub(super) fn attachments(&self, network: &str) -> Result<Vec<(String, String)>> {
         let mut found = Vec::new();
         let Ok(entries) = fs::read_dir(&self.directory) else { return Ok(found) };

@@ -22,8 +22,8 @@ use crate::ns::Ns;
 
 /// One interface that a runtime wants for a container.
 #[derive(Clone, Debug)]
-pub struct Container {
-    /// What the runtime calls the container.
+pub struct Sandbox {
+    /// What the runtime calls it.
     pub id: String,
     /// Path of its network namespace. A runtime that has it no more passes an empty one.
     pub netns: PathBuf,
@@ -35,7 +35,7 @@ pub struct Container {
     pub capabilities: Map<String, Value>,
 }
 
-impl Container {
+impl Sandbox {
     /// The interface `eth0` of the container `id` in the namespace `ns`.
     pub fn new(id: &str, ns: &Ns) -> Self {
         Self {
@@ -73,8 +73,8 @@ impl Container {
     pub fn ports(self, ports: &[(u16, u16, &str)]) -> Self {
         let mappings: Value = ports
             .iter()
-            .map(|(host, container, protocol)| {
-                json!({"hostPort": host, "containerPort": container, "protocol": protocol})
+            .map(|(host, sandbox, protocol)| {
+                json!({"hostPort": host, "containerPort": sandbox, "protocol": protocol})
             })
             .collect();
         self.capability("portMappings", mappings)
@@ -117,11 +117,11 @@ impl<'lab> Libcni<'lab> {
     }
 
     /// ADD by each plugin, each of which gets the result of the one before it. Returns the last result, and keeps it.
-    pub fn add(&self, list: &Value, container: &Container) -> Result<Value> {
+    pub fn add(&self, list: &Value, sandbox: &Sandbox) -> Result<Value> {
         let mut result = None;
         for plugin in plugins(list)? {
-            let config = config(list, plugin, Some(container), result.as_ref())?;
-            let printed = self.call("ADD", plugin, Some(container))?.run(&config)?;
+            let config = config(list, plugin, Some(sandbox), result.as_ref())?;
+            let printed = self.call("ADD", plugin, Some(sandbox))?.run(&config)?;
             let printed = printed.with_context(|| format!("ADD by {} printed nothing", kind(plugin)))?;
             if printed["cniVersion"] != version(list) {
                 bail!("ADD by {} has a result of another version: {printed}", kind(plugin));
@@ -129,42 +129,42 @@ impl<'lab> Libcni<'lab> {
             result = Some(printed);
         }
         let result = result.context("the list has no plugins")?;
-        self.cache.store(name(list), container, &result)?;
+        self.cache.store(name(list), sandbox, &result)?;
         Ok(result)
     }
 
     /// CHECK by each plugin, with the result that was kept.
-    pub fn check(&self, list: &Value, container: &Container) -> Result<()> {
+    pub fn check(&self, list: &Value, sandbox: &Sandbox) -> Result<()> {
         if version(list) < "0.4.0" {
             bail!("version {} has no CHECK", version(list));
         }
         if list["disableCheck"] == true {
             return Ok(());
         }
-        let result = self.cache.load(name(list), &container.id, &container.ifname)?;
+        let result = self.cache.load(name(list), &sandbox.id, &sandbox.ifname)?;
         for plugin in plugins(list)? {
-            let config = config(list, plugin, Some(container), result.as_ref())?;
-            self.call("CHECK", plugin, Some(container))?.silent(&config)?;
+            let config = config(list, plugin, Some(sandbox), result.as_ref())?;
+            self.call("CHECK", plugin, Some(sandbox))?.silent(&config)?;
         }
         Ok(())
     }
 
     /// DEL by each plugin, the last one first, with the result that was kept; which is then forgotten.
-    pub fn del(&self, list: &Value, container: &Container) -> Result<()> {
+    pub fn del(&self, list: &Value, sandbox: &Sandbox) -> Result<()> {
         let result = match version(list) < "0.4.0" {
             true => None,
-            false => self.cache.load(name(list), &container.id, &container.ifname)?,
+            false => self.cache.load(name(list), &sandbox.id, &sandbox.ifname)?,
         };
         for plugin in plugins(list)?.iter().rev() {
-            let config = config(list, plugin, Some(container), result.as_ref())?;
-            self.call("DEL", plugin, Some(container))?.silent(&config)?;
+            let config = config(list, plugin, Some(sandbox), result.as_ref())?;
+            self.call("DEL", plugin, Some(sandbox))?.silent(&config)?;
         }
-        self.cache.forget(name(list), &container.id, &container.ifname)
+        self.cache.forget(name(list), &sandbox.id, &sandbox.ifname)
     }
 
     /// Forgets a result, as a runtime whose cache is lost.
-    pub fn forget(&self, list: &Value, container: &Container) -> Result<()> {
-        self.cache.forget(name(list), &container.id, &container.ifname)
+    pub fn forget(&self, list: &Value, sandbox: &Sandbox) -> Result<()> {
+        self.cache.forget(name(list), &sandbox.id, &sandbox.ifname)
     }
 
     /// Removes what is not in `valid`, pairs of container and interface: DEL for what the cache knows, then GC by each
@@ -175,14 +175,14 @@ impl<'lab> Libcni<'lab> {
         }
         for (id, ifname) in self.cache.attachments(name(list))? {
             if !valid.contains(&(id.as_str(), ifname.as_str())) {
-                let container = Container {
+                let sandbox = Sandbox {
                     id,
                     netns: PathBuf::new(),
                     ifname,
                     args: String::new(),
                     capabilities: Map::new(),
                 };
-                self.del(list, &container)?;
+                self.del(list, &sandbox)?;
             }
         }
         if version(list) < "1.1.0" {
@@ -232,7 +232,7 @@ impl<'lab> Libcni<'lab> {
         Ok(())
     }
 
-    fn call(&self, command: &'static str, plugin: &Value, container: Option<&Container>) -> Result<Call> {
+    fn call(&self, command: &'static str, plugin: &Value, sandbox: Option<&Sandbox>) -> Result<Call> {
         let kind = kind(plugin);
         let program = self
             .path
@@ -251,7 +251,7 @@ impl<'lab> Libcni<'lab> {
         } else {
             set("CNI_PATH", &path.join(":"));
         }
-        if let Some(Container { id, netns, ifname, args, .. }) = container {
+        if let Some(Sandbox { id, netns, ifname, args, .. }) = sandbox {
             set("CNI_CONTAINERID", id);
             set("CNI_NETNS", &netns.display().to_string());
             set("CNI_IFNAME", ifname);
@@ -265,7 +265,7 @@ impl<'lab> Libcni<'lab> {
 fn config(
     list: &Value,
     plugin: &Value,
-    container: Option<&Container>,
+    sandbox: Option<&Sandbox>,
     previous: Option<&Value>,
 ) -> Result<Value> {
     let mut config = plugin.as_object().context("a plugin's configuration is no object")?.clone();
@@ -273,9 +273,9 @@ fn config(
         config.insert(key.to_owned(), list[key].clone());
     }
     let declares = |name: &str| plugin["capabilities"][name] == true;
-    let told: Map<_, _> = container
+    let told: Map<_, _> = sandbox
         .into_iter()
-        .flat_map(|container| &container.capabilities)
+        .flat_map(|sandbox| &sandbox.capabilities)
         .filter(|(name, _)| declares(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();

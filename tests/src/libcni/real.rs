@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::Container;
+use super::Sandbox;
 use crate::lab::Lab;
 use crate::process::{Running, run};
 
@@ -35,8 +35,8 @@ impl<'lab> RealLibcni<'lab> {
     }
 
     /// Runs `ADD`, `CHECK`, `DEL` or `VALIDATE` for the list in the file `list`, and returns the result of an ADD.
-    pub fn run(&self, command: &str, list: &str, container: &Container) -> Result<Option<Value>> {
-        let Container { id, netns, ifname, args, capabilities } = container;
+    pub fn run(&self, command: &str, list: &str, sandbox: &Sandbox) -> Result<Option<Value>> {
+        let Sandbox { id, netns, ifname, args, capabilities } = sandbox;
         let mut libcni = self.lab.host.command(&self.program);
         libcni.args([command, list]).arg(netns).args([ifname, id]).env_clear().envs([
             ("PATH", std::env::var("PATH")?),

@@ -12,7 +12,6 @@ mod endpoint;
 mod error;
 mod exec;
 mod flow;
-mod log;
 mod metrics;
 mod monitor;
 mod options;
@@ -33,6 +32,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use self::options::InstanceArgs;
+use super::log;
 use crate::reconcile::instance::Options;
 
 /// Container networking moved by eBPF: forwarding, published ports, masquerade and NetworkPolicy without iptables.

@@ -45,12 +45,10 @@ pub(super) struct Said {
     /// Everything without a better route goes to the network's gateway.
     #[serde(default = "yes")]
     pub is_default_gateway: bool,
-    /// What goes outside has an address of the host.
-    #[serde(default = "yes")]
-    pub ip_masq: bool,
+    /// What goes outside has an address of the host, unless it is said otherwise.
+    pub ip_masq: Option<bool>,
     /// No way outside.
-    #[serde(default)]
-    pub internal: bool,
+    pub internal: Option<bool>,
     /// Labels of every container in the network.
     #[serde(default, deserialize_with = "labels")]
     pub labels: Labels,
@@ -332,7 +330,7 @@ mod tests {
     fn without_anything_else_a_name_will_do() {
         let config = Config::parse(r#"{"cniVersion": "1.0.0", "name": "lab", "type": "netfast"}"#).unwrap();
         assert_eq!((config.version.text(), config.said.name.as_str()), ("1.0.0", "lab"));
-        assert!(config.said.is_default_gateway && config.said.ip_masq && !config.said.internal);
+        assert!(config.said.is_default_gateway && config.said.ip_masq.is_none());
         assert!(config.said.ipam.sets().is_empty() && config.said.ipam.delegate().is_none());
         assert_eq!(config.valid_attachments(), None);
     }

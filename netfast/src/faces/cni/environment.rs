@@ -84,7 +84,7 @@ impl Environment {
         Self::from(&|name| env::var_os(name))
     }
 
-    fn from(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self> {
+    pub(super) fn from(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self> {
         let raw = |name: &str| variable(name).filter(|value| !value.is_empty());
         let name = text(COMMAND, raw(COMMAND))?;
         let Some(command) = Command::ALL.into_iter().find(|command| command.name() == name) else {

@@ -15,7 +15,7 @@ use super::version::Version;
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct CniResult {
     /// The version it is printed in.
-    cni_version: String,
+    pub cni_version: String,
     /// Devices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,
@@ -46,10 +46,10 @@ pub(super) struct Interface {
     pub sandbox: String,
     /// Path of its socket.
     #[serde(skip_serializing_if = "String::is_empty")]
-    socket_path: String,
+    pub socket_path: String,
     /// Address of the card.
     #[serde(rename = "pciID", skip_serializing_if = "String::is_empty")]
-    pci_id: String,
+    pub pci_id: String,
 }
 
 /// An address.

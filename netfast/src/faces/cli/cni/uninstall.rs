@@ -80,7 +80,7 @@ fn take_down(options: &Options) -> Result<()> {
         count => format!("took down {count} interfaces of containers"),
     };
     output::line(&removed)?;
-    let definitions = instance.definitions();
+    let definitions = instance.definitions()?;
     if definitions.world.endpoints.is_empty() && definitions.manifest.is_none() && definitions.deny.is_empty() {
         instance.down()?;
     }

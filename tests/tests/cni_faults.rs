@@ -1,0 +1,131 @@
+//! A plugin that is killed: in the very first ADD, which brings netfast up, in a DEL, and in a GC. The next DEL leaves
+//! nothing of the attachment. (An ADD beside others is in `cni_remove.rs`.)
+
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use netfast_tests::{Lab, Libcni, Ns, PluginError, Sandbox, require_root};
+use serde_json::{Value, json};
+
+const NONE: [String; 0] = [];
+
+/// The points to die at: one of five in turn, or all of them with `NETFAST_TEST_ALL=1`.
+fn points_of(count: usize) -> impl Iterator<Item = usize> {
+    let is_all = std::env::var_os("NETFAST_TEST_ALL").is_some();
+    // Not every fifth: a write of a file has three points, and they are to come in turn.
+    (1..=count).filter(move |point| is_all || point % 5 == point / 5 % 5)
+}
+
+fn list(lab: &Lab) -> Value {
+    let mut list = lab.cni_list("pods", &["10.86.0.0/24", "fd86::/64"]).unwrap();
+    list["cniVersion"] = "1.1.0".into();
+    list
+}
+
+fn runtime(lab: &Lab) -> Libcni<'_> {
+    Libcni::new(lab, &[lab.binary().parent().unwrap()])
+}
+
+fn web(ns: &Ns) -> Sandbox {
+    Sandbox::new("web", ns).ports(&[(8080, 80, "tcp"), (5353, 53, "udp")])
+}
+
+/// Makes a call of one plugin that dies at a point; `false`: it has not as many.
+fn dies(call: impl FnOnce(Libcni<'_>) -> anyhow::Result<()>, lab: &Lab, point: usize) -> bool {
+    let Err(error) = call(runtime(lab).with("NETFAST_FAULT", &point.to_string())) else { return false };
+    let killed = error.downcast_ref::<PluginError>().is_some_and(|error| error.status.code().is_none());
+    assert!(killed, "point {point}: {error:#}");
+    true
+}
+
+/// How many points a call passes that can be made again and again: the first that it survives tells.
+fn count(lab: &Lab, call: impl Fn(Libcni<'_>) -> anyhow::Result<()>, undo: impl Fn()) -> usize {
+    let (mut passed, mut beyond) = (0, 512);
+    while beyond - passed > 1 {
+        let middle = usize::midpoint(passed, beyond);
+        if dies(&call, lab, middle) { passed = middle } else { beyond = middle }
+        undo();
+    }
+    assert!(passed > 5, "only {passed} points");
+    passed
+}
+
+/// Devices, files and endpoints.
+fn held(lab: &Lab) -> (Vec<String>, BTreeSet<String>, Value) {
+    let mut files = BTreeSet::new();
+    files_in(&lab.dir().join("run"), &mut files);
+    (lab.host.links().unwrap(), files, lab.netfast_json(&["endpoint", "ls"]).unwrap())
+}
+
+fn files_in(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        found.insert(entry.path().display().to_string());
+        if entry.path().is_dir() {
+            files_in(&entry.path(), found);
+        }
+    }
+}
+
+#[test]
+fn the_first_add() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let list = list(&lab);
+    let add = |runtime: Libcni<'_>, ns: &Ns| runtime.add(&list, &web(ns)).map(drop);
+    let ns = Ns::new("web").unwrap();
+    let undo = || {
+        runtime(&lab).del(&list, &web(&ns).gone()).unwrap();
+        lab.down().unwrap();
+    };
+    let points = count(&lab, |runtime| add(runtime, &ns), undo);
+    for (number, point) in points_of(points).enumerate() {
+        let ns = Ns::new("web").unwrap();
+        dies(|runtime| add(runtime, &ns), &lab, point);
+        runtime(&lab).del(&list, &web(&ns)).unwrap();
+        assert_eq!(ns.links().unwrap(), ["lo"], "point {point}");
+        if number % 2 == 0 {
+            // The next one finds it as if it had been the first.
+            runtime(&lab).add(&list, &web(&ns)).unwrap();
+            runtime(&lab).check(&list, &web(&ns)).unwrap();
+            runtime(&lab).del(&list, &web(&ns)).unwrap();
+        }
+        assert_eq!(lab.netfast_json(&["endpoint", "ls"]).unwrap(), json!([]), "point {point}");
+        lab.down().unwrap();
+        assert_eq!(lab.leftovers().unwrap(), NONE, "point {point}");
+    }
+}
+
+#[test]
+fn a_del() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let list = list(&lab);
+    let stays = Ns::new("stays").unwrap();
+    runtime(&lab).add(&list, &Sandbox::new("stays", &stays)).unwrap();
+    let before = held(&lab);
+    let ns = Ns::new("web").unwrap();
+    runtime(&lab).add(&list, &web(&ns)).unwrap();
+    let again = || drop(runtime(&lab).add(&list, &web(&ns)));
+    let points = count(&lab, |runtime| runtime.del(&list, &web(&ns)), again);
+    drop(runtime(&lab).del(&list, &web(&ns)));
+    assert_eq!(held(&lab), before);
+    for (number, point) in points_of(points).enumerate() {
+        let ns = Ns::new("web").unwrap();
+        runtime(&lab).add(&list, &web(&ns)).unwrap();
+        let gone = if number % 2 == 0 { web(&ns) } else { web(&ns).gone() };
+        dies(|runtime| runtime.del(&list, &gone), &lab, point);
+        if number % 3 == 0 {
+            // A runtime that has lost everything asks for a clean-up.
+            runtime(&lab).forget(&list, &gone).unwrap();
+            runtime(&lab).gc(&list, &[("stays", "eth0")]).unwrap();
+        } else {
+            runtime(&lab).del(&list, &gone).unwrap();
+        }
+        assert_eq!(held(&lab), before, "point {point}");
+        assert_eq!(ns.links().unwrap(), ["lo"], "point {point}");
+    }
+    runtime(&lab).check(&list, &Sandbox::new("stays", &stays)).unwrap();
+}

@@ -144,6 +144,46 @@ fn many_at_a_time() {
     nothing_is_left(&lab);
 }
 
+/// podman binds the ports that it publishes once the interface is there, nerdctl before that: so that nobody else has them.
+#[test]
+fn a_runtime_may_hold_the_ports_it_publishes() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let runtime = plugins(&lab);
+    let list = list(&lab, "1.0.0");
+    let ns = Ns::new("web").unwrap();
+    let one = json!({"hostPort": 8081, "containerPort": 80, "protocol": "tcp", "hostIP": HOST_V4});
+    let sandbox = Sandbox::new("web", &ns).ports(&[(8080, 80, "tcp"), (5353, 53, "udp")]);
+    let mut sandbox = sandbox.ifname("eth1");
+    sandbox.capabilities["portMappings"].as_array_mut().unwrap().push(one);
+    let hold = || {
+        let (one, all) = (format!("{HOST_V4}:8081"), "0.0.0.0:8080");
+        (lab.host.tcp_serve(all).unwrap(), lab.host.tcp_serve(&one).unwrap(), lab.host.udp_serve("0.0.0.0:5353").unwrap())
+    };
+    let before = hold();
+    let result = runtime.add(&list, &sandbox).unwrap();
+    let _servers = (ns.tcp_serve("0.0.0.0:80").unwrap(), ns.udp_serve(&format!("{}:53", address(&result))).unwrap());
+    let is_reached = || {
+        for who in [&lab.outside, &lab.host] {
+            for port in [8080, 8081] {
+                assert_eq!(who.tcp_ask(&format!("{HOST_V4}:{port}"), LONG).unwrap().by, "web", "{}", who.name());
+            }
+            assert_eq!(who.udp_ask(&format!("{HOST_V4}:5353"), LONG).unwrap().by, "web", "{}", who.name());
+        }
+    };
+    is_reached();
+    drop(before);
+    let after = hold();
+    is_reached();
+    // What a file or a command publishes is kept from others as ever, also beside one that may be bound.
+    lab.netfast_ok(&["endpoint", "add", "filed", "--network", "pods", "-p", "192.0.2.1:9090:80"]).unwrap();
+    assert!(lab.host.tcp_serve("192.0.2.1:9090").is_err());
+    drop(after);
+    runtime.del(&list, &sandbox).unwrap();
+    lab.netfast_ok(&["endpoint", "rm", "filed"]).unwrap();
+    nothing_is_left(&lab);
+}
+
 /// What is asked for again is told, and does no harm to what is there.
 #[test]
 fn an_interface_that_is_there_already() {

@@ -8,7 +8,7 @@ use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL,
-    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PublishKey, PublishRow, SourceKey, Subject,
+    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow, SourceKey, Subject,
     UplinkRow,
 };
 
@@ -208,18 +208,21 @@ fn add_published(
     row: &EndpointRow,
 ) {
     let PlacedPublish { publish, incarnation, sources } = *placed;
-    let Publish { host: Some(host), container, protocol, .. } = publish else {
+    let Publish { host: Some(host), container, protocol, bindable, .. } = publish else {
         return;
     };
+    let flags = if *bindable { PUBLISH_BINDABLE } else { 0 };
     for front in fronts(publish, !row.ip4.is_unspecified(), !row.ip6.is_unspecified()).map(Addr::from) {
         let addr = if front.is_v4() { row.ip4 } else { row.ip6 };
         for (port, target) in ports(*host).zip(ports(*container)) {
             let key = PublishKey::new(front, port, protocol.number());
-            let row = PublishRow { addr, port: target, pad: [0; 3], incarnation, sources };
+            let row = PublishRow { addr, port: target, flags, pad: [0; 2], incarnation, sources };
             published.insert(key, row);
             if !front.is_unspecified() {
                 let key = PublishKey::somewhere(front, port, protocol.number());
-                published.insert(key, PublishRow::default());
+                // Of several addresses, one that may not be bound decides.
+                let row = published.entry(key).or_insert(PublishRow { flags, ..PublishRow::default() });
+                row.flags &= flags;
             }
         }
     }

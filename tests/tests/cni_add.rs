@@ -94,7 +94,7 @@ fn published_ports_are_reached_from_everywhere() {
     refused(&lab.host, "127.0.0.1:8081");
 
     // Another container is told whose the port is; once it is free, it may have it at once.
-    let second = plugin.with(&ports).container("second").unwrap();
+    let second = plugin.with(&ports).container("web2").unwrap();
     let (code, message) = second.call("ADD").unwrap().failure().unwrap();
     assert_eq!(code, 100);
     assert!(message.contains("host port 8080/tcp is published by endpoint web already"), "{message}");
@@ -102,7 +102,7 @@ fn published_ports_are_reached_from_everywhere() {
     web.del().unwrap();
     let result = second.add().unwrap();
     let _udp = second.ns.udp_serve(&format!("{}:53", address(&result, 4).unwrap())).unwrap();
-    assert_eq!(lab.outside.udp_ask(&format!("{HOST_V4}:5353"), SECOND).unwrap().by, "second");
+    assert_eq!(lab.outside.udp_ask(&format!("{HOST_V4}:5353"), SECOND).unwrap().by, "web2");
 }
 
 #[test]
@@ -294,11 +294,32 @@ fn what_is_there_already_is_not_touched() {
     let container = plugin.container("c1").unwrap();
     let result = container.add().unwrap();
     assert_eq!(container.call("ADD").unwrap().failure().unwrap().0, 7);
-    // A limit that nobody would keep is not accepted.
-    let limited = plugin.with(
-        &json!({"runtimeConfig": {"bandwidth": {"ingressRate": 1_000_000, "ingressBurst": 1_000_000}}}),
-    );
-    let (code, message) = limited.container("c2").unwrap().call("ADD").unwrap().failure().unwrap();
-    assert_eq!((code, message.as_str()), (2, "bandwidth: netfast does not limit it"));
     assert_eq!(container.check(&result).unwrap().ok().unwrap(), "");
+}
+
+#[test]
+fn a_limit_of_bandwidth_is_kept() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = dual(&lab);
+    let client = plugin.container("client").unwrap();
+    client.add().unwrap();
+    // A megabyte a second, in bits, and a burst of a tenth of that.
+    for direction in ["ingress", "egress"] {
+        let (rate, burst) = (format!("{direction}Rate"), format!("{direction}Burst"));
+        let bandwidth = json!({"runtimeConfig": {"bandwidth": {rate: 8_000_000, burst: 800_000}}});
+        let container = plugin.with(&bandwidth).container(direction).unwrap();
+        let result = container.add().unwrap();
+        let _server = container.ns.tcp_serve("[::]:80").unwrap();
+        for address in both(&result) {
+            let took = client.ns.tcp_stream(&format!("{address}:80"), 2_000_000, 6 * SECOND).unwrap();
+            assert!(took > Duration::from_millis(1_500), "{direction}, {address}: {took:?}");
+        }
+        assert_eq!(container.check(&result).unwrap().ok().unwrap(), "");
+        container.del().unwrap();
+    }
+    let wrong = json!({"runtimeConfig": {"bandwidth": {"ingressRate": 8_000_000}}});
+    let (code, message) =
+        plugin.with(&wrong).container("wrong").unwrap().call("ADD").unwrap().failure().unwrap();
+    assert_eq!((code, message.as_str()), (7, "bandwidth: ingressRate without a burst"));
 }

@@ -57,7 +57,8 @@ fn every_version_has_its_commands_and_its_form() {
     let lab = Lab::new().unwrap();
     for version in VERSIONS {
         let plugin = plugin(&lab, version);
-        let container = plugin.container("c1").unwrap();
+        // Else each would get the next one.
+        let container = plugin.container("c1").unwrap().with_args("IP=10.77.0.2");
         let netns = container.ns.path().display().to_string();
         let added = container.add().unwrap();
         assert_eq!(added, result(version, &added, &netns), "{version}");

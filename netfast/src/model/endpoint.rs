@@ -74,6 +74,13 @@ pub struct Endpoint {
     /// Packets are redirected into its namespace. Else they go out of its host veth, past what others have attached there.
     #[serde(default = "yes")]
     pub redirect: bool,
+    /// How fast packets may come to it; `None`: as fast as they do. It needs [`Endpoint::redirect`] to be off: a packet that
+    /// is redirected meets no queue.
+    #[serde(default)]
+    pub ingress_limit: Option<RateLimit>,
+    /// How fast packets may come from it. The queue is in its namespace, so who may change devices there may lift it.
+    #[serde(default)]
+    pub egress_limit: Option<RateLimit>,
     /// Where it lives.
     pub attachment: Attachment,
     /// Command to run inside, with its arguments.
@@ -105,6 +112,8 @@ impl Endpoint {
             routes: Vec::new(),
             source_check: true,
             redirect: true,
+            ingress_limit: None,
+            egress_limit: None,
             attachment: Attachment::Create,
             command: None,
         }
@@ -114,6 +123,15 @@ impl Endpoint {
     pub fn ifname(&self) -> &str {
         self.ifname.as_deref().unwrap_or("eth0")
     }
+}
+
+/// How fast packets may go one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Bytes a second.
+    pub rate: u64,
+    /// Bytes at once.
+    pub burst: u32,
 }
 
 /// Addresses of one family that an endpoint's may be chosen from.

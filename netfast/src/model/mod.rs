@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::check::{Problem, Subject, check};
 pub use self::cluster_policy::{Action, ClusterPolicy, Tier, TierRule};
-pub use self::endpoint::{AddressRange, Attachment, Endpoint, EndpointId, NamedPort, Route};
+pub use self::endpoint::{AddressRange, Attachment, Endpoint, EndpointId, NamedPort, RateLimit, Route};
 pub use self::limits::{LIMITS, Limit, Limits};
 pub use self::name::Name;
 pub use self::network::Network;
@@ -64,12 +64,17 @@ pub struct World {
 /// The label every namespace has by itself.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Labels of a namespace, given those that namespaces were given.
+pub fn namespace_labels(given: &BTreeMap<Name, Labels>, namespace: &Name) -> Labels {
+    let mut labels = given.get(namespace).cloned().unwrap_or_default();
+    labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_string());
+    labels
+}
+
 impl World {
     /// Labels of a namespace, the implied [`NAMESPACE_NAME_LABEL`] among them.
     pub fn namespace_labels(&self, namespace: &Name) -> Labels {
-        let mut labels = self.namespaces.get(namespace).cloned().unwrap_or_default();
-        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_string());
-        labels
+        namespace_labels(&self.namespaces, namespace)
     }
 
     /// Finds an endpoint by `name` (where only one namespace has it) or `namespace/name`.

@@ -28,6 +28,7 @@ pub mod resolver;
 mod route;
 mod routes;
 mod sandbox;
+mod shaping;
 pub mod sockets;
 pub mod spawn;
 pub mod sysctl;

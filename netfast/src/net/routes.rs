@@ -3,9 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use rtnetlink::RouteMessageBuilder;
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Request;
 use super::{Error, Netlink};
@@ -25,10 +24,15 @@ impl Netlink {
     /// All routes of both families, of all tables.
     pub fn routes(&self) -> Result<Vec<Route>, Error> {
         let request = Request { operation: "list", object: &"routes" };
-        let v4 = || RouteNetlinkMessage::GetRoute(RouteMessageBuilder::<Ipv4Addr>::new().build());
-        let v6 = || RouteNetlinkMessage::GetRoute(RouteMessageBuilder::<Ipv6Addr>::new().build());
-        let mut answers = self.dump(request, v4)?;
-        answers.extend(self.dump(request, v6)?);
+        let mut answers = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            // Whatever else a message said would be what the routes must be like.
+            answers.extend(self.dump(request, || {
+                let mut message = RouteMessage::default();
+                message.header.address_family = family;
+                RouteNetlinkMessage::GetRoute(message)
+            })?);
+        }
         Ok(answers
             .iter()
             .filter_map(|answer| match answer {
@@ -42,7 +46,7 @@ impl Netlink {
 impl Route {
     fn from_message(message: &RouteMessage) -> Option<Self> {
         // A default route has no destination.
-        let mut to = if message.header.address_family == rtnetlink::packet_route::AddressFamily::Inet {
+        let mut to = if message.header.address_family == AddressFamily::Inet {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         } else {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED)

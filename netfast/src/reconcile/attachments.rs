@@ -121,7 +121,7 @@ impl Instance {
             .filter(|entry| entry.key.as_ref().is_some_and(|other| other.container == record.key.container));
         let published: Vec<_> = of_container.flat_map(|entry| entry.published.clone()).collect();
         leave_out_published(&mut record.endpoint, &published);
-        let mut single = self.single(ledger);
+        let mut single = self.single_soon(ledger);
         let made = single
             .add(&mut instance, &record.endpoint, Some(&record.key), |store| {
                 Ok(store.begin_attachment(&record)?)
@@ -274,6 +274,7 @@ fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Netw
     let name = network.name.clone();
     let is_taken = |id: &EndpointId| definitions.world.endpoints.contains_key(id);
     endpoint.id.name = free_name(is_taken, &endpoint.id, &key.container)?;
+    end_stale(definitions, &endpoint);
     let of_container = definitions.attachments.iter().filter(|record| record.key.container == key.container);
     let published: Vec<_> =
         of_container.flat_map(|record| &record.endpoint.publish).filter_map(Claim::of).collect();
@@ -295,6 +296,19 @@ fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Netw
     Ok(())
 }
 
+/// Removes attachments that had the endpoint's device in its namespace. It is not there any more, or this one could not be
+/// made: their container is gone, and the path of its namespace means another one's, as numbers of processes come again.
+fn end_stale(definitions: &mut Definitions, endpoint: &Endpoint) {
+    let place = |endpoint: &Endpoint| (endpoint.attachment.clone(), endpoint.ifname().to_owned());
+    let stale = definitions.attachments.iter().map(|record| &record.endpoint);
+    let stale: Vec<_> =
+        stale.filter(|other| place(other) == place(endpoint)).map(|other| other.id.clone()).collect();
+    for id in stale {
+        definitions.world.endpoints.remove(&id);
+        definitions.origins.remove(&id);
+    }
+}
+
 /// Ports that one container publishes in two networks are the first one's: a runtime tells each of them.
 fn leave_out_published(endpoint: &mut Endpoint, published: &[Claim]) {
     endpoint.publish.retain(|publish| Claim::of(publish).is_none_or(|claim| !published.contains(&claim)));
@@ -310,3 +324,7 @@ fn free_name(is_taken: impl Fn(&EndpointId) -> bool, id: &EndpointId, container:
         .find(|name| !is_taken(&EndpointId { name: name.clone(), ..id.clone() }))
         .with_context(|| format!("endpoint {id} exists already (remove it first: netfast endpoint rm {id})"))
 }
+
+#[cfg(test)]
+#[path = "attachments_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! An instance as the faces see it: opened, changed as a whole or not at all, taken down.
 
 use std::cell::OnceCell;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -211,6 +212,12 @@ impl Instance {
         Single { store: &self.store, netns: &self.netns, mode: self.mode, ledger }
     }
 
+    /// As [`Self::single`], for those who wait for it: a container runtime.
+    pub(super) fn single_soon(&self, ledger: Ledger) -> Single<'_> {
+        let mode = if self.mode == Mode::Auto { Mode::Soon } else { self.mode };
+        Single { mode, ..self.single(ledger) }
+    }
+
     /// Brings everything back to what is defined.
     pub(super) fn converge_as_before(&mut self) -> Result<()> {
         let definitions = self.definitions()?.clone();
@@ -258,6 +265,15 @@ impl Instance {
     /// When a state file or the kernel cannot be read.
     pub fn view(options: &Options) -> Result<InstanceView> {
         show::view(&Store::new(Paths::resolve(options.paths.clone())?))
+    }
+
+    /// The addresses of an endpoint that is up.
+    ///
+    /// # Errors
+    /// When its record cannot be read, or there is none.
+    pub fn addresses(&self, id: &EndpointId) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
+        let record = self.store.endpoint(id)?.with_context(|| format!("endpoint {id} is not up"))?;
+        Ok((record.ip, record.ip6))
     }
 
     /// The endpoint that `name` means.

@@ -12,8 +12,8 @@ use super::damage::Lost;
 use super::host::Host;
 use super::{commands, damage, files};
 use crate::kernel::Hook;
-use crate::model::{Endpoint, Network, World};
-use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethSpec, configure_container};
+use crate::model::{Endpoint, Network, RateLimit, World};
+use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
 use crate::store::{EndpointRecord, NetworkRecord, fault};
 
 /// Sees that the namespaces endpoints are to live in exist, before anything is changed. An endpoint that was defined
@@ -121,6 +121,9 @@ pub(super) fn create_endpoint(
             mtu: record.mtu.into(),
         })
         .with_context(|| failed("create its veth pair"))?;
+    // The pins of its programs are called after this number. The namespace is noted last, as what has none is not whole.
+    record.host_ifindex = Some(pair.host);
+    host.store.save_endpoint(&EndpointRecord { netns_inode: None, ..record.clone() })?;
     for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
         fault::point("attach a program");
         host.datapath
@@ -135,9 +138,29 @@ pub(super) fn create_endpoint(
     fault::point("configure a container");
     configure_container(&netns, pair.container, &inside(network, endpoint, record)?)
         .with_context(|| failed("configure its device"))?;
-    record.host_ifindex = Some(pair.host);
+    limit(host.netlink, &netns, pair, endpoint, record).with_context(|| failed("limit its bandwidth"))?;
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
+    Ok(())
+}
+
+/// Limits how fast packets come to an endpoint, at the host's end of its pair, and from it, at its own.
+fn limit(
+    netlink: &Netlink,
+    netns: &Netns,
+    pair: VethPair,
+    endpoint: &Endpoint,
+    record: &EndpointRecord,
+) -> Result<()> {
+    let mtu = record.mtu.into();
+    if let Some(RateLimit { rate, burst }) = endpoint.ingress_limit {
+        fault::point("limit an endpoint");
+        netlink.limit(pair.host, rate, burst, mtu)?;
+    }
+    if let Some(RateLimit { rate, burst }) = endpoint.egress_limit {
+        fault::point("limit an endpoint");
+        Netlink::open(netns)?.limit(pair.container, rate, burst, mtu)?;
+    }
     Ok(())
 }
 

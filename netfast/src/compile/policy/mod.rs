@@ -29,6 +29,7 @@ mod places;
 mod ports;
 mod rulebook;
 mod sets;
+mod small;
 mod tiers;
 mod verdict;
 
@@ -52,6 +53,7 @@ use self::peers::{Mark, PeerList};
 use self::places::Places;
 use self::rulebook::Rulebook;
 use self::sets::{Excess, Pantry, Recipe};
+pub use self::small::{Book, Change, Member, Roll};
 pub use self::verdict::{Explained, Family, Side, lookup};
 use crate::model::{ClusterPolicy, EndpointId, Name, Policy, Source, World};
 
@@ -198,6 +200,30 @@ pub fn compile(
     previous: &Numbers,
     max_rows: usize,
 ) -> Result<Tables, TooManyRows> {
+    compile_in(world, addresses, previous, max_rows, false).map(|(tables, _)| tables)
+}
+
+/// As [`compile`], with what it takes to change one endpoint after the other without compiling all of it again; `None`:
+/// there are policies with which that cannot be done.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_to_change(
+    world: &World,
+    addresses: &BTreeMap<EndpointId, Assigned>,
+    previous: &Numbers,
+    max_rows: usize,
+) -> Result<(Tables, Option<(Book, Roll)>), TooManyRows> {
+    compile_in(world, addresses, previous, max_rows, true)
+}
+
+fn compile_in(
+    world: &World,
+    addresses: &BTreeMap<EndpointId, Assigned>,
+    previous: &Numbers,
+    max_rows: usize,
+    is_to_change: bool,
+) -> Result<(Tables, Option<(Book, Roll)>), TooManyRows> {
     let endpoints = Endpoints::new(world);
     let mut marks = previous.marks.successor();
     let mut rules = previous.rules.successor();
@@ -225,29 +251,41 @@ pub fn compile(
         &previous_pantry,
     );
     let set_of = |recipe: &Option<Recipe>| recipe.as_ref().and_then(|r| sets.get(r)).unwrap_or(OPEN);
-    let rows = sets::rows(&sets, &pantry, max_rows).map_err(|excess| too_many(&excess, max_rows, &book))?;
-    let subjects = recipes.iter().zip(&audits).enumerate().map(|(endpoint, (pair, audit))| {
-        let (identity4, identity6) = places.of_subject(endpoint, &of_place);
-        let subject = Subject {
-            ingress: set_of(&pair.ingress),
-            egress: set_of(&pair.egress),
-            audit_ingress: set_of(&audit.ingress),
-            audit_egress: set_of(&audit.egress),
-            identity4,
-            identity6,
-        };
-        (endpoints.ids[endpoint].clone(), subject)
-    });
+    let (rows, counted) =
+        sets::rows(&sets, &pantry, max_rows).map_err(|excess| too_many(&excess, max_rows, &book))?;
+    let subjects: BTreeMap<EndpointId, Subject> = recipes
+        .iter()
+        .zip(&audits)
+        .enumerate()
+        .map(|(endpoint, (pair, audit))| {
+            let (identity4, identity6) = places.of_subject(endpoint, &of_place);
+            let subject = Subject {
+                ingress: set_of(&pair.ingress),
+                egress: set_of(&pair.egress),
+                audit_ingress: set_of(&audit.ingress),
+                audit_egress: set_of(&audit.egress),
+                identity4,
+                identity6,
+            };
+            (endpoints.ids[endpoint].clone(), subject)
+        })
+        .collect();
 
-    Ok(Tables {
-        subjects: subjects.collect(),
+    let numbers = Numbers { marks, rules, identities, sets };
+    let small = is_to_change.then(|| Book::new(world, &book, &numbers, max_rows)).flatten().map(|small| {
+        let of_all: Vec<Subject> = subjects.values().copied().collect();
+        (small, Roll::new(world, &book, &numbers, &of_place, &of_all, counted))
+    });
+    let tables = Tables {
+        subjects,
         cidrs: places.prefixes(&of_place),
         rules: rows,
         isolating: isolating(&endpoints, &book, Asked::Enforced),
         auditing: if book.has_audits() { isolating(&endpoints, &book, Asked::All) } else { BTreeMap::new() },
         rule_info: book.info,
-        numbers: Numbers { marks, rules, identities, sets },
-    })
+        numbers,
+    };
+    Ok((tables, small))
 }
 
 fn too_many(excess: &Excess, limit: usize, book: &Rulebook<'_>) -> TooManyRows {

@@ -47,6 +47,15 @@ impl<K> Default for Register<K> {
 }
 
 impl<K: Ord> Register<K> {
+    /// A register that gave the number `last` last.
+    pub(super) const fn of(last: u32, numbers: BTreeMap<K, u32>) -> Self {
+        Self { last, numbers }
+    }
+
+    pub(super) const fn last(&self) -> u32 {
+        self.last
+    }
+
     pub(super) fn get(&self, key: &K) -> Option<u32> {
         self.numbers.get(key).copied()
     }

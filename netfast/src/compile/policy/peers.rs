@@ -1,6 +1,7 @@
 //! What policies can tell addresses by.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::bits::Bits;
 use super::endpoints::{Endpoints, Served};
 use super::places::Places;
-use crate::model::{Name, Peer, Selector};
+use crate::model::{Labels, Name, Peer, Selector};
 
 /// A property of addresses that some policy in force asks about. Addresses with the same marks are one class.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,6 +71,30 @@ impl PeerList {
 
     pub(super) fn blocks(&self) -> impl Iterator<Item = &Block> {
         self.blocks.iter()
+    }
+
+    /// Whether it selects endpoints of a namespace with these labels by theirs.
+    pub(super) fn selects(&self, namespace: &Name, of_namespace: &Labels, labels: &Labels) -> bool {
+        self.selected.iter().any(|Selected { namespaces, endpoints }| {
+            let is_in = match namespaces {
+                Namespaces::One(own) => own == namespace,
+                Namespaces::Matching(selector) => selector.matches(of_namespace),
+            };
+            is_in && endpoints.matches(labels)
+        })
+    }
+
+    /// Whether it has blocks of addresses.
+    pub(super) fn has_blocks(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    /// Whether one of its blocks holds an address.
+    pub(super) fn holds(&self, addr: IpAddr) -> bool {
+        let holds = |Block { cidr, except }: &Block| {
+            cidr.contains(&addr) && !except.iter().any(|hole| hole.contains(&addr))
+        };
+        self.blocks.iter().any(holds)
     }
 
     /// The places that are among these peers.

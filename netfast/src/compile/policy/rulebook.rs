@@ -62,7 +62,7 @@ impl InForce<'_> {
 }
 
 /// What one policy allows in one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Chapter {
     /// Numbers of the rules.
     pub(super) rules: BTreeSet<u32>,

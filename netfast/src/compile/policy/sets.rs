@@ -85,15 +85,25 @@ impl<'r> Pantry<'r> {
         rules: &'r Register<RuleName>,
         identities: &Register<Signature>,
     ) -> Self {
+        Self::of(marks.iter(), rules.by_number(), identities.iter())
+    }
+
+    /// One with these things only.
+    pub(super) fn of<'i>(
+        marks: impl Iterator<Item = (&'r Mark, u32)>,
+        rules: BTreeMap<u32, &'r RuleName>,
+        identities: impl Iterator<Item = (&'i Signature, u32)>,
+    ) -> Self {
         let mut names: BTreeMap<&PortName, Vec<(&BTreeSet<u16>, u32)>> = BTreeMap::new();
-        for (mark, number) in marks.iter() {
+        for (mark, number) in marks {
             if let Mark::Serves(Served { name, ports }) = mark {
                 names.entry(name).or_default().push((ports, number));
             }
         }
-        let members = members(identities);
-        let identities = identities.iter().map(|(_, identity)| identity).collect();
-        Self { rules: rules.by_number(), identities, members, names }
+        let identities: Vec<_> = identities.collect();
+        let members = members(identities.iter().copied());
+        let identities = identities.into_iter().map(|(_, identity)| identity).collect();
+        Self { rules, identities, members, names }
     }
 
     /// The identities that are peers of a rule.
@@ -170,6 +180,22 @@ impl<'r> Pantry<'r> {
                     }
                 }
             }
+        }
+    }
+
+    /// Tells `row` the identity, key and content of each row of a set that no tier speaks of. Of two with one key, the first
+    /// stands.
+    pub(super) fn rows_of(
+        &self,
+        set: u32,
+        recipe: &Recipe,
+        mut row: impl FnMut(u32, (RuleKey, u32), RuleRow),
+    ) {
+        for (number, rule) in self.rules(recipe) {
+            self.each_row(rule, recipe, |identity, Tail { protocol, port, len }| {
+                let key = RuleKey::new(set, identity, protocol, port);
+                row(identity, (key, len), RuleRow::allow(number));
+            });
         }
     }
 
@@ -258,7 +284,7 @@ pub(super) fn number(
     draft.finish()
 }
 
-/// The rows of all sets. Where several rules of a set allow the same, the one with the lowest number stands.
+/// The rows of all sets, and what they are counted as, which may be more. Where several rules of a set allow the same, the one with the lowest number stands.
 ///
 /// # Errors
 /// When there are more than `limit`, before any is made: a few rules that speak of many peers each can come to
@@ -267,7 +293,7 @@ pub(super) fn rows(
     sets: &Register<Recipe>,
     pantry: &Pantry<'_>,
     limit: usize,
-) -> Result<BTreeMap<(RuleKey, u32), RuleRow>, Excess> {
+) -> Result<(BTreeMap<(RuleKey, u32), RuleRow>, usize), Excess> {
     let (tiered, plain): (Vec<_>, Vec<_>) = sets.iter().partition(|(recipe, _)| !recipe.tiers.are_silent());
     let tiered: Vec<_> =
         tiered.into_iter().map(|(recipe, set)| (set, tiers::resolve(recipe, pantry))).collect();
@@ -290,12 +316,9 @@ pub(super) fn rows(
 
     let mut rows = BTreeMap::new();
     for (recipe, set) in plain {
-        for (number, rule) in pantry.rules(recipe) {
-            pantry.each_row(rule, recipe, |identity, Tail { protocol, port, len }| {
-                let key = RuleKey::new(set, identity, protocol, port);
-                rows.entry((key, len)).or_insert(RuleRow::allow(number));
-            });
-        }
+        pantry.rows_of(set, recipe, |_, key, row| {
+            rows.entry(key).or_insert(row);
+        });
     }
     for (set, groups) in tiered {
         for Group { identities, tails } in groups {
@@ -305,7 +328,7 @@ pub(super) fn rows(
             }
         }
     }
-    Ok(rows)
+    Ok((rows, total))
 }
 
 /// More rows than there may be.

@@ -35,9 +35,12 @@ use self::options::InstanceArgs;
 use super::log;
 use crate::reconcile::instance::Options;
 
+const PLUGIN: &str = "\
+Called by a container runtime, with CNI_COMMAND in the environment and no arguments, netfast is a CNI plugin.";
+
 /// Container networking moved by eBPF: forwarding, published ports, masquerade and NetworkPolicy without iptables.
 #[derive(Debug, Parser)]
-#[command(name = "netfast", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "netfast", version, subcommand_required = true, arg_required_else_help = true, after_help = PLUGIN)]
 struct Cli {
     #[command(flatten)]
     instance: InstanceArgs,

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::addressing::{self, Addressing};
 use super::call::Call;
-use super::config::Bandwidth;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
 use super::result::{CniResult, Dns, Interface, Ip, Route, mac_text};
-use super::{chained, identity, network, policies, ports, resolver};
+use super::{bandwidth, chained, identity, network, policies, ports, resolver};
 use crate::model::{self, Endpoint};
-use crate::net::Netlink;
-use crate::net::Netns;
+use crate::net::{self, Netlink, Netns};
 use crate::reconcile::attachments::{Attachment, AttachmentView};
 use crate::reconcile::instance::Instance;
 
@@ -22,8 +22,7 @@ pub(super) fn add(call: &Call) -> Result<String> {
     }
     let said = &call.config.said;
     let (netns, handle) = call.netns()?;
-    refuse_bandwidth(said.runtime_config.bandwidth)?;
-    refuse_taken(&handle, &call.environment.ifname)?;
+    let default_routes = look(&handle, &call.environment.ifname)?;
     drop(handle);
     let (view, routes, dns) = match Delegate::of(call)? {
         None => {
@@ -37,7 +36,7 @@ pub(super) fn add(call: &Call) -> Result<String> {
             attach(call, netns, addressing).inspect_err(|_| delegate.undo())?
         }
     };
-    Ok(result(&view, netns, &routes, dns).print(call.config.version))
+    Ok(result(&view, netns, &default_routes, &routes, dns).print(call.config.version))
 }
 
 /// What an attachment is made of, with what the result is made of besides.
@@ -49,6 +48,7 @@ fn attach(
     let said = &call.config.said;
     let dns = resolver::dns(said, addressing.dns.clone())?;
     let key = call.key()?;
+    let limits = bandwidth::limits(said.runtime_config.bandwidth)?;
     let endpoint = Endpoint {
         labels: identity::labels(call),
         publish: ports::publish(&said.runtime_config.port_mappings)?,
@@ -60,6 +60,10 @@ fn attach(
         ifname: Some(key.ifname.clone()),
         default_route: said.is_default_gateway || addressing.default_route,
         routes: addressing.routes.clone(),
+        // A packet that is redirected meets no queue.
+        redirect: limits.ingress.is_none(),
+        ingress_limit: limits.ingress,
+        egress_limit: limits.egress,
         attachment: model::Attachment::Path(netns.to_owned()),
         ..Endpoint::new(identity::endpoint(call)?, key.network.clone())
     };
@@ -72,7 +76,14 @@ fn attach(
     Ok((view, routes, dns))
 }
 
-fn result(view: &AttachmentView, netns: &Path, routes: &[model::Route], dns: Dns) -> CniResult {
+/// The result. `others` are default routes that were there before, which stay.
+fn result(
+    view: &AttachmentView,
+    netns: &Path,
+    others: &[IpNet],
+    routes: &[model::Route],
+    dns: Dns,
+) -> CniResult {
     let sandbox = netns.display().to_string();
     let device = |name: &str, mac: Option<[u8; 6]>, sandbox: String| Interface {
         name: name.to_owned(),
@@ -89,39 +100,35 @@ fn result(view: &AttachmentView, netns: &Path, routes: &[model::Route], dns: Dns
     ];
     let container = interfaces.len() - 1;
     let ips = view.addresses.iter().zip(&view.gateways);
-    let default_routes = view.gateways.iter().filter(|_| view.default_route).map(|gateway| {
-        let everything = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-        everything.parse().ok().map(|everything| Route::new(everything, Some(*gateway)))
+    let default_routes = view.gateways.iter().filter(|_| view.default_route).filter_map(|gateway| {
+        let everything: IpNet = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" }.parse().ok()?;
+        Some(Route::new(everything, Some(*gateway))).filter(|_| !others.contains(&everything))
     });
     CniResult {
         interfaces,
         ips: ips.map(|(address, gateway)| Ip::new(container, *address, Some(*gateway))).collect(),
-        routes: default_routes
-            .flatten()
-            .chain(routes.iter().map(|route| Route::new(route.to, route.via)))
-            .collect(),
+        routes: default_routes.chain(routes.iter().map(|route| Route::new(route.to, route.via))).collect(),
         dns,
         ..CniResult::default()
     }
 }
 
-/// A limit that is not kept must not be taken for one that is.
-fn refuse_bandwidth(bandwidth: Option<Bandwidth>) -> Result<()> {
-    if bandwidth.is_none_or(|bandwidth| bandwidth.ingress_rate == 0 && bandwidth.egress_rate == 0) {
-        return Ok(());
+/// Looks at a container before it is attached: refuses a name that is taken. Returns the families that have a default route.
+fn look(netns: &Netns, ifname: &str) -> Result<Vec<IpNet>> {
+    let failed = |e: net::Error| Failure::new(Code::Netns, e.to_string());
+    let netlink = Netlink::open(netns).map_err(failed)?;
+    match netlink.link(ifname) {
+        Ok(_) => {
+            return Err(Failure::new(
+                Code::Config,
+                format!("the container has an interface {ifname} already"),
+            ));
+        }
+        Err(e) if e.is_not_found() => {}
+        Err(e) => return Err(failed(e)),
     }
-    Err(Failure::new(Code::Unsupported, "bandwidth: netfast does not limit it").details(
-        "add the plugin \"bandwidth\" to the list, after netfast, with the capability \"bandwidth\"",
-    ))
-}
-
-fn refuse_taken(netns: &Netns, ifname: &str) -> Result<()> {
-    let failed = |e: crate::net::Error| Failure::new(Code::Netns, e.to_string());
-    match Netlink::open(netns).and_then(|netlink| netlink.link(ifname)) {
-        Ok(_) => Err(Failure::new(Code::Config, format!("the container has an interface {ifname} already"))),
-        Err(e) if e.is_not_found() => Ok(()),
-        Err(e) => Err(failed(e)),
-    }
+    let routes = netlink.routes().map_err(failed)?;
+    Ok(routes.iter().map(|route| route.to).filter(|to| to.prefix_len() == 0).collect())
 }
 
 fn refuse_known(call: &Call) -> Result<()> {

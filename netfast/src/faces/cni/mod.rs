@@ -7,6 +7,7 @@
 mod add;
 mod addressing;
 mod args;
+mod bandwidth;
 mod call;
 mod chained;
 mod check;

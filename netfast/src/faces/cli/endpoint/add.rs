@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::super::{cells, output};
@@ -92,13 +92,8 @@ impl Add {
             definitions.origins.insert(id.clone(), Origin::Command);
             Ok(id)
         })?;
-        drop(instance);
-        let view = Instance::view(options).context("look at what is up now")?;
-        let endpoint = view
-            .endpoints
-            .iter()
-            .find(|e| e.name == id.name.as_str() && e.namespace == id.namespace.as_str());
-        let addresses = endpoint.map(|e| cells::both(e.ip, e.ip6)).unwrap_or_default();
+        let (ip, ip6) = instance.addresses(&id)?;
+        let addresses = cells::both(ip, ip6);
         output::line(&format!("endpoint {id}: {addresses}"))
     }
 

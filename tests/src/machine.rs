@@ -27,7 +27,8 @@ pub fn missing_runtime() -> Option<&'static str> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_program = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
     let programs = ["podman", "runc", "containerd", "ctr", "go"];
-    let files = ["/usr/lib/cni/bridge", "/bin/busybox", "/usr/share/gocode/src/github.com/containernetworking"];
+    let files =
+        ["/usr/lib/cni/bridge", "/bin/busybox", "/usr/share/gocode/src/github.com/containernetworking"];
     let programs = programs.into_iter().filter(|name| !is_program(name));
     programs.chain(files.into_iter().filter(|file| !Path::new(file).exists())).next()
 }

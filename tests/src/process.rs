@@ -121,7 +121,9 @@ impl Running {
                 bail!("{} did not end within {timeout:?}; it said: {}", self.what, self.stderr.so_far());
             }
             // Short at first: most commands end within milliseconds, and some are timed.
-            thread::sleep((start.elapsed() / 32).clamp(Duration::from_micros(200), Duration::from_millis(20)));
+            thread::sleep(
+                (start.elapsed() / 32).clamp(Duration::from_micros(200), Duration::from_millis(20)),
+            );
         };
         Ok(Finished { status, stdout: self.stdout.all(), stderr: self.stderr.all() })
     }

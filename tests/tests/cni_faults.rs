@@ -48,7 +48,11 @@ fn count(lab: &Lab, call: impl Fn(Libcni<'_>) -> anyhow::Result<()>, undo: impl 
     let (mut passed, mut beyond) = (0, 512);
     while beyond - passed > 1 {
         let middle = usize::midpoint(passed, beyond);
-        if dies(&call, lab, middle) { passed = middle } else { beyond = middle }
+        if dies(&call, lab, middle) {
+            passed = middle
+        } else {
+            beyond = middle
+        }
         undo();
     }
     assert!(passed > 5, "only {passed} points");

@@ -189,7 +189,10 @@ fn chained_after_others() {
     let world = world();
     let list = world.write("87-podman.conflist", PODMAN);
     let printed = world.ok("install", &["--chain", &list, "--print"]);
-    assert_eq!((world.read("87-podman.conflist").as_str(), world.files()), (PODMAN, vec!["87-podman.conflist".to_owned()]));
+    assert_eq!(
+        (world.read("87-podman.conflist").as_str(), world.files()),
+        (PODMAN, vec!["87-podman.conflist".to_owned()])
+    );
     world.ok("install", &["--chain", &list]);
     assert_eq!(world.read("87-podman.conflist"), printed);
     let chained: Value = serde_json::from_str(&printed).unwrap();
@@ -198,7 +201,10 @@ fn chained_after_others() {
     assert_eq!(ours["type"], "netfast");
     // portmap is there for that.
     assert_eq!(ours["capabilities"], Value::Null);
-    assert_eq!(plugins, serde_json::from_str::<Value>(PODMAN).unwrap()["plugins"].as_array().unwrap().clone());
+    assert_eq!(
+        plugins,
+        serde_json::from_str::<Value>(PODMAN).unwrap()["plugins"].as_array().unwrap().clone()
+    );
     assert!(printed.contains(r#""name": "podman", "future": [1.50],"#), "{printed}");
     let told = world.ok("install", &["--chain", &list]);
     assert!(told.contains("has netfast already"), "{told}");
@@ -209,7 +215,8 @@ fn chained_after_others() {
     assert_eq!(world.read("87-podman.conflist"), PODMAN.replace("10.88.", "10.89."));
     assert_eq!(world.files(), ["87-podman.conflist"]);
     world.refused(&["--chain", &world.conf.join("no.conflist").display().to_string()], "there is no ");
-    let old = world.write("88-old.conflist", r#"{"cniVersion": "0.2.0", "name": "o", "plugins": [{"type": "ptp"}]}"#);
+    let old = world
+        .write("88-old.conflist", r#"{"cniVersion": "0.2.0", "name": "o", "plugins": [{"type": "ptp"}]}"#);
     world.refused(&["--chain", &old], "88-old.conflist: cniVersion is 0.2.0, and netfast speaks 0.3.1, ");
 }
 
@@ -235,7 +242,8 @@ fn a_single_configuration_becomes_a_list_and_back() {
 fn killed_anywhere() {
     require_root!();
     let world = world();
-    let original = world.write("10-ptp.conf", "{\"cniVersion\": \"0.3.1\", \"name\": \"p\", \"type\": \"ptp\"}\n");
+    let original =
+        world.write("10-ptp.conf", "{\"cniVersion\": \"0.3.1\", \"name\": \"p\", \"type\": \"ptp\"}\n");
     let faulty = |fault: &str| {
         let (bin, conf) = (world.bin().display().to_string(), world.conf.display().to_string());
         let args = ["cni", "install", "--bin-dir", &bin, "--conf-dir", &conf, "--chain", &original];
@@ -243,7 +251,8 @@ fn killed_anywhere() {
         Running::start(command.env("NETFAST_FAULT", fault)).unwrap().finish(Duration::from_mins(1)).unwrap()
     };
     let counted = faulty("count").stderr;
-    let points = counted.lines().find_map(|line| line.strip_prefix("fault: ")?.strip_suffix(" points")).unwrap();
+    let points =
+        counted.lines().find_map(|line| line.strip_prefix("fault: ")?.strip_suffix(" points")).unwrap();
     let points: usize = points.parse().unwrap();
     world.ok("uninstall", &[]);
     for point in 1..=points {

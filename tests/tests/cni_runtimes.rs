@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use netfast_tests::{Sandbox, HOST_V4, Lab, Libcni, Ns, PluginError, require_root};
+use netfast_tests::{HOST_V4, Lab, Libcni, Ns, PluginError, Sandbox, require_root};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -82,7 +82,10 @@ fn containerd_for_kubernetes() {
     let ns = Ns::new("web-0").unwrap();
     let sandbox = Sandbox::new(SANDBOX, &ns)
         .args(POD)
-        .capability("portMappings", json!([{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]))
+        .capability(
+            "portMappings",
+            json!([{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]),
+        )
         .capability("dns", json!({"Servers": ["192.0.2.53"], "Searches": ["shop"], "Options": null}));
     let result = containerd.add(&list, &sandbox).unwrap();
     assert_eq!(result["dns"]["nameservers"], json!(["192.0.2.53"]));
@@ -158,15 +161,25 @@ fn a_runtime_may_hold_the_ports_it_publishes() {
     sandbox.capabilities["portMappings"].as_array_mut().unwrap().push(one);
     let hold = || {
         let (one, all) = (format!("{HOST_V4}:8081"), "0.0.0.0:8080");
-        (lab.host.tcp_serve(all).unwrap(), lab.host.tcp_serve(&one).unwrap(), lab.host.udp_serve("0.0.0.0:5353").unwrap())
+        (
+            lab.host.tcp_serve(all).unwrap(),
+            lab.host.tcp_serve(&one).unwrap(),
+            lab.host.udp_serve("0.0.0.0:5353").unwrap(),
+        )
     };
     let before = hold();
     let result = runtime.add(&list, &sandbox).unwrap();
-    let _servers = (ns.tcp_serve("0.0.0.0:80").unwrap(), ns.udp_serve(&format!("{}:53", address(&result))).unwrap());
+    let _servers =
+        (ns.tcp_serve("0.0.0.0:80").unwrap(), ns.udp_serve(&format!("{}:53", address(&result))).unwrap());
     let is_reached = || {
         for who in [&lab.outside, &lab.host] {
             for port in [8080, 8081] {
-                assert_eq!(who.tcp_ask(&format!("{HOST_V4}:{port}"), LONG).unwrap().by, "web", "{}", who.name());
+                assert_eq!(
+                    who.tcp_ask(&format!("{HOST_V4}:{port}"), LONG).unwrap().by,
+                    "web",
+                    "{}",
+                    who.name()
+                );
             }
             assert_eq!(who.udp_ask(&format!("{HOST_V4}:5353"), LONG).unwrap().by, "web", "{}", who.name());
         }

@@ -7,9 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use netfast_tests::{
-    Sandbox, Lab, Libcni, Ns, PluginError, RealLibcni, require_root, require_runtimes,
-};
+use netfast_tests::{Lab, Libcni, Ns, PluginError, RealLibcni, Sandbox, require_root, require_runtimes};
 use serde_json::{Value, json};
 
 /// A plugin that notes how it was called, and answers.
@@ -85,8 +83,7 @@ fn it_calls_as_the_real_libcni_does() {
     require_runtimes!();
     let lab = Lab::new().unwrap();
     let directory = recorders(&lab);
-    let (ours, real) =
-        (Libcni::new(&lab, &[&directory]), RealLibcni::new(&lab, &[&directory]).unwrap());
+    let (ours, real) = (Libcni::new(&lab, &[&directory]), RealLibcni::new(&lab, &[&directory]).unwrap());
     let ns = Ns::new("c1").unwrap();
     let sandbox = sandbox(&ns);
     for version in ["0.4.0", "1.0.0"] {
@@ -140,9 +137,7 @@ fn what_the_real_libcni_is_too_old_for() {
     // Each plugin counts for itself.
     assert_eq!(
         order,
-        [
-            "0-DEL-first", "0-DEL-second", "1-DEL-first", "1-DEL-second", "2-GC-first", "2-GC-second"
-        ]
+        ["0-DEL-first", "0-DEL-second", "1-DEL-first", "1-DEL-second", "2-GC-first", "2-GC-second"]
     );
     assert_eq!(made["0-DEL-first"].0["CNI_CONTAINERID"], "one");
     assert_eq!(made["0-DEL-first"].0["CNI_NETNS"], "");
@@ -188,7 +183,11 @@ fn a_plugin_that_does_not_behave_is_found_out() {
     for error in [libcni.del(&list, &sandbox), libcni.check(&list, &sandbox)] {
         assert!(format!("{:#}", error.unwrap_err()).contains(" printed {"), "a DEL or CHECK that speaks");
     }
-    plugin(&directory, "odd", "#!/bin/sh\necho '{\"cniVersion\": \"1.0.0\", \"code\": 7, \"msg\": \"no\"}'; exit 1\n");
+    plugin(
+        &directory,
+        "odd",
+        "#!/bin/sh\necho '{\"cniVersion\": \"1.0.0\", \"code\": 7, \"msg\": \"no\"}'; exit 1\n",
+    );
     let error = libcni.add(&list, &sandbox).unwrap_err();
     assert_eq!(error.downcast_ref::<PluginError>().unwrap().code(), Some(7));
     plugin(&directory, "odd", "#!/bin/sh\nkill -9 $$\n");

@@ -42,7 +42,11 @@ fn reaches(from: &Ns, address: &str, port: &str, by: &str) {
 
 #[track_caller]
 fn does_not_reach(from: &Ns, address: &str, port: &str) {
-    assert!(from.tcp_ask(&format!("{address}:{port}"), SHORT).is_err(), "{} asks {address}:{port}", from.name());
+    assert!(
+        from.tcp_ask(&format!("{address}:{port}"), SHORT).is_err(),
+        "{} asks {address}:{port}",
+        from.name()
+    );
 }
 
 /// The host's ports that podman chose for what was published without one, by address.
@@ -90,7 +94,14 @@ fn ports_in_every_form() {
     let podman = Podman::new(&machine, "fast").unwrap();
     // A second address, so that there is one that a port is not published on.
     lab.host.address("uplink0", "192.0.2.7/24").unwrap();
-    let forms = ["80", "8080:80", "192.0.2.1:8081:80", "192.0.2.1::80", "[2001:db8:99::1]:8082:80", "9000-9002:7000-7002"];
+    let forms = [
+        "80",
+        "8080:80",
+        "192.0.2.1:8081:80",
+        "192.0.2.1::80",
+        "[2001:db8:99::1]:8082:80",
+        "9000-9002:7000-7002",
+    ];
     let options: Vec<_> = forms.iter().flat_map(|form| ["-p", form]).chain(["-p", "5353:53/udp"]).collect();
     let web = podman.start("web", &options).unwrap();
     let client = podman.start("client", &[]).unwrap();
@@ -101,9 +112,13 @@ fn ports_in_every_form() {
     let address = podman.inspect("web", "{{.NetworkSettings.Networks.fast.IPAddress}}").unwrap();
     servers.push(Box::new(web.udp_serve(&format!("{address}:53")).unwrap()));
 
-    for (who, host) in
-        [(&lab.outside, HOST_V4), (&lab.host, HOST_V4), (&lab.host, "127.0.0.1"), (&client, HOST_V4), (&web, HOST_V4)]
-    {
+    for (who, host) in [
+        (&lab.outside, HOST_V4),
+        (&lab.host, HOST_V4),
+        (&lab.host, "127.0.0.1"),
+        (&client, HOST_V4),
+        (&web, HOST_V4),
+    ] {
         for port in ["8080", "9000", "9001", "9002", "5353/udp"] {
             reaches(who, host, port, "web");
         }
@@ -138,7 +153,8 @@ fn containers_reach_each_other_and_the_outside() {
     machine.configure("05-netfast.conflist", &lab.cni_list("fast", &SUBNETS).unwrap()).unwrap();
     let podman = Podman::new(&machine, "fast").unwrap();
     let web = podman.start("web", &[]).unwrap();
-    let client = podman.start("client", &["--ip", "10.86.0.77", "--mac-address", "02:00:00:00:77:01"]).unwrap();
+    let client =
+        podman.start("client", &["--ip", "10.86.0.77", "--mac-address", "02:00:00:00:77:01"]).unwrap();
     let inspect = |name: &str, field: &str| {
         podman.inspect(name, &format!("{{{{.NetworkSettings.Networks.fast.{field}}}}}")).unwrap()
     };
@@ -173,13 +189,20 @@ fn a_port_and_two_networks() {
     machine.configure("05-one.conflist", &lab.cni_list("one", &["10.86.1.0/24"]).unwrap()).unwrap();
     machine.configure("06-two.conflist", &lab.cni_list("two", &["10.86.2.0/24"]).unwrap()).unwrap();
     let podman = Podman::new(&machine, "one").unwrap();
-    assert!(podman.ok(&["network", "ls"]).unwrap().lines().filter(|line| line.contains("netfast")).count() == 2);
+    assert!(
+        podman.ok(&["network", "ls"]).unwrap().lines().filter(|line| line.contains("netfast")).count() == 2
+    );
     // podman asks both networks for the same port.
     let web = podman.start("web", &["--network", "one,two", "-p", "8080:80"]).unwrap();
     let _server = web.tcp_serve("0.0.0.0:80").unwrap();
     reaches(&lab.outside, HOST_V4, "8080", "web");
     let other = podman.start("other", &["--network", "two"]).unwrap();
-    reaches(&other, &podman.inspect("web", "{{.NetworkSettings.Networks.two.IPAddress}}").unwrap(), "80", "web");
+    reaches(
+        &other,
+        &podman.inspect("web", "{{.NetworkSettings.Networks.two.IPAddress}}").unwrap(),
+        "80",
+        "web",
+    );
     // Another container cannot have it.
     let refused = podman.start("rival", &["-p", "8080:80"]).unwrap_err().to_string();
     assert!(refused.contains("8080"), "{refused}");

@@ -8,8 +8,8 @@ use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL,
-    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow, SourceKey, Subject,
-    UplinkRow,
+    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow,
+    SourceKey, Subject, UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
-pub use self::call::PluginError;
-pub use self::real::RealLibcni;
 use self::cache::Cache;
 use self::call::Call;
+pub use self::call::PluginError;
+pub use self::real::RealLibcni;
 use crate::lab::Lab;
 use crate::ns::Ns;
 

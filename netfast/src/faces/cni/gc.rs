@@ -19,7 +19,7 @@ pub(super) fn gc(call: &Call) -> Result<()> {
     let network = identity::network(&call.config.said.name)?;
     let mut failures = Vec::new();
     let mut instance = Instance::open(&call.config.options())?;
-    for key in instance.attachments()?.into_iter().map(|view| view.key) {
+    for key in instance.attachment_keys()? {
         if key.network == network && !valid.contains(&(key.container.as_str(), key.ifname.as_str())) {
             if let Err(error) = instance.detach(&key) {
                 failures.push(Failure::from(error));

@@ -87,7 +87,9 @@ pub(super) fn list_of(single: &str) -> Result<String> {
         serde_json::from_str(single).context("it is no configuration of a plugin")?;
     let (version, name) = (Value::from(version), Value::from(name));
     let single = single.trim();
-    Ok(format!("{{\n  \"cniVersion\": {version},\n  \"name\": {name},\n  \"plugins\": [\n{single}\n  ]\n}}\n"))
+    Ok(format!(
+        "{{\n  \"cniVersion\": {version},\n  \"name\": {name},\n  \"plugins\": [\n{single}\n  ]\n}}\n"
+    ))
 }
 
 fn parse(text: &str) -> Result<List<'_>> {
@@ -95,7 +97,8 @@ fn parse(text: &str) -> Result<List<'_>> {
 }
 
 fn plugins(list: &List<'_>) -> Result<Vec<Plugin>> {
-    let parse = |plugin: &&RawValue| serde_json::from_str(plugin.get()).context("it has a plugin without type");
+    let parse =
+        |plugin: &&RawValue| serde_json::from_str(plugin.get()).context("it has a plugin without type");
     list.plugins.iter().map(parse).collect()
 }
 

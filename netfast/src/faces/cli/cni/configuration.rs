@@ -186,7 +186,11 @@ mod tests {
 
     #[test]
     fn another_instance_is_named() {
-        let paths = PathsOptions { state_dir: Some("/s".into()), bpffs: Some("/b".into()), ..PathsOptions::default() };
+        let paths = PathsOptions {
+            state_dir: Some("/s".into()),
+            bpffs: Some("/b".into()),
+            ..PathsOptions::default()
+        };
         assert_eq!(
             chained(true, &paths).unwrap(),
             r#"{"type":"netfast","stateDir":"/s","bpffs":"/b","capabilities":{"portMappings":true}}"#

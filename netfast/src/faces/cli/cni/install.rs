@@ -82,7 +82,10 @@ impl Install {
     fn own(&self, paths: &PathsOptions, receipt: &Receipt) -> Result<Configuration> {
         let Self { directories, name, subnets, force, print, .. } = self;
         let v4 = subnets.iter().filter(|subnet| subnet.addr().is_ipv4()).count();
-        ensure!(v4 < 2 && subnets.len() - v4 < 2, "a network has one subnet of a family (leave the others out)");
+        ensure!(
+            v4 < 2 && subnets.len() - v4 < 2,
+            "a network has one subnet of a family (leave the others out)"
+        );
         let path = std::path::absolute(&directories.conf_dir)?.join(FILE);
         let text = configuration::list(name, subnets, paths)?;
         let there = placed::read(&path)?;

@@ -70,9 +70,9 @@ fn take_out(path: &Path, original: Option<&Path>) -> Result<()> {
 
 fn take_down(options: &Options) -> Result<()> {
     let mut instance = Instance::open(options)?;
-    let attachments = instance.attachments()?;
-    for attachment in &attachments {
-        instance.detach(&attachment.key)?;
+    let attachments = instance.attachment_keys()?;
+    for key in &attachments {
+        instance.detach(key)?;
     }
     let removed = match attachments.len() {
         0 => "nothing was attached".to_owned(),
@@ -81,7 +81,8 @@ fn take_down(options: &Options) -> Result<()> {
     };
     output::line(&removed)?;
     let definitions = instance.definitions()?;
-    if definitions.world.endpoints.is_empty() && definitions.manifest.is_none() && definitions.deny.is_empty() {
+    if definitions.world.endpoints.is_empty() && definitions.manifest.is_none() && definitions.deny.is_empty()
+    {
         instance.down()?;
     }
     Ok(())

@@ -49,9 +49,9 @@ fn count(lab: &Lab, call: impl Fn(Libcni<'_>) -> anyhow::Result<()>, undo: impl 
     while beyond - passed > 1 {
         let middle = usize::midpoint(passed, beyond);
         if dies(&call, lab, middle) {
-            passed = middle
+            passed = middle;
         } else {
-            beyond = middle
+            beyond = middle;
         }
         undo();
     }

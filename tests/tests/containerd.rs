@@ -1,7 +1,5 @@
 //! netfast under containerd, as `ctr run --cni` calls it: with an empty namespace on removal.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
-
 use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -151,9 +151,10 @@ impl<'lab> Libcni<'lab> {
 
     /// DEL by each plugin, the last one first, with the result that was kept; which is then forgotten.
     pub fn del(&self, list: &Value, sandbox: &Sandbox) -> Result<()> {
-        let result = match version(list) < "0.4.0" {
-            true => None,
-            false => self.cache.load(name(list), &sandbox.id, &sandbox.ifname)?,
+        let result = if version(list) < "0.4.0" {
+            None
+        } else {
+            self.cache.load(name(list), &sandbox.id, &sandbox.ifname)?
         };
         for plugin in plugins(list)?.iter().rev() {
             let config = config(list, plugin, Some(sandbox), result.as_ref())?;

@@ -72,7 +72,10 @@ fn measure(options: &Options, binary: &Path) -> Result<()> {
     output::heading(&format!("ADD and DEL of one container, {rounds} times each, interleaved"));
     output::line(&table::comparison(&chains));
     if let Some(first) = first {
-        output::line(&format!("netfast's first ADD, which loads its programs: {}", table::milliseconds(first)));
+        output::line(&format!(
+            "netfast's first ADD, which loads its programs: {}",
+            table::milliseconds(first)
+        ));
     }
     if let Some(containers) = containers {
         let (few, many) = growth(ours, *containers, *rounds)?;

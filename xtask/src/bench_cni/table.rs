@@ -1,5 +1,6 @@
 //! What was measured, as tables.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::chain::{Chain, Times};
@@ -27,7 +28,8 @@ fn render(rows: &[(&str, &[Times])]) -> String {
         };
         let (adds, dels) = (of(add, &mut first_add), of(del, &mut first_del));
         let (add, del) = (milliseconds(add), milliseconds(del));
-        text.push_str(&format!("\n  {name:width$}  {add:>9}  {adds:>6}  {del:>9}  {dels:>6}"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n  {name:width$}  {add:>9}  {adds:>6}  {del:>9}  {dels:>6}");
     }
     text
 }

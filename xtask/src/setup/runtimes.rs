@@ -11,7 +11,11 @@ use crate::workspace::find_program;
 /// What must be there, the Debian package it comes in, and what it is for.
 const NEEDED: [(&str, &str, &str); 7] = [
     ("podman", "podman", "tests have podman call netfast as a CNI plugin"),
-    ("/usr/lib/cni/bridge", "containernetworking-plugins", "tests chain netfast with the CNI project's own plugins"),
+    (
+        "/usr/lib/cni/bridge",
+        "containernetworking-plugins",
+        "tests chain netfast with the CNI project's own plugins",
+    ),
     ("runc", "runc", "it starts the containers of those tests"),
     ("containerd", "containerd", "tests have containerd call netfast as a CNI plugin"),
     ("/bin/busybox", "busybox-static", "the containers of those tests are made of it"),

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use netfast_tests::{HOST_V4, Lab, Libcni, Ns, PluginError, Sandbox, require_root};
+use netfast_tests::{HOST_V4, Lab, Libcni, Ns, OUTSIDE_V4, PluginError, Sandbox, require_root};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -211,5 +213,66 @@ fn an_interface_that_is_there_already() {
     assert!(again.downcast_ref::<PluginError>().unwrap().code().is_some(), "{again:#}");
     runtime.check(&list, &sandbox).unwrap();
     runtime.del(&list, &sandbox).unwrap();
+    nothing_is_left(&lab);
+}
+
+/// podman lets its caller's files leak into the plugins; what those call must not get them.
+#[test]
+fn files_of_the_caller_go_no_further() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let directory = lab.dir().join("plugins");
+    fs::create_dir(&directory).unwrap();
+    let plugin = |name: &str, script: String| {
+        let path = directory.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let told = lab.dir().join("told");
+    plugin("netfast", format!("exec 7</dev/null 9</dev/zero; exec {}", lab.binary().display()));
+    let answer = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.86.0.5/24", "gateway": "10.86.0.1"}]});
+    plugin(
+        "spy",
+        format!(
+            "for fd in 3 4 5 6 7 8 9; do test ! -e /proc/$$/fd/$fd || readlink /proc/$$/fd/$fd >> {0}; done\n\
+             echo $CNI_COMMAND >> {0}; cat > {0}.input; test $CNI_COMMAND = DEL || echo '{answer}'",
+            told.display()
+        ),
+    );
+    let runtime = Libcni::new(&lab, &[&directory]);
+    let mut list = list(&lab, "1.0.0");
+    list["plugins"][0]["ipam"] = json!({"type": "spy"});
+    let ns = Ns::new("web").unwrap();
+    let sandbox = Sandbox::new("web", &ns);
+    let result = runtime.add(&list, &sandbox).unwrap();
+    assert_eq!(address(&result), "10.86.0.5");
+    runtime.del(&list, &sandbox).unwrap();
+    let told = fs::read_to_string(told).unwrap();
+    // The shell keeps its script open, as 10 or higher.
+    assert_eq!(told, "ADD\nDEL\n");
+    nothing_is_left(&lab);
+}
+
+/// Docker sets the policy of forwarded packets to drop, and has bridged ones looked at like those.
+#[test]
+fn beside_dockers_firewall() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let nft = "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }";
+    assert!(lab.host.finish("nft", &[nft], LONG).unwrap().success());
+    let runtime = plugins(&lab);
+    let list = list(&lab, "1.0.0");
+    let [web, client] = ["web", "client"].map(|name| Ns::new(name).unwrap());
+    let (published, other) =
+        (Sandbox::new("web", &web).ports(&[(8080, 80, "tcp")]), Sandbox::new("client", &client));
+    let result = runtime.add(&list, &published).unwrap();
+    runtime.add(&list, &other).unwrap();
+    let _servers = [web.tcp_serve("0.0.0.0:80").unwrap(), lab.outside.tcp_serve("0.0.0.0:80").unwrap()];
+    assert_eq!(client.tcp_ask(&format!("{}:80", address(&result)), LONG).unwrap().by, "web");
+    assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:8080"), LONG).unwrap().by, "web");
+    assert_eq!(client.tcp_ask(&format!("{OUTSIDE_V4}:80"), LONG).unwrap().by, "outside");
+    for sandbox in [published, other] {
+        runtime.del(&list, &sandbox).unwrap();
+    }
     nothing_is_left(&lab);
 }

@@ -237,3 +237,36 @@ fn source(set: u32, block: IpNet) -> (SourceKey, u32) {
 fn ports(range: PortRange) -> impl Iterator<Item = u16> {
     range.first..=range.last
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Protocol;
+
+    #[test]
+    fn a_port_is_free_to_bind_where_all_that_publish_it_say_so() {
+        let row = EndpointRow { ip4: Addr::from_v4([10, 77, 0, 2]), ..EndpointRow::default() };
+        let publish = |host: &str, bindable| Publish {
+            host_ip: host.parse().ok(),
+            host: Some(PortRange::single(8080)),
+            container: PortRange::single(80),
+            protocol: Protocol::Tcp,
+            from: Vec::new(),
+            bindable,
+        };
+        for (first, second, wanted) in [(true, true, PUBLISH_BINDABLE), (true, false, 0), (false, true, 0)] {
+            let mut published = BTreeMap::new();
+            let (first, second) = (publish("192.0.2.1", first), publish("192.0.2.7", second));
+            for publish in [&first, &second] {
+                add_published(&mut published, &PlacedPublish { publish, incarnation: 1, sources: 0 }, &row);
+            }
+            let own = |publish: &Publish| {
+                let front = Addr::from(publish.host_ip.unwrap());
+                published[&PublishKey::new(front, 8080, 6)].flags == PUBLISH_BINDABLE
+            };
+            assert_eq!((own(&first), own(&second)), (first.bindable, second.bindable));
+            let somewhere = PublishKey::somewhere(Addr::UNSPECIFIED_V4, 8080, 6);
+            assert_eq!(published[&somewhere].flags, wanted);
+        }
+    }
+}

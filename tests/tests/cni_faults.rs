@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 const NONE: [String; 0] = [];
 
-/// The points to die at: ten of them, or all with `NETFAST_TEST_ALL=1`.
+/// The points to die at: seven of them, or all with `NETFAST_TEST_ALL=1`.
 fn points_of(count: usize) -> impl Iterator<Item = usize> {
     let is_all = std::env::var_os("NETFAST_TEST_ALL").is_some();
     // A write of a file has three points: a step that three does not divide meets each of them.
-    let step = if is_all { 1 } else { (count / 10).max(1) };
+    let step = if is_all { 1 } else { (count / 7).max(1) };
     let step = if step > 1 && step % 3 == 0 { step + 1 } else { step };
     (1..=count).step_by(step)
 }
@@ -36,33 +36,30 @@ fn web(ns: &Ns) -> Sandbox {
 }
 
 /// Makes a call of one plugin that dies at a point; `false`: it has not as many.
-fn dies(call: impl FnOnce(Libcni<'_>) -> anyhow::Result<()>, lab: &Lab, point: usize) -> bool {
-    let Err(error) = call(runtime(lab).with("NETFAST_FAULT", &point.to_string())) else { return false };
+fn dies(call: impl FnOnce(&Libcni<'_>) -> anyhow::Result<()>, lab: &Lab, point: usize) -> bool {
+    let Err(error) = call(&runtime(lab).with("NETFAST_FAULT", &point.to_string())) else { return false };
     let killed = error.downcast_ref::<PluginError>().is_some_and(|error| error.status.code().is_none());
     assert!(killed, "point {point}: {error:#}");
     true
 }
 
-/// How many points a call passes that can be made again and again: the first that it survives tells.
-fn count(lab: &Lab, call: impl Fn(Libcni<'_>) -> anyhow::Result<()>, undo: impl Fn()) -> usize {
-    let (mut passed, mut beyond) = (0, 512);
-    while beyond - passed > 1 {
-        let middle = usize::midpoint(passed, beyond);
-        if dies(&call, lab, middle) {
-            passed = middle;
-        } else {
-            beyond = middle;
-        }
-        undo();
-    }
-    assert!(passed > 5, "only {passed} points");
-    passed
+/// How many points the only plugin of a call passes.
+fn count(call: impl FnOnce(&Libcni<'_>) -> anyhow::Result<()>, lab: &Lab) -> usize {
+    let runtime = runtime(lab).with("NETFAST_FAULT", "count");
+    call(&runtime).unwrap();
+    let told = runtime.stderr();
+    let points = told.lines().find_map(|line| line.strip_prefix("fault: ")?.strip_suffix(" points"));
+    let points = points.unwrap().parse().unwrap();
+    assert!(points > 5, "only {points} points");
+    points
 }
 
 /// Devices, files, ports.
 fn held(lab: &Lab) -> (Vec<String>, BTreeSet<String>, Value) {
     let mut files = BTreeSet::new();
     files_in(&lab.dir().join("run"), &mut files);
+    // What is written once more with the next change, where it is missing.
+    files.retain(|file| !file.ends_with("/ledger.json"));
     (lab.host.links().unwrap(), files, lab.netfast_json(&["port", "ls"]).unwrap())
 }
 
@@ -80,13 +77,11 @@ fn the_first_add() {
     require_root!();
     let lab = Lab::new().unwrap();
     let list = list(&lab);
-    let add = |runtime: Libcni<'_>, ns: &Ns| runtime.add(&list, &web(ns)).map(drop);
+    let add = |runtime: &Libcni<'_>, ns: &Ns| runtime.add(&list, &web(ns)).map(drop);
     let ns = Ns::new("web").unwrap();
-    let undo = || {
-        runtime(&lab).del(&list, &web(&ns).gone()).unwrap();
-        lab.down().unwrap();
-    };
-    let points = count(&lab, |runtime| add(runtime, &ns), undo);
+    let points = count(|runtime| add(runtime, &ns), &lab);
+    runtime(&lab).del(&list, &web(&ns).gone()).unwrap();
+    lab.down().unwrap();
     for (number, point) in points_of(points).enumerate() {
         let ns = Ns::new("web").unwrap();
         dies(|runtime| add(runtime, &ns), &lab, point);
@@ -114,9 +109,7 @@ fn a_del() {
     let before = held(&lab);
     let ns = Ns::new("web").unwrap();
     runtime(&lab).add(&list, &web(&ns)).unwrap();
-    let again = || drop(runtime(&lab).add(&list, &web(&ns)));
-    let points = count(&lab, |runtime| runtime.del(&list, &web(&ns)), again);
-    drop(runtime(&lab).del(&list, &web(&ns)));
+    let points = count(|runtime| runtime.del(&list, &web(&ns)), &lab);
     assert_eq!(held(&lab), before);
     for (number, point) in points_of(points).enumerate() {
         let ns = Ns::new("web").unwrap();

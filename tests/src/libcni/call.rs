@@ -53,17 +53,9 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Makes the call, which must print nothing if it succeeds.
-    pub(super) fn silent(self, config: &Value) -> Result<()> {
-        let what = self.what();
-        match self.run(config)? {
-            Some(printed) => bail!("{what} printed {printed}"),
-            None => Ok(()),
-        }
-    }
-
-    /// Makes the call. Returns the JSON document that it printed, if any; a plugin that fails is a [`PluginError`].
-    pub(super) fn run(self, config: &Value) -> Result<Option<Value>> {
+    /// Makes the call. Returns the JSON document that it printed, if any, and what it wrote on standard error; a plugin that
+    /// fails is a [`PluginError`].
+    pub(super) fn run(self, config: &Value) -> Result<(Option<Value>, String)> {
         let what = self.what();
         let Finished { status, stdout, stderr } = self.execute(&config.to_string())?;
         let printed = match stdout.trim() {
@@ -75,7 +67,7 @@ impl Call {
             }
         };
         if status.success() {
-            return Ok(printed);
+            return Ok((printed, stderr));
         }
         if status.code().is_some() {
             let error = printed.as_ref().with_context(|| format!("{what} failed in silence: {stderr}"))?;

@@ -9,6 +9,7 @@ mod call;
 mod real;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
@@ -97,6 +98,7 @@ pub struct Libcni<'lab> {
     /// Variables that plugins get besides, such as `NETFAST_FAULT`.
     pub variables: Vec<(String, String)>,
     cache: Cache,
+    stderr: Mutex<String>,
 }
 
 impl<'lab> Libcni<'lab> {
@@ -105,7 +107,8 @@ impl<'lab> Libcni<'lab> {
         // Plugins are called directly, and may have brought netfast up.
         lab.mark_used();
         let path = path.iter().map(|directory| (*directory).to_owned()).collect();
-        Self { lab, path, variables: Vec::new(), cache: Cache::new(lab.dir().join("cni-cache")) }
+        let cache = Cache::new(lab.dir().join("cni-cache"));
+        Self { lab, path, variables: Vec::new(), cache, stderr: Mutex::default() }
     }
 
     /// The same with one more variable for the plugins.
@@ -113,7 +116,8 @@ impl<'lab> Libcni<'lab> {
     pub fn with(&self, name: &str, value: &str) -> Self {
         let mut variables = self.variables.clone();
         variables.push((name.to_owned(), value.to_owned()));
-        Self { lab: self.lab, path: self.path.clone(), variables, cache: self.cache.clone() }
+        let (path, cache) = (self.path.clone(), self.cache.clone());
+        Self { lab: self.lab, path, variables, cache, stderr: Mutex::default() }
     }
 
     /// ADD by each plugin, each of which gets the result of the one before it. Returns the last result, and keeps it.
@@ -121,7 +125,7 @@ impl<'lab> Libcni<'lab> {
         let mut result = None;
         for plugin in plugins(list)? {
             let config = config(list, plugin, Some(sandbox), result.as_ref())?;
-            let printed = self.call("ADD", plugin, Some(sandbox))?.run(&config)?;
+            let printed = self.call("ADD", plugin, Some(sandbox), &config)?;
             let printed = printed.with_context(|| format!("ADD by {} printed nothing", kind(plugin)))?;
             if printed["cniVersion"] != version(list) {
                 bail!("ADD by {} has a result of another version: {printed}", kind(plugin));
@@ -144,7 +148,7 @@ impl<'lab> Libcni<'lab> {
         let result = self.cache.load(name(list), &sandbox.id, &sandbox.ifname)?;
         for plugin in plugins(list)? {
             let config = config(list, plugin, Some(sandbox), result.as_ref())?;
-            self.call("CHECK", plugin, Some(sandbox))?.silent(&config)?;
+            self.silent("CHECK", plugin, Some(sandbox), &config)?;
         }
         Ok(())
     }
@@ -158,7 +162,7 @@ impl<'lab> Libcni<'lab> {
         };
         for plugin in plugins(list)?.iter().rev() {
             let config = config(list, plugin, Some(sandbox), result.as_ref())?;
-            self.call("DEL", plugin, Some(sandbox))?.silent(&config)?;
+            self.silent("DEL", plugin, Some(sandbox), &config)?;
         }
         self.cache.forget(name(list), &sandbox.id, &sandbox.ifname)
     }
@@ -196,7 +200,7 @@ impl<'lab> Libcni<'lab> {
             let mut config = config(list, plugin, None, None)?;
             config["cni.dev/attachments"] = attachments.clone();
             config["cni.dev/valid-attachments"] = attachments.clone();
-            result = result.and(self.call("GC", plugin, None)?.silent(&config));
+            result = result.and(self.silent("GC", plugin, None, &config));
         }
         result
     }
@@ -208,7 +212,7 @@ impl<'lab> Libcni<'lab> {
         }
         for plugin in plugins(list)? {
             let config = config(list, plugin, None, None)?;
-            self.call("STATUS", plugin, None)?.silent(&config)?;
+            self.silent("STATUS", plugin, None, &config)?;
         }
         Ok(())
     }
@@ -216,8 +220,7 @@ impl<'lab> Libcni<'lab> {
     /// What the plugin `kind` answers to VERSION, asked with the odd values that libcni has there.
     pub fn version(&self, kind: &str) -> Result<Value> {
         let plugin = json!({"type": kind});
-        let call = self.call("VERSION", &plugin, None)?;
-        let answer = call.run(&json!({"cniVersion": "1.0.0"}))?;
+        let answer = self.call("VERSION", &plugin, None, &json!({"cniVersion": "1.0.0"}))?;
         answer.with_context(|| format!("VERSION by {kind} printed nothing"))
     }
 
@@ -233,7 +236,39 @@ impl<'lab> Libcni<'lab> {
         Ok(())
     }
 
-    fn call(&self, command: &'static str, plugin: &Value, sandbox: Option<&Sandbox>) -> Result<Call> {
+    /// What the last plugin wrote on standard error that succeeded.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes a call that must print nothing if it succeeds.
+    fn silent(
+        &self,
+        command: &'static str,
+        plugin: &Value,
+        sandbox: Option<&Sandbox>,
+        config: &Value,
+    ) -> Result<()> {
+        match self.call(command, plugin, sandbox, config)? {
+            Some(printed) => bail!("{command} by {} printed {printed}", kind(plugin)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a call.
+    fn call(
+        &self,
+        command: &'static str,
+        plugin: &Value,
+        sandbox: Option<&Sandbox>,
+        config: &Value,
+    ) -> Result<Option<Value>> {
+        let (printed, stderr) = self.prepare(command, plugin, sandbox)?.run(config)?;
+        *self.stderr.lock().unwrap_or_else(PoisonError::into_inner) = stderr;
+        Ok(printed)
+    }
+
+    fn prepare(&self, command: &'static str, plugin: &Value, sandbox: Option<&Sandbox>) -> Result<Call> {
         let kind = kind(plugin);
         let program = self
             .path

@@ -1,11 +1,6 @@
 //! Containers that the CNI plugin attaches: what they reach, and who reaches them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test panics where it fails, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::time::Duration;
 

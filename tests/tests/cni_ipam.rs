@@ -1,10 +1,6 @@
 //! Addresses that another plugin gives: what it is told, and what becomes of what it says.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics where it fails, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

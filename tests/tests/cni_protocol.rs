@@ -1,10 +1,6 @@
 //! The protocol of the CNI plugin: what is said on which stream, with which code, in which version.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics where it fails, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test panics where it fails, in its helpers too")]
 
 use netfast_tests::{Answer, Lab, Plugin, require_root};
 use serde_json::{Value, json};

@@ -1,10 +1,6 @@
 //! What the CNI plugin removes, and what is left then: nothing.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test panics where it fails, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::collections::BTreeSet;
 use std::fs;

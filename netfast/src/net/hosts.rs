@@ -19,7 +19,7 @@ pub struct HostsEntry {
 /// Makes the text of a `hosts` file: the usual lines of the loopback addresses, then the entries in their order.
 pub fn hosts_text(entries: &[HostsEntry]) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
-    entries.iter().for_each(|entry| text.push_str(&lines(entry)));
+    text.extend(entries.iter().map(lines));
     text
 }
 

@@ -176,15 +176,15 @@ impl Instance {
         };
         if let Some(ledger) = self.store().ledger::<Ledger>()? {
             let mut single = self.single(ledger);
-            let removed = single
-                .remove(&record.endpoint.id, |store| Ok(store.end_attachment(key)?))
-                .and_then(|is_removed| {
+            let removed = single.remove(&record.endpoint, |store| Ok(store.end_attachment(key)?)).and_then(
+                |is_removed| {
                     if is_removed {
                         self.store().forget_attachment(key)?;
                         self.store().save_ledger(&single.ledger)?;
                     }
                     Ok(is_removed)
-                });
+                },
+            );
             self.read_anew();
             match removed {
                 Ok(true) => return Ok(true),

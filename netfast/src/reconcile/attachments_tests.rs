@@ -1,6 +1,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use nix::mount::{MsFlags, mount};
 
@@ -97,15 +98,13 @@ impl Lab {
         let datapath = Datapath::open(&Bpffs::at(self.dir.join("bpf"))).unwrap().unwrap();
         let netlink = Netlink::open(&Netns::current().unwrap()).unwrap();
         let hosts = std::fs::read_to_string(self.dir.join("run/hosts/cni")).unwrap();
+        let in_force = (datapath.maps.config.get(0).unwrap().generation & 1) as usize;
         vec![
             ("devices", netlink.links().unwrap().len()),
             ("attached programs", datapath.attached().unwrap().len()),
             ("endpoint rows", datapath.maps.endpoints.rows().unwrap().len()),
             ("address rows", datapath.maps.addresses.rows().unwrap().len()),
-            (
-                "published rows",
-                datapath.maps.published.iter().map(|p| p.rows().unwrap().len()).max().unwrap(),
-            ),
+            ("published rows", datapath.maps.published[in_force].rows().unwrap().len()),
             ("lists of sources", datapath.maps.sources.to_map().unwrap().len()),
             ("records", files("run/endpoints")),
             ("attachments", files("run/attachments")),
@@ -142,6 +141,8 @@ fn network() -> Network {
         name: name("cni"),
         subnet: Some("10.88.0.0/16".parse().unwrap()),
         subnet6: Some("fd88::/64".parse().unwrap()),
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: false,
         routed: false,
         mtu: 1500,
@@ -151,7 +152,14 @@ fn network() -> Network {
 fn published(port: u16) -> Publish {
     let port = model::PortRange { first: port, last: port };
     let from = vec!["192.0.2.0/24".parse().unwrap()];
-    Publish { host_ip: None, host: Some(port), container: port, protocol: Protocol::Tcp, from }
+    Publish {
+        host_ip: None,
+        host: Some(port),
+        container: port,
+        protocol: Protocol::Tcp,
+        from,
+        bindable: true,
+    }
 }
 
 /// Not a test of its own: what the copies do.
@@ -341,6 +349,44 @@ fn names_and_networks_are_sorted_out() {
             assert!(lab.open().detach(&key(container)).unwrap());
         }
         assert_eq!(lab.open().attach(other("c")).unwrap().addresses[0].to_string(), "10.99.0.2/16");
+        lab.assert_is_whole();
+    });
+}
+
+/// `NETFAST_TEST_ALL=1 cargo test --release -p netfast what_an_attachment_takes -- --nocapture` prints the numbers with 900
+/// others.
+#[test]
+fn what_an_attachment_takes() {
+    isolated(|dir| {
+        let is_full = std::env::var_os("NETFAST_TEST_ALL").is_some();
+        let lab = Lab::new(dir);
+        lab.attach("first");
+        let tell = |when: &str| {
+            let (mut attached, mut detached) = (Vec::new(), Vec::new());
+            for round in 0..if is_full { 21 } else { 3 } {
+                let attachment = lab.attachment(&format!("timed{round}"));
+                let key = attachment.key.clone();
+                let start = Instant::now();
+                lab.open().attach(attachment).unwrap();
+                attached.push(start.elapsed());
+                let start = Instant::now();
+                lab.open().detach(&key).unwrap();
+                detached.push(start.elapsed());
+            }
+            attached.sort_unstable();
+            detached.sort_unstable();
+            let middle = attached.len() / 2;
+            println!(
+                "{when}: attached in {:?} (at least {:?}), detached in {:?} (at least {:?})",
+                attached[middle], attached[0], detached[middle], detached[0]
+            );
+        };
+        tell("beside one");
+        let others = if is_full { 899 } else { 5 };
+        for number in 0..others {
+            lab.attach(&format!("other{number}"));
+        }
+        tell(&format!("beside {}", others + 1));
         lab.assert_is_whole();
     });
 }

@@ -9,7 +9,7 @@ use super::assign::Records;
 use super::converge::{assigned, make_rows};
 use super::facts::{self, Facts};
 use super::tables::Settings;
-use super::{damage, defrag, tables, uplinks};
+use super::{damage, defrag, numbers, tables, uplinks};
 use crate::compile::policy;
 use crate::kernel::{Bpffs, Datapath, Hook, default_cgroup};
 use crate::model::{Attachment, EndpointId};
@@ -203,7 +203,7 @@ fn of_maps(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<()> 
         broken(&"the instance has no record");
         return Ok(());
     };
-    let numbers = store.numbers()?.unwrap_or_default();
+    let numbers = numbers::read(store)?;
     let tables = policy::compile(&definitions.world, &assigned(all), &numbers, usize::MAX)?;
     let rows = make_rows(&definitions.world, all, facts, &tables);
     let settings = Settings::of(&definitions.world, &instance);

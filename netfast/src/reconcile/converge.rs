@@ -11,8 +11,8 @@ use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::ports::PortFacts;
 use super::tables::Settings;
-use super::{check, commands, damage, defrag, files, plan, stale, tables, topology, uplinks};
-use crate::compile::policy::{self, Assigned, Numbers, Tables};
+use super::{check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
+use crate::compile::policy::{self, Assigned, Book, Numbers, Roll, Tables};
 use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
 use crate::model::{EndpointId, World};
@@ -39,8 +39,8 @@ pub(super) fn converge(
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, world, known, &mut new)?;
     facts::look(host.netlink, &old, None)?.check_subnets(world)?;
-    let numbers = host.store.numbers()?.unwrap_or_default();
-    let tables = compile(world, &new, &numbers)?;
+    let before = numbers::read(host.store)?;
+    let (tables, small) = compile(world, &new, &before)?;
     host.store.save_instance(instance)?;
 
     let plan = plan::plan(&old, &new, &damage::damage(host.netlink, &old)?);
@@ -74,10 +74,7 @@ pub(super) fn converge(
     let facts = facts::look(host.netlink, &new, world.uplinks.as_ref())?;
     left.extend(check::of_facts(&facts));
     let rows = make_rows(world, &new, &facts, &tables);
-    if tables.numbers != numbers {
-        // Before the rows: a number that stands in a map is never given to something else.
-        host.store.save_numbers(&tables.numbers)?;
-    }
+    numbers::save(host.store, &before, &tables.numbers, small.as_ref())?;
     tables::commit(&mut host.datapath.maps, &rows, &Settings::of(world, instance))?;
 
     stale::end_connections(host, &rows)?;
@@ -95,7 +92,7 @@ pub(super) fn converge(
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)?;
     // What an attachment that came to nothing had made was in nobody's records, and is removed.
     host.store.forget_unfinished(definitions)?;
-    Ok((left, Ledger::new(definitions, &new, &tables.numbers)))
+    Ok((left, Ledger::new(definitions, &new)))
 }
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.
@@ -117,10 +114,10 @@ pub(super) fn records(host: &Host<'_>) -> Result<Records> {
     Ok(Records { networks: host.store.networks()?, endpoints: host.store.endpoints()? })
 }
 
-fn compile(world: &World, records: &Records, numbers: &Numbers) -> Result<Tables> {
+fn compile(world: &World, records: &Records, numbers: &Numbers) -> Result<(Tables, Option<(Book, Roll)>)> {
     // Half of the map, as it holds the old world's rows and the new one's at a time.
     let max_rows = usize::try_from(world.limits.rules / 2).unwrap_or(usize::MAX);
-    Ok(policy::compile(world, &assigned(records), numbers, max_rows)?)
+    Ok(policy::compile_to_change(world, &assigned(records), numbers, max_rows)?)
 }
 
 /// The addresses the endpoints have.

@@ -42,7 +42,9 @@ pub(super) fn write(run_dir: &Path, records: &Records) -> Result<()> {
         let members: Vec<_> =
             records.endpoints.values().filter(|record| record.network == *network).collect();
         let mut called: BTreeMap<&Name, usize> = BTreeMap::new();
-        members.iter().for_each(|record| *called.entry(&record.id.name).or_default() += 1);
+        for record in &members {
+            *called.entry(&record.id.name).or_default() += 1;
+        }
         let entries: Vec<_> = members
             .into_iter()
             .map(|record| {

@@ -198,7 +198,8 @@ impl Instance {
                     Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?,
                     None => false,
                 },
-                Difference::Removed(endpoint) => single.remove(&endpoint.id, |_| Ok(()))?,
+                Difference::Removed(endpoint) => single.remove(endpoint, |_| Ok(()))?,
+                Difference::Relabelled(was, is) => single.relabel(was, is)?,
             };
             if is_done {
                 return Ok((Vec::new(), single.ledger));

@@ -17,6 +17,7 @@ pub mod judge;
 mod known;
 mod ledger;
 pub mod monitor;
+mod numbers;
 mod plan;
 mod ports;
 pub mod readiness;

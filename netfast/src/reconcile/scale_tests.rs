@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use super::tables::{Settings, commit, differing};
-use crate::compile::policy::{self, Assigned, Family, Numbers, Side};
+use netfast_common::addr::Addr;
+use netfast_common::policy::RuleKey;
+
+use super::tables::{Settings, add, commit, differing, remove_rules, replace_subject};
+use crate::compile::policy::{self, Assigned, Book, Family, Member, Numbers, Roll, Side};
 use crate::compile::rows::{PlacedEndpoint, PlacedNetwork, rows};
 use crate::kernel::testing::loaded;
 use crate::kernel::{Maps, grace_period};
@@ -101,6 +104,14 @@ struct Scene {
     slots: BTreeMap<EndpointId, u32>,
 }
 
+/// What a change of one endpoint goes by.
+struct Small {
+    /// As it is kept.
+    book: Vec<u8>,
+    roll: Roll,
+    litter: Vec<(RuleKey, u32)>,
+}
+
 /// What a change took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Took {
@@ -127,11 +138,7 @@ impl Scene {
             let next = u32::try_from(self.slots.len()).unwrap();
             self.slots.entry(id.clone()).or_insert(next);
         }
-        let of = |slot: u32| Assigned {
-            ip: Some(Ipv4Addr::from(0x0a00_0002 + slot)),
-            ip6: Some(Ipv6Addr::from((0xfd << 120) | u128::from(slot + 2))),
-        };
-        self.world.endpoints.keys().map(|id| (id.clone(), of(self.slots[id]))).collect()
+        self.world.endpoints.keys().map(|id| (id.clone(), self.assigned_to(id))).collect()
     }
 
     /// Makes the maps hold it.
@@ -153,6 +160,86 @@ impl Scene {
         assert_eq!(differing(maps, &rows, &settings).unwrap(), [""; 0]);
         self.numbers = tables.numbers;
         Took { compile, rows: made, commit, written }
+    }
+
+    /// Makes the maps hold a world in which only one endpoint is other than before, in small. `false`: that will not do.
+    fn load_one(
+        &mut self,
+        maps: &mut Maps,
+        small: &mut Small,
+        before: Option<&Endpoint>,
+        id: &EndpointId,
+    ) -> Option<Took> {
+        let assigned = self.assigned();
+        let of = assigned.get(id).copied().unwrap_or_else(|| self.assigned_to(id));
+        let after = self.world.endpoints.get(id);
+        let member = |endpoint| Member { endpoint, assigned: of };
+        let start = Instant::now();
+        let bytes = postcard::to_stdvec(&small.roll).unwrap();
+        let book: Book = postcard::from_bytes(&small.book).unwrap();
+        let mut roll: Roll = postcard::from_bytes(&bytes).unwrap();
+        let change = book.change(&mut roll, before.map(member), after.map(member))?;
+        let compile = start.elapsed();
+        let start = Instant::now();
+        let mut written = change.added.len() + 1;
+        match (before, change.subject) {
+            (Some(_), Some(subject)) => {
+                replace_subject(maps, self.slots[id], subject, &change.added).unwrap();
+                small.litter.extend(change.removed);
+            }
+            (None, Some(subject)) => {
+                let network =
+                    PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6] };
+                let placed: Vec<_> =
+                    self.placed(&assigned, &network).into_iter().filter(|placed| placed.id == id).collect();
+                let subjects = [(id.clone(), subject)].into();
+                let tables = policy::Tables { subjects, rules: change.added, ..policy::Tables::default() };
+                let rows = rows([&network].into_iter(), &placed, &[], &[].into(), &[].into(), &tables);
+                add(maps, &rows).unwrap();
+            }
+            _ => {
+                let slot = self.slots[id];
+                let Assigned { ip, ip6 } = of;
+                maps.addresses.remove(&Addr::from(ip.unwrap())).unwrap();
+                maps.addresses.remove(&Addr::from(ip6.unwrap())).unwrap();
+                maps.endpoints.remove(&(1000 + slot)).unwrap();
+                written += change.removed.len();
+                remove_rules(maps, &change.removed).unwrap();
+            }
+        }
+        let commit = start.elapsed();
+        roll.clone().update(&mut self.numbers);
+        small.roll = roll;
+        Some(Took { compile, rows: Duration::ZERO, commit, written })
+    }
+
+    fn assigned_to(&self, id: &EndpointId) -> Assigned {
+        let slot = self.slots[id];
+        Assigned {
+            ip: Some(Ipv4Addr::from(0x0a00_0002 + slot)),
+            ip6: Some(Ipv6Addr::from((0xfd << 120) | u128::from(slot + 2))),
+        }
+    }
+
+    /// What it takes to change one endpoint after the other from here on.
+    fn small(&mut self) -> Small {
+        let assigned = self.assigned();
+        let compiled = policy::compile_to_change(&self.world, &assigned, &self.numbers, 1_000_000).unwrap();
+        let (book, roll) = compiled.1.unwrap();
+        self.numbers = compiled.0.numbers;
+        Small { book: postcard::to_stdvec(&book).unwrap(), roll, litter: Vec::new() }
+    }
+
+    /// That the maps hold what a compile of the whole world makes.
+    fn assert_is_whole(&mut self, maps: &Maps) {
+        let assigned = self.assigned();
+        let tables = policy::compile(&self.world, &assigned, &self.numbers, 1_000_000).unwrap();
+        let network = PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6] };
+        let endpoints: Vec<_> = self.placed(&assigned, &network);
+        let rows = rows([&network].into_iter(), &endpoints, &[], &[].into(), &[].into(), &tables);
+        let instance = Instance::new(NetnsId { cookie: 1, dev: 0, ino: 0 }).unwrap();
+        let settings = Settings::of(&self.world, &instance);
+        assert_eq!(differing(maps, &rows, &settings).unwrap(), [""; 0]);
     }
 
     fn placed<'a>(
@@ -311,5 +398,102 @@ fn small_changes_lead_where_a_fresh_start_does() {
                 assert_eq!(verdict(&now), verdict(&fresh), "{from:?} to {to:?}:{port}");
             }
         }
+    });
+}
+
+#[test]
+fn one_endpoint_of_a_big_world() {
+    loaded(|_, mut datapath| {
+        let is_full = std::env::var_os("NETFAST_TEST_ALL").is_some();
+        let namespaces = if is_full { 50 } else { 10 };
+        let steps = if is_full { 200 } else { 10 };
+        let mut scene = Scene::new(namespaces);
+        let maps = &mut datapath.maps;
+        scene.load(maps);
+        let mut small = scene.small();
+        println!(
+            "book: {} bytes, roll: {}",
+            small.book.len(),
+            postcard::to_stdvec(&small.roll).unwrap().len()
+        );
+        let (mut relabelled, mut added, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+        for step in 0..steps {
+            let endpoint_before = scene.endpoint(step).clone();
+            let id = endpoint_before.id.clone();
+            scene.endpoint(step).labels.insert("app".to_owned(), format!("a{}", step % 5));
+            relabelled.extend(scene.load_one(maps, &mut small, Some(&endpoint_before), &id));
+            let new = endpoint(step % namespaces, 100 + step);
+            let id = new.id.clone();
+            scene.world.endpoints.insert(id.clone(), new.clone());
+            added.extend(scene.load_one(maps, &mut small, None, &id));
+            if step % 10 == 9 {
+                scene.assert_is_whole(maps);
+            }
+            scene.world.endpoints.remove(&id);
+            removed.extend(scene.load_one(maps, &mut small, Some(&new), &id));
+        }
+        scene.assert_is_whole(maps);
+        tell("a label changed, in small", &relabelled);
+        tell("an endpoint added, in small", &added);
+        tell("an endpoint removed, in small", &removed);
+        assert!(relabelled.len() + added.len() + removed.len() > 2 * steps, "most can be done in small");
+    });
+}
+
+#[test]
+fn one_endpoint_after_the_other_leads_where_a_fresh_start_does() {
+    loaded(|_, mut datapath| {
+        let maps = &mut datapath.maps;
+        let mut scene = Scene::new(3);
+        scene.load(maps);
+        let mut small = scene.small();
+        let mut random = 11_usize;
+        let mut below = |bound: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % bound
+        };
+        let mut in_small = 0;
+        for step in 0..150 {
+            let number = below(1000);
+            let before = scene.endpoint(number).clone();
+            let (before, id) = match below(4) {
+                0 | 1 => {
+                    let value = format!("a{}", below(7));
+                    scene.endpoint(number).labels.insert("app".to_owned(), value);
+                    (Some(before.clone()), before.id)
+                }
+                2 => {
+                    let new = endpoint(below(4), 100 + step);
+                    scene.world.endpoints.insert(new.id.clone(), new.clone());
+                    (None, new.id)
+                }
+                _ => {
+                    scene.world.endpoints.remove(&before.id);
+                    (Some(before.clone()), before.id)
+                }
+            };
+            if scene.load_one(maps, &mut small, before.as_ref(), &id).is_some() {
+                in_small += 1;
+            } else {
+                scene.load(maps);
+                small = scene.small();
+            }
+            // The maps hold what a compile of everything makes, given the numbers; so does the next change of everything.
+            scene.assert_is_whole(maps);
+            let assigned = scene.assigned();
+            let compile = |numbers| policy::compile(&scene.world, &assigned, numbers, 1_000_000).unwrap();
+            let (now, fresh) = (compile(&scene.numbers), compile(&Numbers::default()));
+            assert_eq!((now.rules.len(), &now.isolating), (fresh.rules.len(), &fresh.isolating));
+            let ids: Vec<_> = scene.world.endpoints.keys().collect();
+            for _ in 0..50 {
+                let side = |id: usize| Side::Endpoint(ids[id].clone(), Family::V4);
+                let (from, to) = (side(below(ids.len())), side(below(ids.len())));
+                let port = [80, 8080, 1000, 2001, 3050, 5004][below(6)];
+                let verdict = |tables: &policy::Tables| tables.verdict(&from, &to, 6, port).unwrap().allowed;
+                assert_eq!(verdict(&now), verdict(&fresh), "{from:?} to {to:?}:{port}");
+            }
+        }
+        assert!(in_small > 75, "{in_small}");
+        scene.load(maps);
     });
 }

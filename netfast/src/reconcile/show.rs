@@ -11,6 +11,7 @@ use netfast_common::rows::{ENDPOINT_READY, EndpointDropKey};
 use super::assign::Records;
 use super::check::{self, Problem, Remedy};
 use super::converge::assigned;
+use super::numbers;
 use super::view::{
     CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, MapView,
     NamedPortView, NetworkView, ObjectView, PortView, ProgramView, UplinkView,
@@ -35,7 +36,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
     };
     let datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;
     let links = Netlink::open(&netns)?.links()?;
-    let numbers = store.numbers()?.unwrap_or_default();
+    let numbers = numbers::read(store)?;
     let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
     let shown = Shown { definitions: &definitions, records: &records, tables: &tables, links: &links };
     let mut view = InstanceView {

@@ -14,14 +14,16 @@ use super::facts::Facts;
 use super::host::{Host, netns_dir};
 use super::ledger::{Claim, Entry, Ledger};
 use super::ports::{self, PortFacts};
-use super::{files, stale, tables, topology};
-use crate::compile::policy::Tables;
+use super::{files, numbers, stale, tables, topology};
+use crate::compile::policy::{Assigned, Change, Member, Roll, Tables};
 use crate::compile::rows::Rows;
-use crate::kernel::{Bpffs, Datapath, Mode};
+use crate::kernel::{Bpffs, Datapath, Maps, Mode, grace_period};
 use crate::model::check::check;
 use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
 use crate::net::{Netlink, Netns};
-use crate::store::{AttachmentKey, Definitions, EndpointRecord, Instance, LockedStore, NetworkRecord, fault};
+use crate::store::{
+    AttachmentKey, Companion, Definitions, EndpointRecord, Instance, LockedStore, NetworkRecord, fault,
+};
 
 /// What a change of definitions comes to, if that is one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(super) enum Difference<'a> {
     Added(&'a Endpoint),
     /// One less.
     Removed(&'a Endpoint),
+    /// One that policies see otherwise: what it was, and what it becomes.
+    Relabelled(&'a Endpoint, &'a Endpoint),
 }
 
 /// The endpoint that makes all the difference; `None`: there is more to it.
@@ -57,7 +61,16 @@ pub(super) fn difference<'a>(before: &'a Definitions, after: &'a Definitions) ->
         }
         more.values().find(|endpoint| !less.contains_key(&endpoint.id))
     };
-    only(new, old).map(Difference::Added).or_else(|| only(old, new).map(Difference::Removed))
+    let relabelled = || {
+        let mut changed = old.iter().filter(|(id, endpoint)| new.get(*id) != Some(*endpoint));
+        let (id, was) = changed.next().filter(|_| old.len() == new.len())?;
+        let is = new.get(id)?;
+        let seen_alike = Endpoint { labels: is.labels.clone(), ports: is.ports.clone(), ..was.clone() };
+        (changed.next().is_none() && seen_alike == *is).then_some(Difference::Relabelled(was, is))
+    };
+    (only(new, old).map(Difference::Added))
+        .or_else(|| only(old, new).map(Difference::Removed))
+        .or_else(relabelled)
 }
 
 fn is_same_but_for_endpoints(a: &World, b: &World) -> bool {
@@ -94,6 +107,9 @@ struct Planned {
     /// A world with nothing else in it.
     world: World,
     records: Records,
+    /// What the policies say of it, and who is who then.
+    change: Change,
+    roll: Roll,
 }
 
 impl Single<'_> {
@@ -108,7 +124,6 @@ impl Single<'_> {
         key: Option<&AttachmentKey>,
         begin: impl FnOnce(&LockedStore) -> Result<()>,
     ) -> Result<bool> {
-        let Some(plain) = self.ledger.plain else { return Ok(false) };
         let Some(mut planned) = self.plan(instance, endpoint)? else { return Ok(false) };
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
@@ -121,15 +136,17 @@ impl Single<'_> {
         let mut host =
             Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
 
-        let Planned { world, records } = &mut planned;
+        let Planned { world, records, change, roll } = &mut planned;
         let bridge = records.networks.get(&endpoint.network).context("a record without a network")?;
         let record = records.endpoints.get_mut(&endpoint.id).context("an endpoint without a record")?;
         let network = topology::network_of(world, record)?;
         topology::create_endpoint(&host, network, bridge, endpoint, record)?;
         fault::point("write the names of an endpoint");
         files::add(host.run_dir(), record)?;
-        let rows = plain_rows(world, records, plain);
+        self.store.save_companion(Companion::Roll, roll)?;
+        let rows = rows_of(world, records, change);
         tables::add(&mut host.datapath.maps, &rows)?;
+        self.ledger.sweep(&mut host.datapath.maps)?;
         let record = records.endpoints.get(&endpoint.id).context("an endpoint without a record")?;
         fault::point("set a device up");
         let ifindex = record.host_ifindex.context("an endpoint without a device")?;
@@ -172,7 +189,11 @@ impl Single<'_> {
                 return Ok(None);
             }
         }
-        Ok(Some(Planned { world, records }))
+        let Some((book, mut roll)) = numbers::small(self.store)? else { return Ok(None) };
+        let (ip, ip6) = taken;
+        let member = Member { endpoint, assigned: Assigned { ip, ip6 } };
+        let Some(change) = book.change(&mut roll, None, Some(member)) else { return Ok(None) };
+        Ok(Some(Planned { world, records, change, roll }))
     }
 
     /// Whether somebody has what the endpoint asks for.
@@ -210,10 +231,10 @@ impl Single<'_> {
     /// When the kernel refuses. What is left of the endpoint has its record then.
     pub(super) fn remove(
         &mut self,
-        id: &EndpointId,
+        endpoint: &Endpoint,
         begin: impl FnOnce(&LockedStore) -> Result<()>,
     ) -> Result<bool> {
-        let Some(plain) = self.ledger.plain else { return Ok(false) };
+        let id = &endpoint.id;
         let Some(place) = self.ledger.entries.iter().position(|entry| entry.id == *id) else {
             return Ok(false);
         };
@@ -229,6 +250,9 @@ impl Single<'_> {
         let Some(network) = self.ledger.networks.get(&entry.network) else { return Ok(false) };
         let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
         let Some(record) = self.store.endpoint(id)? else { return Ok(false) };
+        let Some((book, mut roll)) = numbers::small(self.store)? else { return Ok(false) };
+        let member = Member { endpoint, assigned: Assigned { ip: record.ip, ip6: record.ip6 } };
+        let Some(change) = book.change(&mut roll, Some(member), None) else { return Ok(false) };
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
         };
@@ -239,7 +263,7 @@ impl Single<'_> {
         let mut host =
             Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
         let (world, records) = alone(network, bridge, &record);
-        let rows = plain_rows(&world, &records, plain);
+        let rows = rows_of(&world, &records, &Change::default());
         // Nobody finds it any more; and before anything else gets the memory of these rows, its device goes, which takes
         // the kernel a grace period.
         tables::withdraw(&mut host.datapath.maps, &rows)?;
@@ -252,8 +276,51 @@ impl Single<'_> {
         files::remove(host.run_dir(), &record)?;
         topology::remove_endpoint(&host, &records, &record)?;
         tables::remove_sources(&mut host.datapath.maps, &rows)?;
+        tables::remove_rules(&mut host.datapath.maps, &change.removed)?;
+        self.store.save_companion(Companion::Roll, &roll)?;
+        self.ledger.sweep(&mut host.datapath.maps)?;
         self.ledger.entries.remove(place);
         Ok(true)
+    }
+}
+
+impl Single<'_> {
+    /// Has policies see an endpoint otherwise. `false`: nothing was done, as that takes more than this.
+    ///
+    /// # Errors
+    /// When the kernel refuses. The policies see it as before then.
+    pub(super) fn relabel(&mut self, was: &Endpoint, is: &Endpoint) -> Result<bool> {
+        let Some(record) = self.store.endpoint(&is.id)? else { return Ok(false) };
+        let Some((book, mut roll)) = numbers::small(self.store)? else { return Ok(false) };
+        let assigned = Assigned { ip: record.ip, ip6: record.ip6 };
+        let member = |endpoint| Some(Member { endpoint, assigned });
+        let Some(change) = book.change(&mut roll, member(was), member(is)) else { return Ok(false) };
+        let Some(subject) = change.subject else { return Ok(false) };
+        let Some(mut datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
+            return Ok(false);
+        };
+        fault::point("begin with one endpoint");
+        self.store.remove_ledger()?;
+        self.store.save_companion(Companion::Roll, &roll)?;
+        self.ledger.sweep(&mut datapath.maps)?;
+        tables::replace_subject(&mut datapath.maps, record.slot, subject, &change.added)
+            .context("write the maps")?;
+        self.ledger.litter.drop(change.removed.into_iter());
+        Ok(true)
+    }
+}
+
+impl Ledger {
+    /// Removes rows that no program can be asked by any more.
+    fn sweep(&mut self, maps: &mut Maps) -> Result<()> {
+        if self.litter.is_due() {
+            let (rows, is_fresh) = self.litter.take();
+            if is_fresh {
+                grace_period();
+            }
+            tables::remove_rules(maps, &rows)?;
+        }
+        Ok(())
     }
 }
 
@@ -273,12 +340,9 @@ fn alone(network: &Network, bridge: NetworkRecord, record: &EndpointRecord) -> (
     (world, records)
 }
 
-/// The rows of the only endpoint of a world without policies.
-fn plain_rows(world: &World, records: &Records, plain: u32) -> Rows {
-    let subjects = records.endpoints.values().map(|record| {
-        let subject = Tables::plain_subject(record.ip.is_some(), record.ip6.is_some(), plain);
-        (record.id.clone(), subject)
-    });
-    let tables = Tables { subjects: subjects.collect(), ..Tables::default() };
+/// The rows of the only endpoint of a world, given what the policies of the real one say of it.
+fn rows_of(world: &World, records: &Records, change: &Change) -> Rows {
+    let subjects = records.endpoints.keys().map(|id| (id.clone(), change.subject.unwrap_or_default()));
+    let tables = Tables { subjects: subjects.collect(), rules: change.added.clone(), ..Tables::default() };
     make_rows(world, records, &Facts::default(), &tables)
 }

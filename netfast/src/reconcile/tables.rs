@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
 use netfast_common::maps as name;
-use netfast_common::policy::{RuleKey, RuleRow};
+use netfast_common::policy::{ANY_IDENTITY, RuleKey, RuleRow};
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, AddressRow, CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey,
     PublishRow, SlotRow, SourceKey, Subject, UplinkRow,
@@ -162,6 +162,7 @@ pub(super) fn add(maps: &mut Maps, rows: &Rows) -> Result<()> {
 }
 
 fn add_in(maps: &mut Maps, rows: &Rows) -> Result<()> {
+    insert_rules(maps, &rows.rules)?;
     for (slot, subject) in &rows.subjects {
         fault::point("write a slot");
         maps.slots.set(*slot, SlotRow { versions: [*subject; 2] })?;
@@ -213,6 +214,69 @@ pub(super) fn withdraw(maps: &mut Maps, rows: &Rows) -> Result<()> {
         maps.endpoints.remove(ifindex)?;
     }
     Ok(())
+}
+
+fn insert_rules(maps: &mut Maps, rules: &BTreeMap<(RuleKey, u32), RuleRow>) -> Result<()> {
+    let rules: Vec<_> = rules.iter().map(|(rule, row)| (rule_prefix(rule), *row)).collect();
+    for rules in rules.chunks(AT_A_TIME) {
+        fault::point("write rules");
+        maps.rules.insert_all(rules)?;
+    }
+    Ok(())
+}
+
+/// Removes rules that nobody is asked by any more.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn remove_rules(maps: &mut Maps, rules: &[(RuleKey, u32)]) -> Result<()> {
+    let rules: Vec<_> = rules.iter().map(rule_prefix).collect();
+    for rules in rules.chunks(AT_A_TIME) {
+        fault::point("remove rules");
+        maps.rules.remove_all(rules)?;
+    }
+    Ok(())
+}
+
+fn rule_prefix((key, bits): &(RuleKey, u32)) -> Prefix<RuleKey> {
+    Prefix { key: *key, bits: *bits }
+}
+
+/// Has policy see one endpoint otherwise, by another generation that is like the one in force but for that.
+///
+/// # Errors
+/// When the kernel refuses a write. What was in force before still is.
+pub(super) fn replace_subject(
+    maps: &mut Maps,
+    slot: u32,
+    subject: Subject,
+    rules: &BTreeMap<(RuleKey, u32), RuleRow>,
+) -> Result<()> {
+    insert_rules(maps, rules)?;
+    let config = maps.config.get(0)?;
+    let generation = config.generation.wrapping_add(1);
+    let (current, next) = ((config.generation & 1) as usize, (generation & 1) as usize);
+    for (index, row) in (0..).zip(maps.slots.all()?) {
+        let wanted = if index == slot { subject } else { row.versions[current] };
+        if row.versions[next] != wanted {
+            fault::point("write a slot");
+            let mut row = row;
+            row.versions[next] = wanted;
+            maps.slots.set(index, row)?;
+        }
+    }
+    for (prefix, mut row) in maps.cidrs.to_map()? {
+        if row.identities[next] != row.identities[current] {
+            fault::point("write a prefix");
+            row.identities[next] = row.identities[current];
+            maps.cidrs.insert(&prefix, row)?;
+        }
+    }
+    let published = maps.published[current].to_map()?;
+    let old = maps.published[next].to_map()?;
+    write_published(&mut maps.published[next], &old, &Rows { published, ..Rows::default() })?;
+    fault::point("raise the generation");
+    Ok(maps.config.set(0, Config { generation, ..config })?)
 }
 
 /// Removes the lists of sources of ports that were withdrawn.
@@ -268,7 +332,11 @@ impl Held {
         let blocks = self.cidrs.iter();
         let blocks = blocks
             .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
+        // A row of a set or of a class that nobody has is litter, and does no harm.
+        let live = Live::of(rows);
         let rules = self.rules.iter().map(|(prefix, row)| ((prefix.key, prefix.bits), *row));
+        let rules = rules.filter(|((key, _), _)| live.asks(key));
+        let wanted_rules = rows.rules.iter().filter(|((key, _), _)| live.asks(key));
         let sources = self.sources.keys().copied();
         let holds = [
             (name::CONFIG, self.config == settings.in_config(rows, self.config)),
@@ -279,9 +347,33 @@ impl Held {
             (name::SOURCE, sources.eq(rows.sources.iter().map(source_prefix))),
             (name::UPLINK, self.uplinks == rows.uplinks),
             (name::CIDR, blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))),
-            (name::RULE, rules.eq(rows.rules.iter().map(|(key, row)| (*key, *row)))),
+            (name::RULE, rules.eq(wanted_rules.map(|(key, row)| (*key, *row)))),
         ];
         holds.into_iter().filter(|(_, holds)| !holds).map(|(map, _)| map).collect()
+    }
+}
+
+/// The rule sets and identities that somebody has.
+struct Live {
+    sets: BTreeSet<u32>,
+    identities: BTreeSet<u32>,
+}
+
+impl Live {
+    fn of(rows: &Rows) -> Self {
+        let mut live = Self { sets: BTreeSet::new(), identities: rows.cidrs.values().copied().collect() };
+        live.identities.insert(ANY_IDENTITY);
+        for subject in rows.subjects.values() {
+            let Subject { ingress, egress, audit_ingress, audit_egress, identity4, identity6 } = *subject;
+            live.sets.extend([ingress, egress, audit_ingress, audit_egress]);
+            live.identities.extend([identity4, identity6]);
+        }
+        live
+    }
+
+    /// Whether a packet may be judged by a rule with this key.
+    fn asks(&self, key: &RuleKey) -> bool {
+        self.sets.contains(&key.set) && self.identities.contains(&key.identity)
     }
 }
 

@@ -16,18 +16,28 @@ const TEMPORARY: &str = ".tmp-";
 
 /// Writes `value` to `path` as JSON that people can read. A crash leaves the old file or the new one.
 pub(super) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    write_bytes(path, serde_json::to_vec_pretty(value))
+    write_json(path, serde_json::to_vec_pretty(value))
 }
 
 /// As [`write()`], in as little as will do.
 pub(super) fn write_compact<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    write_bytes(path, serde_json::to_vec(value))
+    write_json(path, serde_json::to_vec(value))
 }
 
-fn write_bytes(path: &Path, json: serde_json::Result<Vec<u8>>) -> Result<()> {
+/// As [`write()`], in a form that only programs can read.
+pub(super) fn write_binary<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+    let failed = |e| StoreError::file("write", path, io::Error::other(e));
+    write_bytes(path, &postcard::to_stdvec(value).map_err(failed)?)
+}
+
+fn write_json(path: &Path, json: serde_json::Result<Vec<u8>>) -> Result<()> {
     let mut bytes = json.map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
     bytes.push(b'\n');
-    replace(path, TEMPORARY, 0o600, |file| file.write_all(&bytes))
+    write_bytes(path, &bytes)
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, TEMPORARY, 0o600, |file| file.write_all(bytes))
 }
 
 /// Puts what `fill` writes at `path`. Until then it is in a file beside that, whose name begins with `temporary`.

@@ -3,12 +3,12 @@
 //! It is there only while nothing is under way: a command that changes something takes it away first and writes it when
 //! all is done. So one that is there is true, and where it is missing, somebody was killed or nothing was ever done.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::stamp::Stamp;
 use super::{LockedStore, Result, Store, StoreError, atomic};
 
 const ADVICE: &str = "remove it: it is written anew";
@@ -20,31 +20,9 @@ struct Stamped<T> {
     ledger: T,
 }
 
-/// A file, told from one that took its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
 impl Store {
     pub(super) fn ledger_file(&self) -> PathBuf {
         self.paths().run_dir.join("ledger.json")
-    }
-
-    /// `None`: there are no definitions.
-    fn stamp(&self) -> Result<Option<Stamp>> {
-        let path = self.definitions_file();
-        match std::fs::metadata(&path) {
-            Ok(about) => Ok(Some(Stamp {
-                inode: about.ino(),
-                size: about.size(),
-                modified: (about.mtime(), about.mtime_nsec()),
-            })),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(StoreError::file("look at", path, e)),
-        }
     }
 }
 
@@ -59,7 +37,7 @@ impl LockedStore {
             Err(StoreError::Corrupt { .. }) => None,
             other => other?,
         };
-        let now = self.stamp()?;
+        let now = Stamp::of(&self.definitions_file())?;
         Ok(stamped.filter(|stamped| Some(&stamped.definitions) == now.as_ref()).map(|stamped| stamped.ledger))
     }
 
@@ -76,7 +54,7 @@ impl LockedStore {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_ledger<T: Serialize>(&self, ledger: T) -> Result<()> {
-        match self.stamp()? {
+        match Stamp::of(&self.definitions_file())? {
             Some(definitions) => atomic::write_compact(&self.ledger_file(), &Stamped { definitions, ledger }),
             None => Ok(()),
         }

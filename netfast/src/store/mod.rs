@@ -6,6 +6,7 @@
 
 mod atomic;
 mod attachments;
+mod companions;
 mod definitions;
 mod error;
 pub mod fault;
@@ -18,12 +19,14 @@ mod policy_directory;
 mod readers;
 mod records;
 mod run;
+mod stamp;
 
 use std::io;
 use std::ops::Deref;
 use std::time::Duration;
 
 pub use self::attachments::{AttachmentKey, AttachmentRecord};
+pub use self::companions::Companion;
 pub use self::definitions::{Definitions, Origin, SCHEMA};
 pub use self::error::StoreError;
 pub use self::paths::{Paths, PathsOptions, hash};

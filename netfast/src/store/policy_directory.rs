@@ -1,5 +1,6 @@
 //! A directory of policies that container runtimes were told of.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -44,9 +45,9 @@ impl Definitions {
             world.namespaces.remove(namespace);
         }
         for (name, labels) in namespaces {
-            if !world.namespaces.contains_key(&name) {
-                directory.namespaces.insert(name.clone());
-                world.namespaces.insert(name, labels);
+            if let Entry::Vacant(place) = world.namespaces.entry(name) {
+                directory.namespaces.insert(place.key().clone());
+                place.insert(labels);
             }
         }
         self.policy_directory = Some(directory);

@@ -162,6 +162,7 @@ impl LockedStore {
             .and(self.remove_attachments())
             .and(atomic::remove(&self.readers_file()).map(drop))
             .and(atomic::remove(&self.numbers_file()).map(drop))
+            .and(self.remove_companions())
             .and(self.remove_ledger())
             .and(atomic::remove(&self.instance_file()).map(drop))
     }

@@ -63,9 +63,9 @@ impl Classes {
 }
 
 /// The identities that have each mark, ascending.
-pub(super) fn members<'a>(identities: impl Iterator<Item = (&'a Signature, u32)>) -> BTreeMap<u32, Vec<u32>> {
+pub(super) fn members(identities: &[(&Signature, u32)]) -> BTreeMap<u32, Vec<u32>> {
     let mut members: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (signature, identity) in identities {
+    for &(signature, identity) in identities {
         for mark in signature {
             members.entry(*mark).or_default().push(identity);
         }

@@ -152,21 +152,6 @@ pub struct Tables {
     pub numbers: Numbers,
 }
 
-impl Tables {
-    /// An endpoint of which no policy speaks: `identity` is the class of all such addresses.
-    pub fn plain_subject(has_v4: bool, has_v6: bool, identity: u32) -> Subject {
-        let of = |has: bool| if has { identity } else { 0 };
-        Subject {
-            ingress: OPEN,
-            egress: OPEN,
-            audit_ingress: OPEN,
-            audit_egress: OPEN,
-            identity4: of(has_v4),
-            identity6: of(has_v6),
-        }
-    }
-}
-
 /// Policies that come to more rows than there may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the policies come to {total} rows, and there may be {limit}, half of limits.rules{}", self.part())]
@@ -251,7 +236,7 @@ fn compile_in(
         &previous_pantry,
     );
     let set_of = |recipe: &Option<Recipe>| recipe.as_ref().and_then(|r| sets.get(r)).unwrap_or(OPEN);
-    let (rows, counted) =
+    let sets::Made { rows, total } =
         sets::rows(&sets, &pantry, max_rows).map_err(|excess| too_many(&excess, max_rows, &book))?;
     let subjects: BTreeMap<EndpointId, Subject> = recipes
         .iter()
@@ -274,7 +259,7 @@ fn compile_in(
     let numbers = Numbers { marks, rules, identities, sets };
     let small = is_to_change.then(|| Book::new(world, &book, &numbers, max_rows)).flatten().map(|small| {
         let of_all: Vec<Subject> = subjects.values().copied().collect();
-        (small, Roll::new(world, &book, &numbers, &of_place, &of_all, counted))
+        (small, Roll::new(world, &book, &numbers, &of_place, &of_all, total))
     });
     let tables = Tables {
         subjects,

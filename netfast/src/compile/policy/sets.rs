@@ -85,14 +85,14 @@ impl<'r> Pantry<'r> {
         rules: &'r Register<RuleName>,
         identities: &Register<Signature>,
     ) -> Self {
-        Self::of(marks.iter(), rules.by_number(), identities.iter())
+        Self::of(marks.iter(), rules.by_number(), &identities.iter().collect::<Vec<_>>())
     }
 
     /// One with these things only.
-    pub(super) fn of<'i>(
+    pub(super) fn of(
         marks: impl Iterator<Item = (&'r Mark, u32)>,
         rules: BTreeMap<u32, &'r RuleName>,
-        identities: impl Iterator<Item = (&'i Signature, u32)>,
+        identities: &[(&Signature, u32)],
     ) -> Self {
         let mut names: BTreeMap<&PortName, Vec<(&BTreeSet<u16>, u32)>> = BTreeMap::new();
         for (mark, number) in marks {
@@ -100,9 +100,8 @@ impl<'r> Pantry<'r> {
                 names.entry(name).or_default().push((ports, number));
             }
         }
-        let identities: Vec<_> = identities.collect();
-        let members = members(identities.iter().copied());
-        let identities = identities.into_iter().map(|(_, identity)| identity).collect();
+        let members = members(identities);
+        let identities = identities.iter().map(|(_, identity)| *identity).collect();
         Self { rules, identities, members, names }
     }
 
@@ -284,16 +283,12 @@ pub(super) fn number(
     draft.finish()
 }
 
-/// The rows of all sets, and what they are counted as, which may be more. Where several rules of a set allow the same, the one with the lowest number stands.
+/// The rows of all sets. Where several rules of a set allow the same, the one with the lowest number stands.
 ///
 /// # Errors
 /// When there are more than `limit`, before any is made: a few rules that speak of many peers each can come to
 /// more than the memory of the machine.
-pub(super) fn rows(
-    sets: &Register<Recipe>,
-    pantry: &Pantry<'_>,
-    limit: usize,
-) -> Result<(BTreeMap<(RuleKey, u32), RuleRow>, usize), Excess> {
+pub(super) fn rows(sets: &Register<Recipe>, pantry: &Pantry<'_>, limit: usize) -> Result<Made, Excess> {
     let (tiered, plain): (Vec<_>, Vec<_>) = sets.iter().partition(|(recipe, _)| !recipe.tiers.are_silent());
     let tiered: Vec<_> =
         tiered.into_iter().map(|(recipe, set)| (set, tiers::resolve(recipe, pantry))).collect();
@@ -328,7 +323,16 @@ pub(super) fn rows(
             }
         }
     }
-    Ok((rows, total))
+    Ok(Made { rows, total })
+}
+
+/// The rows of all sets.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// By key and prefix length.
+    pub(super) rows: BTreeMap<(RuleKey, u32), RuleRow>,
+    /// What they are counted as, which may be more.
+    pub(super) total: usize,
 }
 
 /// More rows than there may be.

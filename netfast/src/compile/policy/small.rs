@@ -90,7 +90,7 @@ pub struct Change {
     /// Rows to write, of classes and sets that nobody has yet.
     pub added: BTreeMap<(RuleKey, u32), RuleRow>,
     /// Rows to remove, of classes and sets that nobody has any more.
-    pub removed: BTreeSet<(RuleKey, u32)>,
+    pub removed: Vec<(RuleKey, u32)>,
 }
 
 /// What the policies make of an endpoint.
@@ -145,7 +145,7 @@ impl Book {
     ) -> Option<Change> {
         let was = before.map_or_else(|| Some(Seen::default()), |member| self.see(member))?;
         let is = after.map_or_else(|| Some(Seen::default()), |member| self.see(member))?;
-        self.count_speakers(roll, &was, &is)?;
+        roll.count_speakers(&was, &is)?;
 
         let mut fresh_identities = BTreeSet::new();
         let mut identities = [0; 2];
@@ -185,6 +185,7 @@ impl Book {
             counted += 1;
             change.added.entry(key).or_insert(row);
         });
+        let mut removed = BTreeSet::new();
         // In the world before, where the fresh ones had no rows.
         let old_sets: Vec<&Set> =
             with_all.sets.iter().filter(|set| !fresh_sets.contains(&set.number)).collect();
@@ -194,7 +195,7 @@ impl Book {
             .collect();
         self.rows_of_classes(&gone_refs, &kept_sets, |key, _| {
             counted = counted.saturating_sub(1);
-            change.removed.insert(key);
+            removed.insert(key);
         });
         let old_identities: Vec<Class> = (with_all.identities.iter())
             .filter(|class| !fresh_identities.contains(&class.number))
@@ -202,8 +203,9 @@ impl Book {
             .collect();
         self.rows_of_sets(&gone_sets.iter().collect::<Vec<_>>(), &old_identities, |key, _| {
             counted = counted.saturating_sub(1);
-            change.removed.insert(key);
+            removed.insert(key);
         });
+        change.removed = removed.into_iter().collect();
         roll.rows = counted;
         if roll.rows > self.max_rows {
             return None;
@@ -219,22 +221,6 @@ impl Book {
             identity6,
         });
         Some(change)
-    }
-
-    /// Counts whom each policy speaks of. `None`: one comes into force, or is in force no more.
-    fn count_speakers(&self, roll: &mut Roll, was: &Seen, is: &Seen) -> Option<()> {
-        for policy in &is.spoken_of {
-            let count = roll.spoken_of.get_mut(*policy)?;
-            if *count == 0 {
-                return None;
-            }
-            *count += 1;
-        }
-        for policy in &was.spoken_of {
-            let count = roll.spoken_of.get_mut(*policy)?;
-            *count = count.checked_sub(1).filter(|left| *left > 0)?;
-        }
-        Some(())
     }
 
     fn see(&self, Member { endpoint, assigned }: Member<'_>) -> Option<Seen> {
@@ -254,7 +240,7 @@ impl Book {
         for (number, mark) in &self.marks {
             match mark {
                 Mark::Peer(list) if list.selects(namespace, &labels, &endpoint.labels) => {
-                    common.push(*number)
+                    common.push(*number);
                 }
                 Mark::Peer(list) if list.has_blocks() => by_block.push((*number, list)),
                 Mark::Peer(_) => {}
@@ -347,7 +333,8 @@ impl Book {
         classes: impl Iterator<Item = &'a Class>,
     ) -> Pantry<'a> {
         let marks = self.marks.iter().map(|(number, mark)| (mark, *number));
-        Pantry::of(marks, rules.collect(), classes.map(|class| (&class.signature, class.number)))
+        let classes: Vec<_> = classes.map(|class| (&class.signature, class.number)).collect();
+        Pantry::of(marks, rules.collect(), &classes)
     }
 }
 
@@ -374,7 +361,9 @@ impl Roll {
         rows: usize,
     ) -> Self {
         let mut places: BTreeMap<u32, usize> = BTreeMap::new();
-        of_place.iter().for_each(|identity| *places.entry(*identity).or_default() += 1);
+        for identity in of_place {
+            *places.entry(*identity).or_default() += 1;
+        }
         let mut users: BTreeMap<u32, usize> = BTreeMap::new();
         for subject in subjects {
             for set in [subject.ingress, subject.egress] {
@@ -419,6 +408,22 @@ impl Roll {
             (Recipe { rules, served, ..Recipe::default() }, number)
         });
         numbers.sets = Register::of(self.last_set, sets.collect());
+    }
+
+    /// Counts whom each policy speaks of. `None`: one comes into force, or is in force no more.
+    fn count_speakers(&mut self, was: &Seen, is: &Seen) -> Option<()> {
+        for policy in &is.spoken_of {
+            let count = self.spoken_of.get_mut(*policy)?;
+            if *count == 0 {
+                return None;
+            }
+            *count += 1;
+        }
+        for policy in &was.spoken_of {
+            let count = self.spoken_of.get_mut(*policy)?;
+            *count = count.checked_sub(1).filter(|left| *left > 0)?;
+        }
+        Some(())
     }
 
     /// One more place of a class. `None`: there is no number left.

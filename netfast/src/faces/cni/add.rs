@@ -12,7 +12,7 @@ use super::result::{CniResult, Dns, Interface, Ip, Route, mac_text};
 use super::{bandwidth, chained, identity, network, policies, ports, resolver};
 use crate::model::{self, Endpoint};
 use crate::net::{self, Netlink, Netns};
-use crate::reconcile::attachments::{Attachment, AttachmentView};
+use crate::reconcile::attachments::{Attachment, AttachmentKey, AttachmentView};
 use crate::reconcile::instance::Instance;
 
 /// Makes the interface, and returns the result as it is printed.
@@ -27,13 +27,13 @@ pub(super) fn add(call: &Call) -> Result<String> {
     let (view, routes, dns) = match Delegate::of(call)? {
         None => {
             let addressing = Addressing::of(said)?.with_requested(call)?;
-            attach(call, netns, addressing)?
+            attach(call, netns, &addressing)?
         }
         Some(delegate) => {
             // Before it is asked: what it gave for the first call must not be taken back after the second.
             refuse_known(call)?;
             let addressing = delegate.add()?;
-            attach(call, netns, addressing).inspect_err(|_| delegate.undo())?
+            attach(call, netns, &addressing).inspect_err(|_| delegate.undo())?
         }
     };
     Ok(result(&view, netns, &default_routes, &routes, dns).print(call.config.version))
@@ -43,7 +43,7 @@ pub(super) fn add(call: &Call) -> Result<String> {
 fn attach(
     call: &Call,
     netns: &Path,
-    addressing: Addressing,
+    addressing: &Addressing,
 ) -> Result<(AttachmentView, Vec<model::Route>, Dns)> {
     let said = &call.config.said;
     let dns = resolver::dns(said, addressing.dns.clone())?;
@@ -71,7 +71,7 @@ fn attach(
     let mut instance = Instance::open(&call.config.options())?;
     let known = instance.known(&key.network)?;
     policies::follow(&mut instance, said, known.policy_directory.as_ref())?;
-    let network = network::network(&key.network, said, &addressing, known.network.as_ref());
+    let network = network::network(&key.network, said, addressing, known.network.as_ref());
     let view = instance.attach(Attachment { key, endpoint, network })?;
     Ok((view, routes, dns))
 }
@@ -133,14 +133,10 @@ fn look(netns: &Netns, ifname: &str) -> Result<Vec<IpNet>> {
 
 fn refuse_known(call: &Call) -> Result<()> {
     let key = call.key()?;
-    match Instance::open(&call.config.options())?.attachment(&key)? {
-        None => Ok(()),
-        Some(_) => {
-            let message = format!(
-                "container {} has an interface {} in network {} already",
-                key.container, key.ifname, key.network
-            );
-            Err(Failure::new(Code::Config, message))
-        }
+    if Instance::open(&call.config.options())?.attachment(&key)?.is_none() {
+        return Ok(());
     }
+    let AttachmentKey { container, ifname, network } = key;
+    let message = format!("container {container} has an interface {ifname} in network {network} already");
+    Err(Failure::new(Code::Config, message))
 }

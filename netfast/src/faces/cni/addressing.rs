@@ -195,7 +195,7 @@ impl Addressing {
                 IpNet::V6(net) => self.subnet6 = Some(net),
             }
             for (field, ip) in
-                [("rangeStart", range.range_start), ("rangeEnd", range.range_end), ("gateway", range.gateway)]
+                [("rangeStart", range.start), ("rangeEnd", range.end), ("gateway", range.gateway)]
             {
                 if let Some(ip) = ip.filter(|ip| !subnet.contains(ip)) {
                     return Err(wrong(format!("{field} is {ip}, which is not in {subnet}")));
@@ -210,11 +210,11 @@ impl Addressing {
             self.set_gateway(Some(*first));
         }
         // One range without bounds is the whole subnet.
-        if set.len() > 1 || set.iter().any(|range| range.range_start.is_some() || range.range_end.is_some()) {
+        if set.len() > 1 || set.iter().any(|range| range.start.is_some() || range.end.is_some()) {
             for range in set {
                 let bounds = AddressRange {
-                    first: range.range_start.unwrap_or_else(|| range.subnet.network()),
-                    last: range.range_end.unwrap_or_else(|| range.subnet.broadcast()),
+                    first: range.start.unwrap_or_else(|| range.subnet.network()),
+                    last: range.end.unwrap_or_else(|| range.subnet.broadcast()),
                 };
                 if bounds.last < bounds.first {
                     let message = format!("rangeEnd {} is before rangeStart {}", bounds.last, bounds.first);
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (ipam, code, message) in [
-            (r#"[[]]"#, 7, "ipam.ranges[0]: a set without ranges"),
+            ("[[]]", 7, "ipam.ranges[0]: a set without ranges"),
             (
                 r#"[[{"subnet": "10.1.0.1/24"}]]"#,
                 7,

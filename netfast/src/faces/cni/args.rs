@@ -40,7 +40,7 @@ impl Args {
                 "IgnoreUnknown" => may_be_unknown = truth(value)?,
                 "IP" => args.ips = addresses(value)?,
                 "MAC" if value.is_empty() => {}
-                "MAC" => args.mac = Some(manifest::parse_mac(value).map_err(|e| wrong(e.to_string()))?),
+                "MAC" => args.mac = Some(manifest::parse_mac(value).map_err(wrong)?),
                 "K8S_POD_NAMESPACE" => args.namespace = non_empty(value),
                 "K8S_POD_NAME" => args.pod = non_empty(value),
                 "LABELS" => args.labels = labels(value)?,
@@ -99,7 +99,7 @@ fn labels(value: &str) -> Result<Labels> {
         .collect()
 }
 
-fn wrong(message: String) -> Failure {
+fn wrong(message: impl std::fmt::Display) -> Failure {
     Failure::new(Code::Environment, format!("CNI_ARGS: {message}"))
 }
 

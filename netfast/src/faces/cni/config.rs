@@ -104,14 +104,15 @@ pub(super) struct Ipam {
 
 /// Addresses of a subnet.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Range {
     /// The subnet.
     pub subnet: IpNet,
     /// The first address that is given.
-    pub range_start: Option<IpAddr>,
+    #[serde(rename = "rangeStart")]
+    pub start: Option<IpAddr>,
     /// The last one.
-    pub range_end: Option<IpAddr>,
+    #[serde(rename = "rangeEnd")]
+    pub end: Option<IpAddr>,
     /// The gateway.
     pub gateway: Option<IpAddr>,
 }
@@ -119,8 +120,8 @@ pub(super) struct Range {
 impl Ipam {
     /// All sets, that of the older form first.
     pub(super) fn sets(&self) -> Vec<Vec<Range>> {
-        let Self { subnet, range_start, range_end, gateway, ranges, .. } = self.clone();
-        let old = subnet.map(|subnet| vec![Range { subnet, range_start, range_end, gateway }]);
+        let Self { subnet, range_start: start, range_end: end, gateway, ranges, .. } = self.clone();
+        let old = subnet.map(|subnet| vec![Range { subnet, start, end, gateway }]);
         old.into_iter().chain(ranges).collect()
     }
 
@@ -409,7 +410,7 @@ mod tests {
         );
         let sets = config.unwrap().said.ipam.sets();
         assert_eq!(sets.len(), 2);
-        assert_eq!(sets[0][0].range_start, Some("10.1.0.10".parse().unwrap()));
+        assert_eq!(sets[0][0].start, Some("10.1.0.10".parse().unwrap()));
         assert_eq!(sets[1][0].subnet, "fd01::/64".parse().unwrap());
     }
 

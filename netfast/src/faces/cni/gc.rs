@@ -6,6 +6,7 @@ use super::call::Call;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
 use super::identity;
+use crate::reconcile::attachments::AttachmentKey;
 use crate::reconcile::instance::Instance;
 
 /// Removes what is not on the runtime's list. What cannot be removed does not keep the rest from being removed.
@@ -19,12 +20,13 @@ pub(super) fn gc(call: &Call) -> Result<()> {
     let network = identity::network(&call.config.said.name)?;
     let mut failures = Vec::new();
     let mut instance = Instance::open(&call.config.options())?;
-    for key in instance.attachment_keys()? {
-        if key.network == network && !valid.contains(&(key.container.as_str(), key.ifname.as_str())) {
-            if let Err(error) = instance.detach(&key) {
-                failures.push(Failure::from(error));
-            }
-        }
+    // Also what a killed command has left of one.
+    let keys = instance.attachment_keys()?;
+    let is_garbage = |key: &AttachmentKey| {
+        key.network == network && !valid.contains(&(key.container.as_str(), key.ifname.as_str()))
+    };
+    for key in keys.into_iter().filter(is_garbage) {
+        failures.extend(instance.detach(&key).err().map(Failure::from));
     }
     drop(instance);
     if let Some(delegate) = Delegate::of(call)? {

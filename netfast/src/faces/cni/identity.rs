@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn aliases_come_in_two_forms() {
-        let of = |aliases: &str| aliases_of(&format!(r#","runtimeConfig": {{"aliases": {aliases}}}"#));
-        fn aliases_of(config: &str) -> Vec<String> {
-            aliases(&call(&[], config)).iter().map(ToString::to_string).collect()
-        }
+        let of = |aliases: &str| -> Vec<String> {
+            let call = call(&[], &format!(r#","runtimeConfig": {{"aliases": {aliases}}}"#));
+            super::aliases(&call).iter().map(ToString::to_string).collect()
+        };
         assert_eq!(of(r#"["db", "my_db", "DB.local"]"#), ["db", "db.local"]);
         assert_eq!(of(r#"{"lab": ["db"], "other": ["x"]}"#), ["db"]);
         assert_eq!(of(r#"{"other": ["x"]}"#), [""; 0]);

@@ -55,8 +55,9 @@ fn address(text: &str) -> Result<Option<IpAddr>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let address: IpAddr =
-        text.parse().map_err(|_| wrong(format!("hostIP is {text:?}, which is no address")))?;
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return Err(wrong(format!("hostIP is {text:?}, which is no address")));
+    };
     Ok(Some(address.to_canonical()).filter(|address| !address.is_unspecified()))
 }
 

@@ -7,7 +7,7 @@ use crate::net::{Netlink, Netns};
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
 use crate::reconcile::instance::Options;
-use crate::reconcile::{facts, show};
+use crate::reconcile::{facts, numbers, show};
 use crate::store::{Paths, Store};
 
 impl Judge {
@@ -28,6 +28,6 @@ impl Judge {
             }
         }
         let host = facts::look(&Netlink::open(&netns)?, &records, None)?.addresses;
-        Self::new(world, assigned(&records), host, &store.numbers()?.unwrap_or_default())
+        Self::new(world, assigned(&records), host, &numbers::read(&store)?)
     }
 }

@@ -10,6 +10,7 @@ use crate::compile::policy::{self, Isolation, PolicyRef, RuleInfo};
 use crate::model::EndpointId;
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
+use crate::reconcile::numbers;
 use crate::store::Store;
 
 /// The names of an instance, as they were when last looked.
@@ -61,7 +62,7 @@ impl Names {
         self.changed = self.store.changed();
         let definitions = self.store.definitions()?;
         let records = Records { networks: self.store.networks()?, endpoints: self.store.endpoints()? };
-        let numbers = self.store.numbers()?.unwrap_or_default();
+        let numbers = numbers::read(&self.store)?;
         let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
         self.devices.clear();
         self.by_ifindex.clear();

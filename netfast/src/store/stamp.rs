@@ -1,0 +1,33 @@
+//! What tells a file from one that took its place.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Result, StoreError};
+
+/// A file, told from one that took its place: every write makes another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// That of the file at `path`; `None`: there is none.
+    pub(super) fn of(path: &Path) -> Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(about) => Ok(Some(Self {
+                inode: about.ino(),
+                size: about.size(),
+                modified: (about.mtime(), about.mtime_nsec()),
+            })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::file("look at", path, e)),
+        }
+    }
+}

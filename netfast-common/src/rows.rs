@@ -166,6 +166,9 @@ impl PublishKey {
     }
 }
 
+/// A process of the host may bind the port: a container runtime does, to keep it.
+pub const PUBLISH_BINDABLE: u16 = 1;
+
 /// What a published port leads to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -174,8 +177,10 @@ pub struct PublishRow {
     pub addr: Addr,
     /// Port of the endpoint.
     pub port: u16,
+    /// [`PUBLISH_BINDABLE`].
+    pub flags: u16,
     /// Zero.
-    pub pad: [u16; 3],
+    pub pad: [u16; 2],
     /// Number of this mapping's life, never used again: flows made by an earlier mapping of the port do not outlive
     /// it.
     pub incarnation: u32,

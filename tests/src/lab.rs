@@ -92,9 +92,14 @@ impl Lab {
         ]
     }
 
+    /// Notes that netfast may be up here, so that it is taken down in the end.
+    pub(crate) fn mark_used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
     /// A netfast command that will run on the host.
     pub fn command(&self, args: &[&str]) -> Command {
-        self.used.store(true, Ordering::Relaxed);
+        self.mark_used();
         let mut command = self.host.command(&self.binary);
         command.args(args).envs(self.environment());
         command

@@ -12,15 +12,20 @@ mod bind;
 mod bpf;
 mod cgroup;
 mod cni;
+mod containerd;
 mod counters;
 mod frame;
 mod lab;
 mod leftovers;
+mod libcni;
+mod machine;
+mod network;
 mod ns;
 mod patience;
 mod payload;
 mod pieces;
 mod ping;
+mod podman;
 mod process;
 mod raw;
 mod tcp;
@@ -34,11 +39,15 @@ mod xdp;
 
 pub use bind::bind_when_free;
 pub use cni::{Answer, Container, Plugin, address};
+pub use containerd::{Containerd, CtrTask};
 pub use counters::Counters;
 pub use frame::{Crowd, FrameSocket, Frames, stranger};
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};
+pub use libcni::{Libcni, PluginError, RealLibcni, Sandbox};
+pub use machine::{Machine, STOCK_PLUGINS, missing_runtime};
 pub use ns::Ns;
 pub use pieces::{Piece, TTL, udp_pieces};
+pub use podman::Podman;
 pub use process::{Finished, Running};
 pub use raw::Raw;
 pub use tcp::{Conversation, Reply, TcpServer};
@@ -61,6 +70,24 @@ macro_rules! require_root {
         if !$crate::is_root() {
             assert!(std::env::var_os("NETFAST_TEST_STRICT").is_none(), "this test needs root");
             eprintln!("skipped: needs root (run `cargo xtask test`)");
+            return;
+        }
+    };
+}
+
+/// As [`require_root!`], and needs the container runtimes that `cargo xtask test` installs. Where it cannot install them,
+/// it says so, and the test is skipped.
+#[macro_export]
+macro_rules! require_runtimes {
+    () => {
+        $crate::require_root!();
+        if let Some(reason) = std::env::var_os("NETFAST_TEST_NO_RUNTIMES") {
+            eprintln!("skipped: {}", reason.display());
+            return;
+        }
+        if let Some(missing) = $crate::missing_runtime() {
+            assert!(std::env::var_os("NETFAST_TEST_STRICT").is_none(), "this test needs {missing}");
+            eprintln!("skipped: needs {missing} (run `cargo xtask test`)");
             return;
         }
     };

@@ -120,10 +120,30 @@ impl Running {
                 self.kill();
                 bail!("{} did not end within {timeout:?}; it said: {}", self.what, self.stderr.so_far());
             }
-            // Short at first, since most commands end within milliseconds.
-            thread::sleep((start.elapsed() / 8).clamp(Duration::from_millis(1), Duration::from_millis(20)));
+            // Short at first: most commands end within milliseconds, and some are timed.
+            thread::sleep(
+                (start.elapsed() / 32).clamp(Duration::from_micros(200), Duration::from_millis(20)),
+            );
         };
         Ok(Finished { status, stdout: self.stdout.all(), stderr: self.stderr.all() })
+    }
+
+    /// As [`Self::finish`]. It is an error if something that it started keeps its output open after its end.
+    pub(crate) fn finish_alone(mut self, timeout: Duration) -> Result<Finished> {
+        drop(self.child.stdin.take());
+        let what = self.what.clone();
+        let (stdout, stderr) = (self.stdout.bytes.clone(), self.stderr.bytes.clone());
+        let finished = self.finish(timeout)?;
+        // The threads that read have a handle each as long as they do. What another test forks has copies of our pipes
+        // until it executes something.
+        let deadline = Instant::now() + patient(Duration::from_secs(10));
+        while Arc::strong_count(&stdout) + Arc::strong_count(&stderr) > 2 {
+            if Instant::now() > deadline {
+                bail!("{what} has ended, but something keeps its output open");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(finished)
     }
 
     fn group(&self) -> Pid {

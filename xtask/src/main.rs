@@ -2,6 +2,7 @@
 //!
 //! Each of them sets up what it needs by itself, so that a fresh clone needs nothing but rustup and a network.
 
+mod bench_cni;
 mod build;
 mod check;
 #[cfg(test)]
@@ -42,6 +43,8 @@ enum Command {
     Test(test::Options),
     /// Check formatting, lints and documentation, and run the unit tests
     Check,
+    /// Compare how long CNI plugins take: netfast beside those of the CNI project
+    BenchCni(bench_cni::Options),
     /// The demo, as root
     #[command(hide = true)]
     Demo {
@@ -73,6 +76,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Check => check::run(),
+        Command::BenchCni(options) => bench_cni::run(&options),
         Command::Demo { binary, once } => demo::run(&binary, once),
         Command::ServeHttp(options) => serve_http::run(&options).map(|()| ExitCode::SUCCESS),
     }

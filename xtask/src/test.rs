@@ -32,6 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return guest::run(kernel, only.as_deref());
     }
     setup::run()?;
+    let without_runtimes = setup::ensure_runtimes()?;
     let mut stages = Stages::default();
     if only.is_none() {
         if !fast {
@@ -48,9 +49,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(binary) = binary {
         let mut command = cargo(&["test", "--package", "netfast-tests", "--no-fail-fast"]);
         command.env("NETFAST_BIN", binary).env("NETFAST_TEST_STRICT", "1");
+        if let Some(reason) = without_runtimes {
+            command.env("NETFAST_TEST_NO_RUNTIMES", reason);
+        }
         if !netfast_tests::is_root() {
             // Cargo starts each test binary through this.
-            command.env(runner_variable(), "sudo --preserve-env=NETFAST_BIN,NETFAST_TEST_STRICT");
+            command.env(runner_variable(), PRIVILEGED);
         }
         if let Some(name) = only {
             command.arg(name);
@@ -59,6 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     Ok(stages.finish())
 }
+
+/// The program by which a user's tests become root.
+const PRIVILEGED: &str = "sudo --preserve-env=NETFAST_BIN,NETFAST_TEST_STRICT,NETFAST_TEST_NO_RUNTIMES";
 
 /// The variable that names the program by which cargo runs what it built for this machine.
 fn runner_variable() -> String {

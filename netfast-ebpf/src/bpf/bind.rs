@@ -1,4 +1,5 @@
-//! Published ports are taken: a process of the host that binds one is told so.
+//! Published ports are taken: a process of the host that binds one is told so. Those that a container runtime asked for may
+//! be bound, as the runtime does that itself.
 //!
 //! The programs run when the kernel has given a socket its address and port, and before it says so to the process.
 //! They run for every process of the cgroup they are attached to, and look only at sockets of the instance's network
@@ -10,7 +11,7 @@ use aya_ebpf::macros::cgroup_sock;
 use aya_ebpf::programs::SockContext;
 use aya_ebpf::{EbpfContext, Global};
 use netfast_common::addr::Addr;
-use netfast_common::rows::PublishKey;
+use netfast_common::rows::{PUBLISH_BINDABLE, PublishKey};
 use netfast_ebpf::world::World;
 
 use super::kernel::Kernel;
@@ -92,6 +93,8 @@ fn is_taken(kernel: &Kernel, generation: u32, addr: &Addr, port: u16, protocol: 
     } else {
         PublishKey::new(addr.unspecified(), port, protocol)
     };
-    kernel.published(generation, &PublishKey::new(*addr, port, protocol)).is_some()
-        || kernel.published(generation, &other).is_some()
+    let refuses = |key: &PublishKey| {
+        kernel.published(generation, key).is_some_and(|row| row.flags & PUBLISH_BINDABLE == 0)
+    };
+    refuses(&PublishKey::new(*addr, port, protocol)) || refuses(&other)
 }

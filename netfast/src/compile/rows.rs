@@ -8,8 +8,8 @@ use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL,
-    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PublishKey, PublishRow, SourceKey, Subject,
-    UplinkRow,
+    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow,
+    SourceKey, Subject, UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};
@@ -208,18 +208,21 @@ fn add_published(
     row: &EndpointRow,
 ) {
     let PlacedPublish { publish, incarnation, sources } = *placed;
-    let Publish { host: Some(host), container, protocol, .. } = publish else {
+    let Publish { host: Some(host), container, protocol, bindable, .. } = publish else {
         return;
     };
+    let flags = if *bindable { PUBLISH_BINDABLE } else { 0 };
     for front in fronts(publish, !row.ip4.is_unspecified(), !row.ip6.is_unspecified()).map(Addr::from) {
         let addr = if front.is_v4() { row.ip4 } else { row.ip6 };
         for (port, target) in ports(*host).zip(ports(*container)) {
             let key = PublishKey::new(front, port, protocol.number());
-            let row = PublishRow { addr, port: target, pad: [0; 3], incarnation, sources };
+            let row = PublishRow { addr, port: target, flags, pad: [0; 2], incarnation, sources };
             published.insert(key, row);
             if !front.is_unspecified() {
                 let key = PublishKey::somewhere(front, port, protocol.number());
-                published.insert(key, PublishRow::default());
+                // Of several addresses, one that may not be bound decides.
+                let row = published.entry(key).or_insert(PublishRow { flags, ..PublishRow::default() });
+                row.flags &= flags;
             }
         }
     }
@@ -233,4 +236,37 @@ fn source(set: u32, block: IpNet) -> (SourceKey, u32) {
 
 fn ports(range: PortRange) -> impl Iterator<Item = u16> {
     range.first..=range.last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Protocol;
+
+    #[test]
+    fn a_port_is_free_to_bind_where_all_that_publish_it_say_so() {
+        let row = EndpointRow { ip4: Addr::from_v4([10, 77, 0, 2]), ..EndpointRow::default() };
+        let publish = |host: &str, bindable| Publish {
+            host_ip: host.parse().ok(),
+            host: Some(PortRange::single(8080)),
+            container: PortRange::single(80),
+            protocol: Protocol::Tcp,
+            from: Vec::new(),
+            bindable,
+        };
+        for (first, second, wanted) in [(true, true, PUBLISH_BINDABLE), (true, false, 0), (false, true, 0)] {
+            let mut published = BTreeMap::new();
+            let (first, second) = (publish("192.0.2.1", first), publish("192.0.2.7", second));
+            for publish in [&first, &second] {
+                add_published(&mut published, &PlacedPublish { publish, incarnation: 1, sources: 0 }, &row);
+            }
+            let own = |publish: &Publish| {
+                let front = Addr::from(publish.host_ip.unwrap());
+                published[&PublishKey::new(front, 8080, 6)].flags == PUBLISH_BINDABLE
+            };
+            assert_eq!((own(&first), own(&second)), (first.bindable, second.bindable));
+            let somewhere = PublishKey::somewhere(Addr::UNSPECIFIED_V4, 8080, 6);
+            assert_eq!(published[&somewhere].flags, wanted);
+        }
+    }
 }

@@ -22,6 +22,9 @@ pub struct Publish {
     /// Who may use it; empty: everyone.
     #[serde(default)]
     pub from: Vec<IpNet>,
+    /// Whether processes of the host may bind these ports too, and may have done so: a container runtime does, to keep them.
+    #[serde(default)]
+    pub bindable: bool,
 }
 
 impl Publish {

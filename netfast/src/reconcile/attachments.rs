@@ -198,7 +198,18 @@ impl Instance {
             definitions.origins.remove(&record.endpoint.id);
             Ok(())
         })?;
+        // The very first one may have been noted before the definitions that it belongs to: then it was not among those.
+        self.store().forget_attachment(key)?;
         Ok(true)
+    }
+
+    /// What all attachments are told apart by, also those of which something is left because a command was killed that made
+    /// or removed them.
+    ///
+    /// # Errors
+    /// When a state file cannot be read.
+    pub fn attachment_keys(&self) -> Result<Vec<AttachmentKey>> {
+        Ok(self.store().attachment_keys()?)
     }
 
     /// What container runtimes have attached.

@@ -152,7 +152,14 @@ fn network() -> Network {
 fn published(port: u16) -> Publish {
     let port = model::PortRange { first: port, last: port };
     let from = vec!["192.0.2.0/24".parse().unwrap()];
-    Publish { host_ip: None, host: Some(port), container: port, protocol: Protocol::Tcp, from }
+    Publish {
+        host_ip: None,
+        host: Some(port),
+        container: port,
+        protocol: Protocol::Tcp,
+        from,
+        bindable: true,
+    }
 }
 
 /// Not a test of its own: what the copies do.

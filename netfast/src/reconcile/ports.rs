@@ -66,7 +66,8 @@ pub(super) fn assign(
             let holders = Holders { facts, publish, fronts: fronts(publish, has_v4, has_v6).collect() };
             let host = match publish.fixed_host() {
                 Some(host) => {
-                    let held = holders.first_of(host, &earlier);
+                    // Perhaps the runtime that asks for it; it sees to it that nobody else has it.
+                    let held = (!publish.bindable).then(|| holders.first_of(host, &earlier)).flatten();
                     if let Some(socket) = held {
                         bail!("endpoint {}: publish: {}", endpoint.id, in_use(publish.protocol, socket));
                     }

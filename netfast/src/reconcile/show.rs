@@ -214,7 +214,7 @@ fn policy_names(world: &World) -> Vec<String> {
 
 /// As `docker run -p` writes it.
 fn publish_text(publish: &Publish) -> String {
-    let Publish { host_ip, host, container, protocol, from: _ } = publish;
+    let Publish { host_ip, host, container, protocol, from: _, bindable: _ } = publish;
     let host = host.map(|host| format!("{host}:")).unwrap_or_default();
     let ip = match host_ip {
         None => String::new(),

@@ -1,8 +1,8 @@
 //! Files that are whole at any time: written beside their place and moved there.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use serde::Serialize;
@@ -37,12 +37,25 @@ fn write_json(path: &Path, json: serde_json::Result<Vec<u8>>) -> Result<()> {
 }
 
 fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, TEMPORARY, 0o600, |file| file.write_all(bytes))
+}
+
+/// Puts what `fill` writes at `path`. Until then it is in a file beside that, whose name begins with `temporary`.
+pub(super) fn replace(
+    path: &Path,
+    temporary: &str,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<()> {
     let failed = |e| StoreError::file("write", path, e);
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     fault::point("store: before a write");
-    // Mode 0600.
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(temporary)
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory)
+        .map_err(failed)?;
+    fill(file.as_file_mut()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     fault::point("store: before a rename");
     file.persist(path).map_err(|e| failed(e.error))?;

@@ -96,6 +96,17 @@ impl Store {
         self.attachment_files(is_record)
     }
 
+    /// The keys of all attachments, also of those that are not finished.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is damaged.
+    pub fn attachment_keys(&self) -> Result<Vec<AttachmentKey>> {
+        let is_any = |name: &str| is_record(name) || has_extension(name, UNFINISHED);
+        let records = self.attachment_files::<AttachmentRecord>(is_any)?;
+        let keys: BTreeSet<_> = records.into_iter().map(|record| record.key).collect();
+        Ok(keys.into_iter().collect())
+    }
+
     fn attachment_files<T: serde::de::DeserializeOwned>(&self, is_asked: fn(&str) -> bool) -> Result<Vec<T>> {
         let directory = self.attachments_dir();
         let names = atomic::list(&directory)?.into_iter().filter(|name| is_asked(name));

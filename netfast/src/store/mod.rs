@@ -14,6 +14,7 @@ mod last_addresses;
 mod ledger;
 mod lock;
 mod paths;
+pub mod placed;
 mod policy_directory;
 mod readers;
 mod records;

@@ -1,11 +1,15 @@
 //! Debian packages.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
 use crate::step;
 use crate::workspace::{as_root, find_program};
+
+/// Debian asks this program before it starts a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs `packages`, for the reason given.
 pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
@@ -34,6 +38,19 @@ pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
         }
         result => result,
     }
+}
+
+/// As [`install`], but the packages start no services: what is needed is their programs.
+pub(crate) fn install_without_services(packages: &[&str], why: &str) -> Result<()> {
+    if Path::new(POLICY).exists() {
+        // Somebody has decided that already.
+        return install(packages, why);
+    }
+    let forbid = format!("printf '#!/bin/sh\nexit 101\n' > {POLICY} && chmod 755 {POLICY}");
+    let what = "keep the packages from starting services";
+    step::run(what, "only their programs are needed", as_root("sh").args(["-c", &forbid]))?;
+    let result = install(packages, why);
+    step::run("allow that again", "they are installed", as_root("rm").arg(POLICY)).and(result)
 }
 
 /// Whether `packages` can be had, after fetching the package lists if need be.

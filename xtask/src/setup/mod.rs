@@ -10,10 +10,12 @@ mod bpf_toolchain;
 mod components;
 mod emulator;
 mod programs;
+mod runtimes;
 
 use anyhow::Result;
 
 pub(crate) use self::emulator::ensure as ensure_emulator;
+pub(crate) use self::runtimes::ensure as ensure_runtimes;
 use crate::output;
 
 /// Sets up everything. Silent if nothing was missing.

@@ -4,6 +4,7 @@
 //! that fails ends up in one place and becomes one line.
 
 mod cells;
+mod cni;
 mod deny;
 mod doctor;
 mod down;
@@ -69,6 +70,8 @@ enum Command {
     Policy(policy::Policy),
     #[command(subcommand)]
     Flow(flow::Flow),
+    #[command(subcommand)]
+    Cni(cni::Cni),
 }
 
 /// Runs the command that the process was started with.
@@ -107,6 +110,7 @@ impl Command {
             Self::Port(command) => command.run(options),
             Self::Policy(command) => command.run(options),
             Self::Flow(command) => command.run(options),
+            Self::Cni(command) => command.run(options),
         }
     }
 
@@ -125,6 +129,7 @@ impl Command {
             Self::Port(command) => command.what(),
             Self::Policy(command) => command.what(),
             Self::Flow(command) => command.what(),
+            Self::Cni(command) => command.what(),
         }
     }
 }

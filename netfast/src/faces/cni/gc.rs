@@ -20,11 +20,12 @@ pub(super) fn gc(call: &Call) -> Result<()> {
     let network = identity::network(&call.config.said.name)?;
     let mut failures = Vec::new();
     let mut instance = Instance::open(&call.config.options())?;
-    let keys = instance.attachments()?.into_iter().map(|view| view.key);
+    // Also what a killed command has left of one.
+    let keys = instance.attachment_keys()?;
     let is_garbage = |key: &AttachmentKey| {
         key.network == network && !valid.contains(&(key.container.as_str(), key.ifname.as_str()))
     };
-    for key in keys.filter(is_garbage) {
+    for key in keys.into_iter().filter(is_garbage) {
         failures.extend(instance.detach(&key).err().map(Failure::from));
     }
     drop(instance);

@@ -28,6 +28,7 @@ fn one(mapping: &PortMapping) -> Result<Publish> {
         container: port("containerPort", mapping.container_port)?,
         protocol: protocol(&mapping.protocol)?,
         from: Vec::new(),
+        bindable: true,
     })
 }
 
@@ -88,6 +89,7 @@ mod tests {
             container: PortRange::single(container),
             protocol,
             from: Vec::new(),
+            bindable: true,
         };
         assert_eq!(
             ports.unwrap(),

@@ -50,7 +50,7 @@ pub fn new(
         return Err(TextError::new("a multicast address cannot publish"));
     }
     let host_ip = host_ip.filter(|ip| !ip.is_unspecified());
-    Ok(Publish { host_ip, host, container, protocol, from: Vec::new() })
+    Ok(Publish { host_ip, host, container, protocol, from: Vec::new(), bindable: false })
 }
 
 /// Reads the host's ports.

@@ -22,6 +22,7 @@ fn placeholder() -> Publish {
         container: PortRange::single(1),
         protocol: Protocol::Tcp,
         from: Vec::new(),
+        bindable: false,
     }
 }
 

@@ -22,7 +22,7 @@ fn endpoint(name: &str, network: &str) -> Endpoint {
 fn publish(ip: Option<&str>, first: u16, last: u16, protocol: Protocol) -> Publish {
     let ports = PortRange { first, last };
     let host_ip = ip.map(|ip| ip.parse().unwrap());
-    Publish { host_ip, host: Some(ports), container: ports, protocol, from: Vec::new() }
+    Publish { host_ip, host: Some(ports), container: ports, protocol, from: Vec::new(), bindable: false }
 }
 
 fn world(networks: Vec<Network>, endpoints: Vec<Endpoint>) -> World {

@@ -5,8 +5,8 @@ use netfast_common::conntrack::Hop;
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
-    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL, ENDPOINT_READY,
-    ENDPOINT_ROUTED, EndpointRow, SourceKey,
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE, ENDPOINT_HELD,
+    ENDPOINT_INTERNAL, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, SourceKey,
 };
 
 use crate::forward;
@@ -56,7 +56,7 @@ fn handle<P: Packet, W: World>(
     match frame.ether_type {
         ethertype::ARP => {
             neighbour::arp(packet, world, endpoint).unpack()?;
-            return Ok(Verdict::to(endpoint));
+            return Ok(neighbour::way(endpoint));
         }
         ethertype::IPV4 | ethertype::IPV6 => {}
         _ => return Err(DropReason::BadEthertype.into()),
@@ -71,7 +71,7 @@ fn handle<P: Packet, W: World>(
             return Err(DropReason::SpoofedAddress.into());
         }
         neighbour::discovery(packet, world, endpoint, headers).unpack()?;
-        return Ok(Verdict::to(endpoint));
+        return Ok(neighbour::way(endpoint));
     }
     admit(headers, is_own, is_free).unpack()?;
 
@@ -91,7 +91,11 @@ fn handle<P: Packet, W: World>(
         open(packet, world, work, endpoint).unpack()?;
         track::open(world, work)?
     };
-    forward::send(packet, world, &known, work)
+    let verdict = forward::send(packet, world, &known, work)?;
+    if endpoint.flags & ENDPOINT_HELD != 0 && !known.is_translated() && verdict.is_to_endpoint() {
+        return Ok(Verdict::Next);
+    }
+    Ok(verdict)
 }
 
 /// Whether a packet may have these addresses: `is_own`: the source is the endpoint's, `is_free`: it need not be. A
@@ -186,7 +190,9 @@ fn destination<'a, P: Packet, W: World>(
     endpoint: &EndpointRow,
 ) -> Result<Option<&'a EndpointRow>, Dropped> {
     let Some(row) = world.address(&tuple.dst) else {
-        outside(packet, world, tuple, opening, endpoint)?;
+        if endpoint.flags & ENDPOINT_ADOPTED == 0 {
+            outside(packet, world, tuple, opening, endpoint)?;
+        }
         return Ok(None);
     };
     if row.kind == ADDRESS_ENDPOINT {
@@ -211,6 +217,10 @@ fn destination<'a, P: Packet, W: World>(
     if opening.responder == opening.originator {
         // A packet to oneself must seem to come from elsewhere, or its answer would never leave the namespace.
         opening.source = if tuple.src.is_v4() { endpoint.gateway4 } else { endpoint.gateway6 };
+        if opening.source.is_unspecified() {
+            // The other plugin's device has no address of the host's.
+            return Err(DropReason::NoRoute.into());
+        }
     }
     Ok(Some(target))
 }

@@ -5,11 +5,13 @@ use netfast_common::checksum::{address_sum, finish};
 use netfast_common::counter::Path;
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ANY_SOURCE, EndpointRow};
+use netfast_common::rows::{
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE, EndpointRow,
+};
 
 use crate::packet::{Frame, Packet, Wire};
 use crate::parse::{Headers, L3, ethertype, icmp};
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Verdict};
 use crate::world::World;
 
 /// An ARP message for IPv4 over Ethernet (RFC 826). Its four bytes of IPv4 addresses stand at odd multiples of two.
@@ -56,7 +58,20 @@ fn address([high, low]: [u16; 2]) -> Addr {
     Addr::from_v4([a, b, c, d])
 }
 
-/// Answers an ARP request of the endpoint by turning it into the reply.
+/// Where a message goes that passed [`arp`] or [`discovery`]: back, as the answer it was turned into. On another plugin's
+/// bridge whoever is asked answers.
+#[inline(always)]
+pub(crate) fn way(endpoint: &EndpointRow) -> Verdict {
+    if is_adopted(endpoint) { Verdict::Next } else { Verdict::to(endpoint) }
+}
+
+#[inline(always)]
+const fn is_adopted(endpoint: &EndpointRow) -> bool {
+    endpoint.flags & ENDPOINT_ADOPTED != 0
+}
+
+/// Answers an ARP request of the endpoint by turning it into the reply; of one on another plugin's bridge, everything
+/// passes that it says of itself.
 ///
 /// A probe for an address of one's own, or of nobody, is not answered: silence is what says it is free.
 ///
@@ -79,6 +94,9 @@ fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRo
     let is_own = sender_mac == endpoint.mac && (sender_address == endpoint.ip4 || is_probe);
     if !is_own && endpoint.flags & ENDPOINT_ANY_SOURCE == 0 {
         return Err(DropReason::SpoofedArp);
+    }
+    if is_adopted(endpoint) {
+        return Ok(());
     }
     if operation != REQUEST || is_probe {
         return Err(DropReason::UnknownNeighbour);
@@ -122,7 +140,8 @@ const TARGET_LINK_LAYER: u16 = 0x0201_u16.to_be();
 /// The type, with code 0.
 const ADVERTISEMENT: u16 = ((icmp::NEIGHBOUR_ADVERTISEMENT as u16) << 8).to_be();
 
-/// Answers a neighbour solicitation of the endpoint by turning it into the advertisement.
+/// Answers a neighbour solicitation of the endpoint by turning it into the advertisement; of one on another plugin's bridge,
+/// everything passes that it asks, or says of itself.
 ///
 /// Otherwise it says [`DropReason::SpoofedArp`] for an advertisement of another's address, and
 /// [`DropReason::UnknownNeighbour`] or [`DropReason::Multicast`] for everything that needs no answer. A function of
@@ -153,6 +172,9 @@ fn try_discovery<P: Packet, W: World>(
     // RFC 4861, 7.1.1: a hop limit other than 255 has come through a router.
     if headers.ttl != 255 {
         return Err(DropReason::BadHeader);
+    }
+    if is_adopted(endpoint) {
+        return Ok(());
     }
     if asker.is_unspecified() || packet.len() != headers.l4 + DISCOVERY_LEN {
         // Duplicate address detection, which only the address's owner would answer; or without the option that an
@@ -194,11 +216,15 @@ fn checksum(message: &Discovery, dst: &Addr) -> u16 {
     finish(words + u64::from(message.flags) + 2 * address_sum(&message.target) + address_sum(dst))
 }
 
-/// An advertisement of one's own address is needed by nobody, as all are answered here; one of another's is a lie.
+/// An advertisement of one's own address is needed by nobody where all are answered here; one of another's is a lie.
 #[inline(always)]
 fn advertised<P: Packet>(packet: &P, endpoint: &EndpointRow, headers: &Headers) -> Result<(), DropReason> {
     let target: Addr = packet.load(headers.l4 + 8)?;
     let is_free = endpoint.flags & ENDPOINT_ANY_SOURCE != 0;
+    if is_adopted(endpoint) {
+        let is_own = target == endpoint.ip6 || target == endpoint.mac.link_local() || is_free;
+        return if is_own { Ok(()) } else { Err(DropReason::SpoofedArp) };
+    }
     if target == endpoint.ip6 || target.is_link_local_v6() || is_free {
         Err(DropReason::UnknownNeighbour)
     } else {

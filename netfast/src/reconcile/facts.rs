@@ -19,6 +19,10 @@ pub(super) struct Facts {
     pub addresses: BTreeSet<IpAddr>,
     /// Uplinks that were asked for by name and are not there.
     pub missing: Vec<String>,
+    /// Devices behind a queueing discipline of somebody's, which packets out of them are to pass.
+    pub shaped: BTreeSet<u32>,
+    /// Devices at whose ingress somebody holds packets back.
+    pub held: BTreeSet<u32>,
     /// Devices that could not be covered, with the reason.
     pub uncovered: Vec<(String, &'static str)>,
 }
@@ -30,7 +34,14 @@ pub(super) struct Facts {
 pub(super) fn look(netlink: &Netlink, records: &Records, named: Option<&BTreeSet<String>>) -> Result<Facts> {
     let links = netlink.links().context("list the host's devices")?;
     let addresses = netlink.addresses().context("list the host's addresses")?;
-    Ok(facts(&links, &addresses, records, named))
+    let mut facts = facts(&links, &addresses, records, named);
+    let qdiscs = netlink.qdiscs().context("list the host's queueing disciplines")?;
+    // A veth has none by itself, which is told as one of this kind.
+    let shaping = qdiscs.iter().filter(|qdisc| qdisc.is_root && qdisc.kind != "noqueue");
+    facts.shaped = shaping.map(|qdisc| qdisc.ifindex).collect();
+    let holding = qdiscs.iter().filter(|qdisc| qdisc.kind == "ingress");
+    facts.held = holding.map(|qdisc| qdisc.ifindex).collect();
+    Ok(facts)
 }
 
 fn facts(
@@ -40,7 +51,9 @@ fn facts(
     named: Option<&BTreeSet<String>>,
 ) -> Facts {
     let bridges = records.networks.values().map(|record| (record.ifindex, record.bridge.as_str()));
-    let veths = records.endpoints.values().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
+    let (adopted, own): (Vec<_>, Vec<_>) =
+        records.endpoints.values().partition(|record| record.adopted.is_some());
+    let veths = own.iter().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
     let (indexes, taken): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
     let is_ours = |link: &Link| {
         // Somebody may have renamed it. Another device may have got its index, but not its alias.
@@ -48,10 +61,17 @@ fn facts(
             || (indexes.contains(&Some(link.index))
                 && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast ")))
     };
+    // What is the host's on a link that another plugin made is the host's, but no way outside.
+    let is_adopted = |link: &Link| adopted.iter().any(|record| record.host_ifindex == Some(link.index));
+    let is_shared =
+        |link: &Link| adopted.iter().any(|r| r.adopted.is_some_and(|a| a.bridge == Some(link.index)));
     let mut facts = Facts::default();
     for link in links.iter().filter(|link| !is_ours(link)) {
         let own: Vec<&Address> = addresses.iter().filter(|address| address.ifindex == link.index).collect();
         facts.addresses.extend(own.iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()));
+        if is_adopted(link) {
+            continue;
+        }
         if link.loopback || own.is_empty() || named.is_some_and(|named| !named.contains(&link.name)) {
             continue;
         }
@@ -78,6 +98,7 @@ fn facts(
             ip: best(IpAddr::is_ipv4).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None }),
             ip6: best(IpAddr::is_ipv6).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
             mtu: link.mtu,
+            shared: is_shared(link),
         });
     }
     facts.uplinks.sort();

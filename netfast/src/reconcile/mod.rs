@@ -1,5 +1,6 @@
 //! Desired against actual, as ordered operations; apply; roll back.
 
+mod adopt;
 mod assign;
 pub mod attachments;
 mod check;

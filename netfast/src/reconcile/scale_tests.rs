@@ -48,6 +48,7 @@ fn world(namespaces: usize) -> World {
         subnet6: Some("fd00::/64".parse().unwrap()),
         internal: false,
         routed: false,
+        adopted: false,
         mtu: 1500,
     };
     let mut world = World { networks: [(name("net"), network)].into(), ..World::default() };
@@ -173,6 +174,8 @@ impl Scene {
                 mac: [2, 0, 0, b, c, d],
                 source_check: true,
                 redirect: true,
+                held: false,
+                adopted: None,
                 publish: Vec::new(),
             }
         };

@@ -24,7 +24,7 @@ pub use self::definitions::{Definitions, Origin, SCHEMA};
 pub use self::error::StoreError;
 pub use self::paths::{Paths, PathsOptions};
 pub use self::readers::ReaderPlace;
-pub use self::records::{CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
+pub use self::records::{AdoptedRecord, CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
 pub use self::run::{DefragRecord, Instance, NetnsId};
 
 use self::lock::Lock;

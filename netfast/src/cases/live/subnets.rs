@@ -92,8 +92,15 @@ fn nth(net: IpNet, n: usize) -> Option<IpNet> {
 /// The network of the endpoints. Who is outside reaches them by their own addresses.
 fn network(subnets: &[Option<IpNet>]) -> Result<Network, String> {
     let name = NETWORK.parse().map_err(|error: NameError| error.to_string())?;
-    let mut network =
-        Network { name, subnet: None, subnet6: None, internal: false, routed: true, mtu: DEFAULT_MTU };
+    let mut network = Network {
+        name,
+        subnet: None,
+        subnet6: None,
+        internal: false,
+        routed: true,
+        adopted: false,
+        mtu: DEFAULT_MTU,
+    };
     for subnet in subnets.iter().flatten() {
         match subnet {
             IpNet::V4(net) => network.subnet = Some(*net),

@@ -8,6 +8,7 @@ fn network(name: &str, subnet: &str, subnet6: &str) -> Network {
         subnet6: subnet6.parse().ok(),
         internal: false,
         routed: false,
+        adopted: false,
         mtu: 1500,
     }
 }

@@ -91,11 +91,17 @@ fn handle<P: Packet, W: World>(
         open(packet, world, work, endpoint).unpack()?;
         track::open(world, work)?
     };
-    let verdict = forward::send(packet, world, &known, work)?;
-    if endpoint.flags & ENDPOINT_HELD != 0 && !known.is_translated() && verdict.is_to_endpoint() {
+    if endpoint.flags & ENDPOINT_HELD != 0 && goes_by_host(&known) {
         return Ok(Verdict::Next);
     }
-    Ok(verdict)
+    forward::send(packet, world, &known, work)
+}
+
+/// Whether a packet of this flow may go by way of the host's bridge or routes. A translated one may not: the host would not
+/// take it, as it comes from an address of its own. A function of its own in BPF.
+#[inline(never)]
+fn goes_by_host(known: &Known) -> bool {
+    known.receiver().incarnation != 0 && !known.is_translated()
 }
 
 /// Whether a packet may have these addresses: `is_own`: the source is the endpoint's, `is_free`: it need not be. A

@@ -28,6 +28,26 @@ pub fn from_uplink<P: Packet, W: World>(
     world: &W,
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
+    match handle(packet, world, work) {
+        Err(Dropped { reason: DropReason::SpoofedAddress, .. }) if is_shared(packet, world, work) => {
+            Ok(Verdict::Next)
+        }
+        decided => decided,
+    }
+}
+
+/// Whether the packet comes from an endpoint on another plugin's bridge, whose own program has seen it. A function of its
+/// own in BPF.
+#[inline(never)]
+fn is_shared<P: Packet, W: World>(packet: &P, world: &W, work: &Work) -> bool {
+    let is_from_endpoint =
+        || world.address(&work.headers.tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT);
+    world.uplink(packet.ifindex()).is_some_and(|uplink| uplink.flags & UPLINK_SHARED != 0)
+        && is_from_endpoint()
+}
+
+#[inline(always)]
+fn handle<P: Packet, W: World>(packet: &mut P, world: &W, work: &mut Work) -> Result<Verdict, Dropped> {
     let Ok(frame) = packet.load::<Frame>(0) else {
         return Ok(Verdict::Next);
     };
@@ -62,12 +82,12 @@ pub fn from_uplink<P: Packet, W: World>(
     if let Some(verdict) = related::forward(packet, world, work, 0)? {
         return Ok(verdict);
     }
-    let known = match established(packet, world, work)? {
+    let known = match established(world, work)? {
         Some(known) => known,
         None if open(packet, world, work).unpack()? => track::open(world, work)?,
         None => return Ok(Verdict::Next),
     };
-    if is_for_the_host(&known) {
+    if known.receiver().incarnation == 0 || known.sender().ifindex == 0 {
         return Ok(Verdict::Next);
     }
     forward::send(packet, world, &known, work)
@@ -87,38 +107,21 @@ fn fragment<P: Packet, W: World>(
     fragment::complete(packet, world, work, Place { incarnation: 0, is_egress: false })
 }
 
-/// Whether a packet of a flow goes on to the host's stack: it is the host's own, or of a flow that the stack has part in, with
-/// another plugin's routes and masquerade. What an endpoint sends, its own program has seen.
-#[inline(always)]
-fn is_for_the_host(known: &Known) -> bool {
-    let (sender, receiver) = (known.sender(), known.receiver());
-    receiver.incarnation == 0 || sender.incarnation != 0 || sender.ifindex == 0
-}
-
-/// Whether packets of endpoints may come in here: of those on another plugin's bridge.
-#[inline(always)]
-fn is_shared<P: Packet, W: World>(packet: &P, world: &W) -> bool {
-    world.uplink(packet.ifindex()).is_some_and(|uplink| uplink.flags & UPLINK_SHARED != 0)
-}
-
 /// The flow the packet is of, if it may go on.
 #[inline(always)]
-fn established<P: Packet, W: World>(
-    packet: &P,
-    world: &W,
-    work: &mut Work,
-) -> Result<Option<Known>, Dropped> {
+fn established<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, Dropped> {
     let Some(known) = track::find(world, work)? else {
         return Ok(None);
     };
     let sender = known.sender();
     let is_the_host = sender.ifindex == 0 && world.address(&work.headers.tuple.src).is_some();
-    if is_the_host || (sender.incarnation != 0 && !is_shared(packet, world)) {
+    if sender.incarnation != 0 || is_the_host {
         // From outside, with the address of an endpoint, or of the host itself.
         return Err(DropReason::SpoofedAddress.into());
     }
-    if is_for_the_host(&known) {
-        // Not for policies, or not here.
+    if known.receiver().incarnation == 0 || sender.ifindex == 0 {
+        // The host's own: not for policies. Or the host's stack has a part in it, with another plugin's routes: not for
+        // policies here.
         return Ok(Some(known));
     }
     if forward::recheck(world, known, work)? {
@@ -141,7 +144,7 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
     let tuple = &headers.tuple;
     let source = world.address(&tuple.src);
     if source.is_some_and(|row| row.kind == ADDRESS_ENDPOINT) {
-        return if is_shared(packet, world) { Ok(false) } else { Err(DropReason::SpoofedAddress.into()) };
+        return Err(DropReason::SpoofedAddress.into());
     }
     let is_the_host = source.is_some();
     let Some(row) = world.address(&tuple.dst) else {
@@ -157,7 +160,7 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
         let (hop, target) = forward::owner(world, row, &tuple.dst)?;
         opening.responder = hop;
         if target.flags & ENDPOINT_ADOPTED != 0 {
-            // The other plugin's routes and filters come first; its own program judges it.
+            // The other plugin's routes and filters come first; the endpoint's own program judges it.
             return Ok(false);
         }
         if target.flags & ENDPOINT_ROUTED == 0 {

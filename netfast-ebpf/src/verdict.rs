@@ -33,12 +33,6 @@ impl Verdict {
             Self::ToDevice(endpoint.ifindex)
         }
     }
-
-    /// Whether it is the way to an endpoint.
-    #[inline(always)]
-    pub const fn is_to_endpoint(self) -> bool {
-        matches!(self, Self::ToEndpoint(_) | Self::ToDevice(_))
-    }
 }
 
 /// A packet that goes nowhere.

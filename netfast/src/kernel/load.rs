@@ -75,6 +75,19 @@ impl Datapath {
         Ok(Some(Self { maps: Maps::open(&pins.maps())?, pins, is_new: false }))
     }
 
+    /// Opens the pinned maps, where nothing but this binary's programs is pinned beside them: as [`Self::open_or_load`]
+    /// left it. `None`: something else is there.
+    ///
+    /// # Errors
+    /// When a map cannot be opened.
+    pub fn open_own(bpffs: &Bpffs) -> Result<Option<Self>> {
+        let pins = bpffs.version();
+        if !pins.0.exists() || pins.digests()? != [object::digest()] {
+            return Ok(None);
+        }
+        Ok(Some(Self { maps: Maps::open(&pins.maps())?, pins, is_new: false }))
+    }
+
     /// Opens the pinned maps, having seen to it that this binary's programs are pinned beside them: makes everything
     /// where there is nothing, finds maps whose pins were removed, and loads the programs where they are missing or are
     /// another netfast's. Those go on running until [`Self::attach`] and its like replace them, and

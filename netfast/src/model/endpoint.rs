@@ -109,6 +109,11 @@ impl Endpoint {
             command: None,
         }
     }
+
+    /// The name of its device inside its namespace.
+    pub fn ifname(&self) -> &str {
+        self.ifname.as_deref().unwrap_or("eth0")
+    }
 }
 
 /// Addresses of one family that an endpoint's may be chosen from.

@@ -8,35 +8,50 @@ use super::netns_file::LOOPBACK_INDEX;
 use super::sysctl::{self, DeviceSetting};
 use super::{Error, Netlink, Netns};
 
-/// Gives a device inside a container its addresses, sets it and `lo` up, and sends everything else to the gateways if
-/// `default_route` is set. Repeating it changes nothing.
+/// What a device inside a container is to have.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec<'a> {
+    /// Its name.
+    pub device: &'a str,
+    /// Its addresses, with the prefixes that are on the link.
+    pub addresses: Vec<IpNet>,
+    /// Who takes on what is for elsewhere. One outside the addresses' prefixes is taken to be on the link.
+    pub gateways: [Option<IpAddr>; 2],
+    /// Whether everything without a better route goes to the gateways.
+    pub default_route: bool,
+    /// Other routes: destinations, and who takes them on where that is not the gateway.
+    pub routes: Vec<(IpNet, Option<IpAddr>)>,
+}
+
+/// Gives a device inside a container its addresses, sets it and `lo` up, and writes the routes. Repeating it changes
+/// nothing.
 ///
-/// The addresses are usable at once (no duplicate address detection), router advertisements are not listened to. A
-/// gateway outside the addresses' prefixes is taken to be on the link.
-pub fn configure_container(
-    netns: &Netns,
-    ifindex: u32,
-    addresses: &[IpNet],
-    gateways: [Option<IpAddr>; 2],
-    default_route: bool,
-) -> Result<(), Error> {
+/// The addresses are usable at once (no duplicate address detection), router advertisements are not listened to.
+pub fn configure_container(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<(), Error> {
+    let ContainerSpec { device, addresses, gateways, default_route, routes } = spec;
     let netlink = Netlink::open(netns)?;
     netlink.set_up(LOOPBACK_INDEX)?;
-    let device = netlink.link_by_index(ifindex)?.name;
     let mut settings = vec![DeviceSetting::v6("accept_dad", "0"), DeviceSetting::v6("accept_ra", "0")];
     if addresses.iter().any(|address| matches!(address, IpNet::V6(_))) {
         // Some runtimes switch IPv6 off in new namespaces; an address would then be refused with EACCES.
         settings.insert(0, DeviceSetting::v6("disable_ipv6", "0"));
     }
-    sysctl::set_device(netns, &device, &settings)?;
+    sysctl::set_device(netns, device, &settings)?;
     for address in addresses {
         netlink.add_address(ifindex, *address)?;
     }
     netlink.set_up(ifindex)?;
-    if default_route {
-        for gateway in gateways.into_iter().flatten() {
-            let onlink = !addresses.iter().any(|address| address.contains(&gateway));
-            netlink.set_default_route(ifindex, gateway, onlink)?;
+    let is_onlink = |gateway: &IpAddr| !addresses.iter().any(|address| address.contains(gateway));
+    if *default_route {
+        for gateway in gateways.iter().flatten() {
+            netlink.set_default_route(ifindex, *gateway, is_onlink(gateway))?;
+        }
+    }
+    for (to, via) in routes {
+        let own = || gateways.iter().flatten().find(|gateway| gateway.is_ipv4() == to.addr().is_ipv4());
+        // A family that the network does not have is not routed either.
+        if let Some(via) = via.as_ref().or_else(own) {
+            netlink.set_route(ifindex, *to, *via, is_onlink(via))?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -19,13 +19,37 @@ pub struct HostsEntry {
 /// Makes the text of a `hosts` file: the usual lines of the loopback addresses, then the entries in their order.
 pub fn hosts_text(entries: &[HostsEntry]) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
-    for entry in entries.iter().filter(|entry| !entry.names.is_empty()) {
+    entries.iter().for_each(|entry| text.push_str(&lines(entry)));
+    text
+}
+
+/// The lines of one entry.
+fn lines(entry: &HostsEntry) -> String {
+    let mut text = String::new();
+    if !entry.names.is_empty() {
         for address in &entry.addresses {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{address}\t{}", entry.names.join(" "));
         }
     }
     text
+}
+
+/// Adds an entry to the end of a file.
+pub fn add_hosts(path: &Path, entry: &HostsEntry) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    file.write_all(lines(entry).as_bytes())
+}
+
+/// Removes the lines of an entry's addresses from a file, in place.
+pub fn remove_hosts(path: &Path, entry: &HostsEntry) -> io::Result<()> {
+    let text = fs::read_to_string(path)?;
+    let addresses: Vec<String> = entry.addresses.iter().map(ToString::to_string).collect();
+    let is_its = |line: &str| {
+        line.split_once('\t').is_some_and(|(address, _)| addresses.iter().any(|own| own == address))
+    };
+    let rest: String = text.split_inclusive('\n').filter(|line| !is_its(line)).collect();
+    rewrite_in_place(path, &rest)
 }
 
 /// Makes a file hold `text` without replacing it: what is bind-mounted elsewhere is the inode. Written over from the
@@ -60,6 +84,22 @@ mod tests {
         ];
         let text = hosts_text(&entries);
         assert!(text.ends_with("loopback\n10.0.0.2\tweb web.shop\nfd00::2\tweb web.shop\n"), "{text}");
+    }
+
+    #[test]
+    fn entries_come_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hosts");
+        let entry = |name: &str, addresses: [&str; 2]| HostsEntry {
+            names: vec![name.to_owned(), "alias".to_owned()],
+            addresses: addresses.map(|a| a.parse().unwrap()).into(),
+        };
+        let (web, db) = (entry("web", ["10.0.0.2", "fd00::2"]), entry("db", ["10.0.0.20", "fd00::20"]));
+        rewrite_in_place(&path, &hosts_text(std::slice::from_ref(&web))).unwrap();
+        add_hosts(&path, &db).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), hosts_text(&[web.clone(), db.clone()]));
+        remove_hosts(&path, &web).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), hosts_text(&[db]));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use self::address::{Address, Scope};
 pub use self::bridge::BridgeSpec;
 pub use self::capabilities::{drop_capabilities, keep_capabilities};
 pub use self::changes::Changes;
-pub use self::container::configure_container;
+pub use self::container::{ContainerSpec, configure_container};
 pub use self::defrag::DefragSpec;
 pub use self::error::Error;
 pub use self::exec::{ExecError, enter_and_exec};

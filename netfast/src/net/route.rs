@@ -1,7 +1,8 @@
-//! Routes. Only default routes are ever set.
+//! Routes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -14,19 +15,33 @@ impl Netlink {
     /// Sends everything without a better route to `gateway`, by the device given. A default route of the same metric
     /// is replaced. `onlink`: the gateway is on the link though no prefix of the device says so.
     pub fn set_default_route(&self, ifindex: u32, gateway: IpAddr, onlink: bool) -> Result<(), Error> {
-        let mut message = match gateway {
-            IpAddr::V4(ip) => {
-                RouteMessageBuilder::<Ipv4Addr>::new().output_interface(ifindex).gateway(ip).build()
-            }
-            IpAddr::V6(ip) => {
-                RouteMessageBuilder::<Ipv6Addr>::new().output_interface(ifindex).gateway(ip).build()
-            }
+        let everything = match gateway {
+            IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+            IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+        };
+        self.set_route(ifindex, everything, gateway, onlink)
+    }
+
+    /// Sends what is for `to` to `gateway`, in the same way. Both are of one family.
+    pub fn set_route(&self, ifindex: u32, to: IpNet, gateway: IpAddr, onlink: bool) -> Result<(), Error> {
+        let object = format_args!("to {to} via {gateway}, device with index {ifindex}");
+        let request = Request { operation: "set route", object: &object };
+        let mut message = match (to, gateway) {
+            (IpNet::V4(to), IpAddr::V4(gateway)) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(to.network(), to.prefix_len())
+                .output_interface(ifindex)
+                .gateway(gateway)
+                .build(),
+            (IpNet::V6(to), IpAddr::V6(gateway)) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(to.network(), to.prefix_len())
+                .output_interface(ifindex)
+                .gateway(gateway)
+                .build(),
+            _ => return Err(request.answer("destination and gateway are of different families")),
         };
         if onlink {
             message.header.flags |= RouteFlags::Onlink;
         }
-        let object = format_args!("via {gateway}, device with index {ifindex}");
-        let request = Request { operation: "set default route", object: &object };
         self.change(request, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 }

@@ -20,13 +20,6 @@ pub(super) struct Records {
     pub endpoints: BTreeMap<EndpointId, EndpointRecord>,
 }
 
-/// The name an endpoint's device has inside its namespace, unless another one is asked for.
-const CONTAINER_IFNAME: &str = "eth0";
-
-fn ifname(endpoint: &Endpoint) -> &str {
-    endpoint.ifname.as_deref().unwrap_or(CONTAINER_IFNAME)
-}
-
 /// The records `world` is to have, given those it has.
 ///
 /// # Errors
@@ -112,7 +105,7 @@ fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Networ
         && suits(endpoint.mac, Some(record.mac))
         && record.mtu == endpoint.mtu.unwrap_or(network.mtu)
         && record.netns == netns
-        && record.container_ifname == ifname(endpoint)
+        && record.container_ifname == endpoint.ifname()
 }
 
 fn network_record(network: &Network, id: u32) -> NetworkRecord {
@@ -132,7 +125,8 @@ fn network_record(network: &Network, id: u32) -> NetworkRecord {
     }
 }
 
-fn endpoint_record(
+/// The record of a new endpoint.
+pub(super) fn endpoint_record(
     endpoint: &Endpoint,
     network: &Network,
     netns: PathBuf,
@@ -152,7 +146,7 @@ fn endpoint_record(
         // The incarnation makes it unique, the name makes it readable.
         host_ifname: device_name(&format!("nf{incarnation}-"), endpoint.id.name.as_str(), incarnation),
         host_ifindex: None,
-        container_ifname: ifname(endpoint).to_owned(),
+        container_ifname: endpoint.ifname().to_owned(),
         aliases: endpoint.aliases.clone(),
         mtu: endpoint.mtu.unwrap_or(network.mtu),
         netns,
@@ -180,7 +174,8 @@ fn device_name(prefix: &str, name: &str, number: u32) -> String {
     format!("{start}{suffix}")
 }
 
-fn netns_path(endpoint: &Endpoint, netns_dir: &Path) -> PathBuf {
+/// Where an endpoint's network namespace is.
+pub(super) fn netns_path(endpoint: &Endpoint, netns_dir: &Path) -> PathBuf {
     match &endpoint.attachment {
         Attachment::Create if endpoint.id.namespace.as_str() == "default" => {
             netns_dir.join(endpoint.id.name.as_str())
@@ -191,12 +186,13 @@ fn netns_path(endpoint: &Endpoint, netns_dir: &Path) -> PathBuf {
     }
 }
 
-fn lowest_free(used: &BTreeSet<u32>) -> u32 {
+/// The lowest number that is not used.
+pub(super) fn lowest_free(used: &BTreeSet<u32>) -> u32 {
     (0..u32::MAX).find(|slot| !used.contains(slot)).unwrap_or(u32::MAX)
 }
 
 /// The addresses that are taken.
-struct Addresses {
+pub(super) struct Addresses {
     used: BTreeSet<IpAddr>,
 }
 
@@ -209,7 +205,16 @@ impl Addresses {
         Self { used: asked.chain(in_use).flatten().collect() }
     }
 
-    fn take(
+    /// With these taken.
+    pub(super) const fn taken(used: BTreeSet<IpAddr>) -> Self {
+        Self { used }
+    }
+
+    /// Gives an endpoint its addresses.
+    ///
+    /// # Errors
+    /// When there is none left.
+    pub(super) fn take(
         &mut self,
         endpoint: &Endpoint,
         network: &Network,
@@ -217,26 +222,36 @@ impl Addresses {
         let ip = match (endpoint.ip, network.subnet) {
             (Some(ip), _) => Some(ip),
             (None, Some(subnet)) => {
-                let base = u32::from(subnet.network());
-                let last = u32::from(subnet.broadcast());
-                let free = (base..=last)
+                let whole = (u32::from(subnet.network()), u32::from(subnet.broadcast()));
+                let asked = endpoint.ranges.iter().filter_map(|range| match (range.first, range.last) {
+                    (IpAddr::V4(first), IpAddr::V4(last)) => Some((u32::from(first), u32::from(last))),
+                    _ => None,
+                });
+                let free = or_whole(asked.collect(), whole)
+                    .into_iter()
+                    .flat_map(|(first, last)| first..=last)
                     .map(Ipv4Addr::from)
                     .find(|ip| network.may_assign((*ip).into()) && !self.used.contains(&(*ip).into()));
-                Some(free.with_context(|| full(network, &subnet))?)
+                Some(free.with_context(|| full(endpoint, network, &subnet))?)
             }
             (None, None) => None,
         };
         let ip6 = match (endpoint.ip6, network.subnet6) {
             (Some(ip6), _) => Some(ip6),
             (None, Some(subnet)) => {
-                let base = u128::from(subnet.network());
-                let last = u128::from(subnet.broadcast());
+                let whole = (u128::from(subnet.network()), u128::from(subnet.broadcast()));
+                let asked = endpoint.ranges.iter().filter_map(|range| match (range.first, range.last) {
+                    (IpAddr::V6(first), IpAddr::V6(last)) => Some((u128::from(first), u128::from(last))),
+                    _ => None,
+                });
                 // More than this many are never used, so a free one is among them if there is one at all.
                 let candidates = u128::try_from(self.used.len()).unwrap_or(u128::MAX).saturating_add(3);
-                let free = (base..=base.saturating_add(candidates).min(last))
+                let free = or_whole(asked.collect(), whole)
+                    .into_iter()
+                    .flat_map(|(first, last)| first..=first.saturating_add(candidates).min(last))
                     .map(Ipv6Addr::from)
                     .find(|ip| network.may_assign((*ip).into()) && !self.used.contains(&(*ip).into()));
-                Some(free.with_context(|| full(network, &subnet))?)
+                Some(free.with_context(|| full(endpoint, network, &subnet))?)
             }
             (None, None) => None,
         };
@@ -248,9 +263,15 @@ impl Addresses {
     }
 }
 
-fn full(network: &Network, subnet: &dyn std::fmt::Display) -> String {
+/// The ranges asked for; where there are none, the whole subnet.
+fn or_whole<T>(asked: Vec<(T, T)>, whole: (T, T)) -> Vec<(T, T)> {
+    if asked.is_empty() { vec![whole] } else { asked }
+}
+
+fn full(endpoint: &Endpoint, network: &Network, subnet: &dyn std::fmt::Display) -> String {
+    let part = if endpoint.ranges.is_empty() { "" } else { "the ranges of " };
     format!(
-        "network {} has no free address left in {subnet} (remove an endpoint, or use a larger subnet)",
+        "network {} has no free address left in {part}{subnet} (remove an endpoint, or use a larger subnet)",
         network.name
     )
 }

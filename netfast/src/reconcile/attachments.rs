@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use ipnet::IpNet;
 
 use super::instance::Instance;
+use super::ledger::{Claim, Ledger};
 use super::topology;
 use crate::model::{Endpoint, EndpointId, Name, Network, Publish};
 use crate::net::Netlink;
@@ -69,9 +70,78 @@ impl Instance {
     /// When the attachment is there already, the network is defined differently, an address or a port is taken, or the
     /// kernel refuses.
     pub fn attach(&mut self, attachment: Attachment) -> Result<AttachmentView> {
-        let key = attachment.key.clone();
-        self.change(|definitions| define(definitions, attachment))?;
-        self.attachment(&key)?.context("the attachment that was just made is gone")
+        let Attachment { key, mut endpoint, network } = attachment;
+        if !key.is_valid() {
+            bail!("{:?} and {:?} are no container and no interface", key.container, key.ifname);
+        }
+        endpoint.network = key.network.clone();
+        endpoint.ifname = Some(key.ifname.clone());
+        if self.store().attachment(&key)?.is_some() {
+            bail!(
+                "container {} has an interface {} in network {} already (delete it first)",
+                key.container,
+                key.ifname,
+                key.network
+            );
+        }
+        let record = AttachmentRecord { key, endpoint };
+        if !self.attach_alone(&record, &network)? {
+            self.attach_among_all(record.clone(), network)?;
+        }
+        self.attachment(&record.key)?.context("the attachment that was just made is gone")
+    }
+
+    /// Makes the endpoint and looks at nothing else. `false`: that will not do, and nothing was done.
+    fn attach_alone(&mut self, record: &AttachmentRecord, network: &Network) -> Result<bool> {
+        let mut record = record.clone();
+        let Some(ledger) = self.store().ledger::<Ledger>()? else { return Ok(false) };
+        let Some(mut instance) = self.store().instance()? else { return Ok(false) };
+        let is_left = self.store().unfinished_attachment(&record.key)?.is_some();
+        if is_left || ledger.networks.get(&network.name) != Some(network) {
+            return Ok(false);
+        }
+        let is_taken = |id: &EndpointId| ledger.entries.iter().any(|entry| entry.id == *id);
+        record.endpoint.id.name = free_name(is_taken, &record.endpoint.id, &record.key.container)?;
+        let of_container = ledger
+            .entries
+            .iter()
+            .filter(|entry| entry.key.as_ref().is_some_and(|other| other.container == record.key.container));
+        let published: Vec<_> = of_container.flat_map(|entry| entry.published.clone()).collect();
+        leave_out_published(&mut record.endpoint, &published);
+        let mut single = self.single(ledger);
+        let made = single
+            .add(&mut instance, &record.endpoint, Some(&record.key), |store| {
+                Ok(store.begin_attachment(&record)?)
+            })
+            .and_then(|is_made| {
+                if is_made {
+                    self.store().finish_attachment(&record.key)?;
+                    self.store().save_ledger(&single.ledger)?;
+                }
+                Ok(is_made)
+            });
+        self.read_anew();
+        made.or_else(|error| self.undo(error))
+    }
+
+    /// Makes the endpoint in a change of everything.
+    fn attach_among_all(&mut self, record: AttachmentRecord, network: Network) -> Result<()> {
+        let key = record.key.clone();
+        // From here on a removal knows what may be left of it.
+        self.store().begin_attachment(&record)?;
+        let made = self.change(|definitions| define(definitions, record, network));
+        if made.is_err() {
+            self.store().forget_attachment(&key)?;
+        }
+        made
+    }
+
+    /// Brings everything back to what was before a failure.
+    fn undo<T>(&mut self, error: anyhow::Error) -> Result<T> {
+        Err(match self.converge_as_before() {
+            Ok(()) => error,
+            Err(second) => anyhow!("{error:#} (and going back to what was before failed too: {second:#})"),
+        })
     }
 
     /// Takes an attachment down, whatever is left of it. `false`: there was none.
@@ -79,18 +149,40 @@ impl Instance {
     /// # Errors
     /// When something of it cannot be removed.
     pub fn detach(&mut self, key: &AttachmentKey) -> Result<bool> {
-        if !self.definitions().attachments.iter().any(|record| record.key == *key) {
+        if !key.is_valid() {
             return Ok(false);
         }
+        let Some(record) = self.store().attachment(key)? else {
+            if self.store().unfinished_attachment(key)?.is_none() {
+                return Ok(false);
+            }
+            // It is no part of what the instance was asked for, and whatever is not goes.
+            self.converge_as_before()?;
+            self.store().forget_attachment(key)?;
+            return Ok(true);
+        };
+        if let Some(ledger) = self.store().ledger::<Ledger>()? {
+            let mut single = self.single(ledger);
+            let removed = single
+                .remove(&record.endpoint.id, |store| Ok(store.end_attachment(key)?))
+                .and_then(|is_removed| {
+                    if is_removed {
+                        self.store().forget_attachment(key)?;
+                        self.store().save_ledger(&single.ledger)?;
+                    }
+                    Ok(is_removed)
+                });
+            self.read_anew();
+            match removed {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // It is not asked for any more, so all of it goes that can.
+                Err(error) => return self.undo(error),
+            }
+        }
         self.change(|definitions| {
-            definitions.attachments.retain(|record| {
-                let stays = record.key != *key;
-                if !stays {
-                    definitions.world.endpoints.remove(&record.endpoint.id);
-                    definitions.origins.remove(&record.endpoint.id);
-                }
-                stays
-            });
+            definitions.world.endpoints.remove(&record.endpoint.id);
+            definitions.origins.remove(&record.endpoint.id);
             Ok(())
         })?;
         Ok(true)
@@ -102,8 +194,8 @@ impl Instance {
     /// When a state file or the kernel cannot be read.
     pub fn attachments(&self) -> Result<Vec<AttachmentView>> {
         let netlink = Netlink::open(self.netns())?;
-        let records = self.definitions().attachments.iter();
-        records.filter_map(|record| self.attachment_view(&netlink, record).transpose()).collect()
+        let records = self.store().attachments()?;
+        records.iter().filter_map(|record| self.attachment_view(&netlink, record).transpose()).collect()
     }
 
     /// One of them.
@@ -111,9 +203,11 @@ impl Instance {
     /// # Errors
     /// When a state file or the kernel cannot be read.
     pub fn attachment(&self, key: &AttachmentKey) -> Result<Option<AttachmentView>> {
-        let record = self.definitions().attachments.iter().find(|record| record.key == *key);
-        let Some(record) = record else { return Ok(None) };
-        self.attachment_view(&Netlink::open(self.netns())?, record)
+        if !key.is_valid() {
+            return Ok(None);
+        }
+        let Some(record) = self.store().attachment(key)? else { return Ok(None) };
+        self.attachment_view(&Netlink::open(self.netns())?, &record)
     }
 
     fn attachment_view(
@@ -121,9 +215,17 @@ impl Instance {
         netlink: &Netlink,
         attachment: &AttachmentRecord,
     ) -> Result<Option<AttachmentView>> {
-        let AttachmentRecord { key, endpoint, network } = attachment;
+        let AttachmentRecord { key, endpoint } = attachment;
         let Some(record) = self.store().endpoint(&endpoint.id)? else { return Ok(None) };
-        let Some(bridge) = self.store().network(&network.name)? else { return Ok(None) };
+        let Some(bridge) = self.store().network(&record.network)? else { return Ok(None) };
+        let network = Network {
+            name: bridge.name.clone(),
+            subnet: bridge.subnet,
+            subnet6: bridge.subnet6,
+            internal: bridge.internal,
+            routed: false,
+            mtu: bridge.mtu,
+        };
         let host_mac = match netlink.link(&record.host_ifname) {
             Ok(link) => link.mac,
             Err(e) if e.is_not_found() => None,
@@ -134,7 +236,7 @@ impl Instance {
         Ok(Some(AttachmentView {
             key: key.clone(),
             endpoint: endpoint.id.clone(),
-            addresses: topology::prefixes(network, record.ip, record.ip6)?,
+            addresses: topology::prefixes(&network, record.ip, record.ip6)?,
             gateways: [v4, v6].into_iter().flatten().collect(),
             default_route: endpoint.default_route && !network.internal,
             host_ifname: record.host_ifname,
@@ -152,55 +254,44 @@ impl Instance {
 }
 
 /// Puts an attachment beside what is defined.
-fn define(definitions: &mut Definitions, attachment: Attachment) -> Result<()> {
-    let Attachment { key, mut endpoint, network } = attachment;
-    if definitions.attachments.iter().any(|record| record.key == key) {
-        bail!(
-            "container {} has an interface {} in network {} already (delete it first)",
-            key.container,
-            key.ifname,
-            key.network
-        );
-    }
-    endpoint.network = key.network.clone();
-    endpoint.ifname = Some(key.ifname.clone());
-    endpoint.id.name = free_name(definitions, &endpoint.id, &key.container)?;
-    let of_container = |record: &&AttachmentRecord| record.key.container == key.container;
-    let published: Vec<_> = definitions
-        .attachments
-        .iter()
-        .filter(of_container)
-        .flat_map(|record| &record.endpoint.publish)
-        .map(|publish| (publish.host_ip, publish.host, publish.protocol))
-        .collect();
-    endpoint.publish.retain(|p| p.host.is_none() || !published.contains(&(p.host_ip, p.host, p.protocol)));
-    match definitions.world.networks.get(&network.name) {
+fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Network) -> Result<()> {
+    let AttachmentRecord { key, mut endpoint } = record;
+    let name = network.name.clone();
+    let is_taken = |id: &EndpointId| definitions.world.endpoints.contains_key(id);
+    endpoint.id.name = free_name(is_taken, &endpoint.id, &key.container)?;
+    let of_container = definitions.attachments.iter().filter(|record| record.key.container == key.container);
+    let published: Vec<_> =
+        of_container.flat_map(|record| &record.endpoint.publish).filter_map(Claim::of).collect();
+    leave_out_published(&mut endpoint, &published);
+    let is_used = definitions.world.endpoints.values().any(|other| other.network == name);
+    match definitions.world.networks.get(&name) {
         Some(defined) if *defined == network => {}
-        Some(_) => bail!(
-            "network {} is defined differently (subnets, mtu, internal and routed must be the same)",
-            network.name
+        Some(_) if is_used || !definitions.attached_networks.contains(&name) => bail!(
+            "network {name} is defined differently (subnets, mtu, internal and routed must be the same)"
         ),
-        None => {
-            definitions.world.networks.insert(network.name.clone(), network.clone());
+        _ => {
+            definitions.attached_networks.insert(name.clone());
+            definitions.world.networks.insert(name, network);
         }
     }
     definitions.origins.insert(endpoint.id.clone(), Origin::Cni);
     definitions.world.endpoints.insert(endpoint.id.clone(), endpoint.clone());
-    definitions.attachments.push(AttachmentRecord { key, endpoint, network });
+    definitions.attachments.push(AttachmentRecord { key, endpoint });
     Ok(())
 }
 
+/// Ports that one container publishes in two networks are the first one's: a runtime tells each of them.
+fn leave_out_published(endpoint: &mut Endpoint, published: &[Claim]) {
+    endpoint.publish.retain(|publish| Claim::of(publish).is_none_or(|claim| !published.contains(&claim)));
+}
+
 /// The name asked for; where another endpoint has it, with as much of the container's id as makes it the only one.
-fn free_name(definitions: &Definitions, id: &EndpointId, container: &str) -> Result<Name> {
-    let is_taken = |name: &Name| {
-        let id = EndpointId { name: name.clone(), ..id.clone() };
-        definitions.world.endpoints.contains_key(&id)
-    };
+fn free_name(is_taken: impl Fn(&EndpointId) -> bool, id: &EndpointId, container: &str) -> Result<Name> {
     let container = container.to_lowercase();
     let pieces = [8, container.len()].into_iter().filter_map(|length| container.get(..length));
     let longer = pieces.filter_map(|piece| format!("{}-{piece}", id.name).parse::<Name>().ok());
     std::iter::once(id.name.clone())
         .chain(longer)
-        .find(|name| !is_taken(name))
+        .find(|name| !is_taken(&EndpointId { name: name.clone(), ..id.clone() }))
         .with_context(|| format!("endpoint {id} exists already (remove it first: netfast endpoint rm {id})"))
 }

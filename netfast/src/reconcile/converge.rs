@@ -8,6 +8,7 @@ use super::assign::{self, Records};
 use super::check::Problem;
 use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
+use super::ledger::Ledger;
 use super::ports::PortFacts;
 use super::tables::Settings;
 use super::{adopt, check, commands, damage, defrag, files, plan, stale, tables, topology, uplinks};
@@ -19,7 +20,7 @@ use crate::net::BoundSocket;
 use crate::store::{AdoptedRecord, Definitions, EndpointRecord, Instance, PublishRecord, fault};
 
 /// Brings everything to what `definitions` say. `known` is the world that was defined before. Returns what it cannot put
-/// right.
+/// right, and the ledger of what there is now.
 ///
 /// # Errors
 /// When something cannot be done. The kernel is somewhere between then; another call brings it to where that one says.
@@ -28,7 +29,7 @@ pub(super) fn converge(
     instance: &mut Instance,
     definitions: &Definitions,
     known: &World,
-) -> Result<Vec<Problem>> {
+) -> Result<(Vec<Problem>, Ledger)> {
     let world = &definitions.world;
     let old = records(host)?;
     let ports = PortFacts {
@@ -60,7 +61,8 @@ pub(super) fn converge(
         let record = new.endpoints.get_mut(&record.id).context("an endpoint without a record")?;
         let network = topology::network_of(world, record)?;
         let bridge = new.networks.get(&record.network).context("a network without a record")?;
-        topology::create_endpoint(host, network, bridge, record)?;
+        let endpoint = world.endpoints.get(&record.id).context("a record without an endpoint")?;
+        topology::create_endpoint(host, network, bridge, endpoint, record)?;
     }
     for (id, record) in &new.endpoints {
         let is_changed = old.endpoints.get(id).is_some_and(|old| old != record);
@@ -92,7 +94,9 @@ pub(super) fn converge(
     // From here on nothing runs the programs of another netfast any more.
     host.datapath.retire()?;
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)?;
-    Ok(left)
+    // What an attachment that came to nothing had made was in nobody's records, and is removed.
+    host.store.forget_unfinished(definitions)?;
+    Ok((left, Ledger::new(definitions, &new, &tables.numbers)))
 }
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.

@@ -1,5 +1,6 @@
 //! The files endpoints see in place of the host's: `/etc/hosts` and `/etc/resolv.conf`; and the logs of their commands.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -10,8 +11,9 @@ use anyhow::{Context, Result};
 use super::assign::Records;
 use super::topology::addresses;
 use crate::model::{EndpointId, Name};
-use crate::net::hosts::{HostsEntry, hosts_text, rewrite_in_place};
+use crate::net::hosts::{HostsEntry, add_hosts, hosts_text, remove_hosts, rewrite_in_place};
 use crate::net::resolver;
+use crate::store::EndpointRecord;
 
 /// The `/etc/hosts` of a network's endpoints.
 pub(super) fn hosts_file(run_dir: &Path, network: &Name) -> PathBuf {
@@ -37,22 +39,16 @@ pub(super) fn write(run_dir: &Path, records: &Records) -> Result<()> {
         make_directory(&run_dir.join(name))?;
     }
     for network in records.networks.keys() {
-        let members = records.endpoints.values().filter(|record| record.network == *network);
+        let members: Vec<_> =
+            records.endpoints.values().filter(|record| record.network == *network).collect();
+        let mut called: BTreeMap<&Name, usize> = BTreeMap::new();
+        members.iter().for_each(|record| *called.entry(&record.id.name).or_default() += 1);
         let entries: Vec<_> = members
+            .into_iter()
             .map(|record| {
-                let EndpointId { namespace, name } = &record.id;
                 // A bare name is the endpoint's of the default namespace, if there are several.
-                let mut names = vec![format!("{name}.{namespace}")];
-                let is_only = records
-                    .endpoints
-                    .values()
-                    .filter(|other| other.network == *network && other.id.name == *name)
-                    .count()
-                    == 1;
-                if is_only || namespace.as_str() == "default" {
-                    names.insert(0, name.to_string());
-                }
-                HostsEntry { names, addresses: addresses(record).collect() }
+                let is_only = called.get(&record.id.name) == Some(&1);
+                entry(record, is_only || record.id.namespace.as_str() == "default")
             })
             .collect();
         let path = hosts_file(run_dir, network);
@@ -61,6 +57,33 @@ pub(super) fn write(run_dir: &Path, records: &Records) -> Result<()> {
     }
     let path = resolv_file(run_dir);
     resolver::write_resolv_conf(&path).with_context(|| format!("write {}", path.display()))
+}
+
+/// What a hosts file says of an endpoint.
+fn entry(record: &EndpointRecord, is_bare: bool) -> HostsEntry {
+    let EndpointId { namespace, name } = &record.id;
+    let bare = is_bare.then(|| name.to_string());
+    let aliases = record.aliases.iter().map(ToString::to_string);
+    let names = bare.into_iter().chain([format!("{name}.{namespace}")]).chain(aliases).collect();
+    HostsEntry { names, addresses: addresses(record).collect() }
+}
+
+/// Adds an endpoint whose name nobody else has to the file of its network.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn add(run_dir: &Path, record: &EndpointRecord) -> Result<()> {
+    let path = hosts_file(run_dir, &record.network);
+    add_hosts(&path, &entry(record, true)).with_context(|| format!("write {}", path.display()))
+}
+
+/// Removes such an endpoint from the file of its network.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn remove(run_dir: &Path, record: &EndpointRecord) -> Result<()> {
+    let path = hosts_file(run_dir, &record.network);
+    remove_hosts(&path, &entry(record, true)).with_context(|| format!("write {}", path.display()))
 }
 
 /// Removes a network's file.

@@ -1,5 +1,6 @@
 //! An instance as the faces see it: opened, changed as a whole or not at all, taken down.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -7,6 +8,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::check::{self, Problem, Remedy};
 use super::flows::{self, FlowFilter};
 use super::host::{Host, netns_dir};
+use super::ledger::Ledger;
+use super::single::{self, Difference, Single};
 use super::{commands, converge, defrag, files, monitor, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
@@ -30,7 +33,7 @@ pub struct Instance {
     store: LockedStore,
     netns: Netns,
     netns_id: NetnsId,
-    definitions: Definitions,
+    definitions: OnceCell<Definitions>,
     mode: Mode,
     is_removed: bool,
     notices: Vec<String>,
@@ -66,7 +69,7 @@ impl Instance {
         let store = Store::new(Paths::resolve(options.paths.clone())?).lock(LOCK_TIMEOUT)?;
         let netns = Netns::current()?;
         let netns_id = identity(&netns)?;
-        let definitions = store.definitions()?;
+        let definitions = OnceCell::new();
         let mode = options.attach;
         let mut instance =
             Self { store, netns, netns_id, definitions, mode, is_removed: false, notices: Vec::new() };
@@ -74,9 +77,21 @@ impl Instance {
         Ok(instance)
     }
 
-    /// What the instance was asked for.
-    pub fn definitions(&self) -> &Definitions {
-        &self.definitions
+    /// What the instance was asked for. Read when it is first asked for, as not every change needs it.
+    ///
+    /// # Errors
+    /// When a state file cannot be read or is damaged.
+    pub fn definitions(&self) -> Result<&Definitions> {
+        if let Some(known) = self.definitions.get() {
+            return Ok(known);
+        }
+        let read = self.store.definitions()?;
+        Ok(self.definitions.get_or_init(|| read))
+    }
+
+    /// Forgets what was read: it is not so any more.
+    pub(super) fn read_anew(&mut self) {
+        self.definitions = OnceCell::new();
     }
 
     pub(super) fn netns(&self) -> &Netns {
@@ -124,7 +139,7 @@ impl Instance {
         if !before.iter().any(is_wrong) {
             return Ok(Some(Repair { repaired: Vec::new(), left: texts(before) }));
         }
-        instance.converge(&instance.definitions.clone())?;
+        instance.converge_as_before()?;
         let left = check::problems(&store)?;
         let repaired = before.into_iter().filter(|problem| !left.contains(problem));
         Ok(Some(Repair { repaired: texts(repaired.collect()), left: texts(left) }))
@@ -135,8 +150,10 @@ impl Instance {
     /// # Errors
     /// When `edit` says so, the outcome would contradict itself, or the kernel refuses.
     pub fn change<T>(&mut self, edit: impl FnOnce(&mut Definitions) -> Result<T>) -> Result<T> {
-        let mut definitions = self.definitions.clone();
+        let before = self.definitions()?.clone();
+        let mut definitions = before.clone();
         let answer = edit(&mut definitions)?;
+        definitions.follow_attachments();
         let problems = check(&definitions.world);
         if !problems.is_empty() {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -144,11 +161,15 @@ impl Instance {
         }
         // Without definitions there is at most what a killed first `up` left.
         let was_up = self.store.has_definitions();
-        let left = match self.converge(&definitions) {
+        let made = self.make(&before, &definitions).and_then(|(left, ledger)| {
+            self.store.save_definitions(&definitions, &before)?;
+            self.store.save_ledger(ledger)?;
+            Ok(left)
+        });
+        let left = match made {
             Ok(left) => left,
             Err(error) => {
-                let undone =
-                    if was_up { self.converge(&self.definitions.clone()).map(drop) } else { self.clear() };
+                let undone = if was_up { self.converge_as_before() } else { self.clear() };
                 return Err(match undone {
                     Ok(()) => error,
                     Err(second) => {
@@ -161,9 +182,40 @@ impl Instance {
         for notice in &self.notices {
             tracing::warn!("{notice}");
         }
-        self.store.save_definitions(&definitions)?;
-        self.definitions = definitions;
+        self.definitions = OnceCell::from(definitions);
         Ok(answer)
+    }
+
+    /// Makes it so, by as little as will do.
+    fn make(&mut self, before: &Definitions, after: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
+        if let Some(difference) = single::difference(before, after)
+            && let Some(ledger) = self.store.ledger()?
+        {
+            let mut single = self.single(ledger);
+            let is_done = match difference {
+                Difference::Added(endpoint) => match self.store.instance()? {
+                    Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?,
+                    None => false,
+                },
+                Difference::Removed(endpoint) => single.remove(&endpoint.id, |_| Ok(()))?,
+            };
+            if is_done {
+                return Ok((Vec::new(), single.ledger));
+            }
+        }
+        self.converge(after)
+    }
+
+    /// What changes one endpoint.
+    pub(super) fn single(&self, ledger: Ledger) -> Single<'_> {
+        Single { store: &self.store, netns: &self.netns, mode: self.mode, ledger }
+    }
+
+    /// Brings everything back to what is defined.
+    pub(super) fn converge_as_before(&mut self) -> Result<()> {
+        let definitions = self.definitions()?.clone();
+        let (_, ledger) = self.converge(&definitions)?;
+        Ok(self.store.save_ledger(ledger)?)
     }
 
     /// Forgets the flows that `filter` selects, and says how many there were. Their next packets are first ones.
@@ -275,8 +327,10 @@ impl Instance {
         Ok(self.store.remove_run_files()?)
     }
 
-    /// Returns what it cannot put right.
-    fn converge(&mut self, definitions: &Definitions) -> Result<Vec<Problem>> {
+    /// Returns what it cannot put right, and the ledger to be kept once the definitions are.
+    fn converge(&mut self, definitions: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
+        let known = self.definitions()?.world.clone();
+        self.store.remove_ledger()?;
         let mut instance = match self.store.instance()? {
             Some(instance) => instance,
             None => store::Instance::new(self.netns_id)?,
@@ -302,12 +356,13 @@ impl Instance {
             datapath,
             mode: self.mode,
         };
-        converge::converge(&mut host, &mut instance, definitions, &self.definitions.world)
+        converge::converge(&mut host, &mut instance, definitions, &known)
     }
 
     /// Removes everything but the definitions: goes on after a failure, and returns the first one.
     fn clear(&mut self) -> Result<()> {
         let run_dir = self.store.paths().run_dir.clone();
+        self.store.remove_ledger()?;
         let is_own = self.store.instance()?.is_none_or(|i| i.netns.cookie == self.netns_id.cookie);
         let netlink = if is_own { Some(Netlink::open(&self.netns)?) } else { None };
         let endpoints = self.store.endpoints()?;

@@ -15,12 +15,14 @@ pub mod flows;
 mod host;
 pub mod instance;
 pub mod judge;
+mod ledger;
 pub mod monitor;
 mod plan;
 mod ports;
 #[cfg(test)]
 mod scale_tests;
 mod show;
+mod single;
 mod stale;
 mod tables;
 mod topology;

@@ -58,5 +58,5 @@ fn clash(a: &EndpointRecord, b: &EndpointRecord) -> bool {
     (a.ip.is_some() && a.ip == b.ip)
         || (a.ip6.is_some() && a.ip6 == b.ip6)
         || a.mac == b.mac
-        || a.netns == b.netns
+        || (a.netns == b.netns && a.container_ifname == b.container_ifname)
 }

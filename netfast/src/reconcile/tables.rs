@@ -11,8 +11,8 @@ use netfast_common::addr::Addr;
 use netfast_common::maps as name;
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
-    AddressRow, CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SlotRow,
-    SourceKey, Subject, UplinkRow,
+    ADDRESS_ENDPOINT, AddressRow, CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey,
+    PublishRow, SlotRow, SourceKey, Subject, UplinkRow,
 };
 
 use crate::compile::policy::Prefix as Block;
@@ -150,6 +150,81 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Commit
 /// When one cannot be read.
 pub(super) fn differing(maps: &Maps, rows: &Rows, settings: &Settings) -> Result<Vec<&'static str>> {
     Ok(Held::read(maps)?.differing(rows, settings))
+}
+
+/// Writes the rows of one more endpoint, of which nobody knows yet: no packet has its addresses or its identity, and no
+/// device its programs, so they are in force at once and in both versions, without another generation.
+///
+/// # Errors
+/// When the kernel refuses a write.
+pub(super) fn add(maps: &mut Maps, rows: &Rows) -> Result<()> {
+    add_in(maps, rows).context("write the maps")
+}
+
+fn add_in(maps: &mut Maps, rows: &Rows) -> Result<()> {
+    for (slot, subject) in &rows.subjects {
+        fault::point("write a slot");
+        maps.slots.set(*slot, SlotRow { versions: [*subject; 2] })?;
+    }
+    for source in &rows.sources {
+        fault::point("write a source");
+        maps.sources.insert(&source_prefix(source), 1)?;
+    }
+    for (ifindex, row) in &rows.endpoints {
+        fault::point("write an endpoint");
+        maps.endpoints.insert(ifindex, row)?;
+    }
+    for (addr, row) in endpoint_addresses(rows) {
+        fault::point("write an address");
+        maps.addresses.insert(addr, row)?;
+    }
+    for published in &mut maps.published {
+        for (key, row) in &rows.published {
+            fault::point("write a published port");
+            published.insert(key, row)?;
+        }
+    }
+    Ok(())
+}
+
+/// The addresses of endpoints among all.
+fn endpoint_addresses(rows: &Rows) -> impl Iterator<Item = (&Addr, &AddressRow)> {
+    rows.addresses.iter().filter(|(_, row)| row.kind == ADDRESS_ENDPOINT)
+}
+
+/// Removes the rows by which the endpoint of `rows` is found. Until a grace period is over, programs may be running that
+/// have found them.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn withdraw(maps: &mut Maps, rows: &Rows) -> Result<()> {
+    for published in &mut maps.published {
+        for key in rows.published.keys() {
+            fault::point("remove a published port");
+            published.remove(key)?;
+        }
+    }
+    for (addr, _) in endpoint_addresses(rows) {
+        fault::point("remove an address");
+        maps.addresses.remove(addr)?;
+    }
+    for ifindex in rows.endpoints.keys() {
+        fault::point("remove an endpoint");
+        maps.endpoints.remove(ifindex)?;
+    }
+    Ok(())
+}
+
+/// Removes the lists of sources of ports that were withdrawn.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn remove_sources(maps: &mut Maps, rows: &Rows) -> Result<()> {
+    for source in &rows.sources {
+        fault::point("remove a source");
+        maps.sources.remove(&source_prefix(source))?;
+    }
+    Ok(())
 }
 
 /// What the maps hold.

@@ -12,8 +12,8 @@ use super::damage::Lost;
 use super::host::Host;
 use super::{adopt, commands, damage, files};
 use crate::kernel::Hook;
-use crate::model::{Network, World};
-use crate::net::{self, BridgeSpec, Netlink, Netns, VethSpec, configure_container};
+use crate::model::{Endpoint, Network, World};
+use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethSpec, configure_container};
 use crate::store::{EndpointRecord, NetworkRecord, fault};
 
 /// Sees that the namespaces endpoints are to live in exist, before anything is changed. An endpoint that was defined
@@ -93,6 +93,7 @@ pub(super) fn create_endpoint(
     host: &Host<'_>,
     network: &Network,
     bridge: &NetworkRecord,
+    endpoint: &Endpoint,
     record: &mut EndpointRecord,
 ) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what}", record.id);
@@ -137,15 +138,28 @@ pub(super) fn create_endpoint(
     for ip in addresses(record) {
         add_neighbour(host, record, bridge_ifindex, ip)?;
     }
-    let own = prefixes(network, record.ip, record.ip6)?;
-    let gateways = [network.gateway().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)];
     fault::point("configure a container");
-    configure_container(&netns, pair.container, &own, gateways, !network.internal)
+    configure_container(&netns, pair.container, &inside(network, endpoint, record)?)
         .with_context(|| failed("configure its device"))?;
     record.host_ifindex = Some(pair.host);
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
     Ok(())
+}
+
+/// What an endpoint's device is to have inside its namespace.
+pub(super) fn inside<'a>(
+    network: &Network,
+    endpoint: &'a Endpoint,
+    record: &'a EndpointRecord,
+) -> Result<ContainerSpec<'a>> {
+    Ok(ContainerSpec {
+        device: &record.container_ifname,
+        addresses: prefixes(network, record.ip, record.ip6)?,
+        gateways: [network.gateway().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)],
+        default_route: endpoint.default_route && !network.internal,
+        routes: endpoint.routes.iter().map(|route| (route.to, route.via)).collect(),
+    })
 }
 
 fn add_forwarding(host: &Host<'_>, record: &EndpointRecord, port: u32) -> Result<()> {

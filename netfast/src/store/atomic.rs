@@ -73,6 +73,14 @@ pub(super) fn remove(path: &Path) -> Result<bool> {
     }
 }
 
+/// Moves a file to another name in its directory.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fault::point("store: before a rename");
+    fs::rename(from, to).map_err(|e| StoreError::file("rename", from, e))?;
+    fault::point("store: after a rename");
+    Ok(())
+}
+
 /// Removes what killed writers left. Only the holder of the lock may, as others' unfinished files look the same.
 pub(super) fn sweep(directory: &Path) -> Result<()> {
     for name in list(directory)? {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{AttachmentRecord, LockedStore, Result, Store, StoreError, atomic};
-use crate::model::{EndpointId, World};
+use crate::model::{EndpointId, Name, World};
 
 /// Version of the file's form.
 pub const SCHEMA: u32 = 1;
@@ -22,9 +22,13 @@ pub struct Definitions {
     /// Where each endpoint comes from, which decides what may remove it.
     #[serde(with = "as_list")]
     pub origins: BTreeMap<EndpointId, Origin>,
-    /// What container runtimes have attached: endpoints of [`Origin::Cni`].
-    #[serde(default)]
+    /// What container runtimes have attached: endpoints of [`Origin::Cni`]. They are kept in files of their own, and a
+    /// reboot voids them.
+    #[serde(skip)]
     pub attachments: Vec<AttachmentRecord>,
+    /// The networks that only container runtimes have asked for, kept like that.
+    #[serde(skip)]
+    pub attached_networks: BTreeSet<Name>,
     /// Sources whose packets are dropped at the uplinks.
     #[serde(default)]
     pub deny: BTreeSet<IpNet>,
@@ -34,6 +38,22 @@ pub struct Definitions {
     /// The policy files given beside the manifest, in their order.
     #[serde(default)]
     pub policy_files: Vec<PathBuf>,
+}
+
+impl Definitions {
+    /// Has the attachments follow their endpoints, which a command may have removed or labelled.
+    pub fn follow_attachments(&mut self) {
+        let (endpoints, origins) = (&self.world.endpoints, &self.origins);
+        self.attachments.retain_mut(|record| {
+            let id = &record.endpoint.id;
+            let endpoint = endpoints.get(id).filter(|_| origins.get(id) == Some(&Origin::Cni));
+            if let Some(endpoint) = endpoint.filter(|endpoint| **endpoint != record.endpoint) {
+                record.endpoint = endpoint.clone();
+            }
+            endpoint.is_some()
+        });
+        self.attached_networks.retain(|name| self.world.networks.contains_key(name));
+    }
 }
 
 /// Where an endpoint comes from.
@@ -66,7 +86,7 @@ impl Store {
         self.paths().state_dir.join("definitions.json")
     }
 
-    /// What the instance was asked for; nothing where it was asked for nothing yet.
+    /// What the instance was asked for, with what container runtimes have attached; nothing where it was asked for nothing yet.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged or of another schema. It is never changed by that.
@@ -78,17 +98,24 @@ impl Store {
         if schema != u64::from(SCHEMA) {
             return Err(StoreError::Schema { path, found: schema, known: SCHEMA });
         }
-        serde_json::from_slice(&bytes).map_err(corrupt)
+        let mut definitions = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        self.add_attachments(&mut definitions)?;
+        Ok(definitions)
     }
 }
 
 impl LockedStore {
-    /// Replaces what the instance is asked for.
+    /// Replaces what the instance is asked for. `before` is what it was asked for until now.
     ///
     /// # Errors
-    /// When the file cannot be written. The old one is there then.
-    pub fn save_definitions(&self, definitions: &Definitions) -> Result<()> {
-        atomic::write(&self.definitions_file(), &Written { schema: SCHEMA, definitions })
+    /// When a file cannot be written. The old one is there then.
+    pub fn save_definitions(&self, definitions: &Definitions, before: &Definitions) -> Result<()> {
+        self.save_attachments(definitions, before)?;
+        let mut kept = definitions.clone();
+        kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
+        kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
+        kept.origins.retain(|_, origin| *origin != Origin::Cni);
+        atomic::write(&self.definitions_file(), &Written { schema: SCHEMA, definitions: &kept })
     }
 
     /// Forgets what the instance was asked for. Says whether there was anything.

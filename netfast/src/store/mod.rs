@@ -9,6 +9,7 @@ mod attachments;
 mod definitions;
 mod error;
 pub mod fault;
+mod ledger;
 mod lock;
 mod paths;
 mod readers;
@@ -58,7 +59,8 @@ impl Store {
     /// When another process keeps the lock for longer than `timeout`, or a directory cannot be made.
     pub fn lock(&self, timeout: Duration) -> Result<LockedStore> {
         let lock = Lock::acquire(&self.paths.run_dir, timeout)?;
-        for directory in [&self.paths.state_dir, &self.endpoints_dir(), &self.networks_dir()] {
+        let own = [self.endpoints_dir(), self.networks_dir(), self.attachments_dir()];
+        for directory in own.iter().chain([&self.paths.state_dir]) {
             atomic::make_directory(directory)?;
         }
         for directory in self.directories() {
@@ -69,7 +71,10 @@ impl Store {
 
     /// Whether the instance has any state: it was set up, wholly or in part, and not removed.
     pub fn exists(&self) -> bool {
-        self.definitions_file().exists() || self.instance_file().exists() || self.has_records()
+        self.definitions_file().exists()
+            || self.instance_file().exists()
+            || self.has_records()
+            || self.has_attachments()
     }
 
     /// Whether a change of the instance was ever completed.
@@ -77,9 +82,15 @@ impl Store {
         self.definitions_file().exists()
     }
 
-    fn directories(&self) -> [std::path::PathBuf; 4] {
+    fn directories(&self) -> [std::path::PathBuf; 5] {
         // From the inside out, as they are removed.
-        [self.endpoints_dir(), self.networks_dir(), self.paths.run_dir.clone(), self.paths.state_dir.clone()]
+        [
+            self.endpoints_dir(),
+            self.networks_dir(),
+            self.attachments_dir(),
+            self.paths.run_dir.clone(),
+            self.paths.state_dir.clone(),
+        ]
     }
 }
 
@@ -110,8 +121,8 @@ impl LockedStore {
         for directory in self.directories() {
             result = result.and(atomic::sweep(&directory));
         }
-        let [endpoints, networks, run, state] = self.directories();
-        for directory in [endpoints, networks, state] {
+        let [endpoints, networks, attachments, run, state] = self.directories();
+        for directory in [endpoints, networks, attachments, state] {
             result = result.and(remove_if_empty(&directory));
         }
         // Last, so that nobody gets in while there is something left to remove.

@@ -52,8 +52,14 @@ impl Store {
     }
 
     /// When what names are made of was written last: it changes whenever endpoints or policies do.
-    pub fn changed(&self) -> [Option<std::time::SystemTime>; 4] {
-        let files = [self.definitions_file(), self.numbers_file(), self.endpoints_dir(), self.networks_dir()];
+    pub fn changed(&self) -> [Option<std::time::SystemTime>; 5] {
+        let files = [
+            self.definitions_file(),
+            self.numbers_file(),
+            self.endpoints_dir(),
+            self.networks_dir(),
+            self.attachments_dir(),
+        ];
         files.map(|file| std::fs::metadata(file).and_then(|about| about.modified()).ok())
     }
 }

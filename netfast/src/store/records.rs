@@ -222,7 +222,7 @@ fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> {
     names.filter_map(|name| atomic::read(&directory.join(name), ADVICE).transpose()).collect()
 }
 
-fn is_record(name: &str) -> bool {
+pub(super) fn is_record(name: &str) -> bool {
     !name.starts_with('.') && Path::new(name).extension().is_some_and(|extension| extension == "json")
 }
 
@@ -235,12 +235,16 @@ fn network_file(name: &Name) -> String {
     file(name.as_str())
 }
 
-/// A file's name has at most 255 bytes, which two names of 253 exceed.
 fn file(stem: &str) -> String {
+    format!("{}.json", file_stem(stem))
+}
+
+/// A file's name has at most 255 bytes, which two names of 253 exceed.
+pub(super) fn file_stem(whole: &str) -> String {
     const KEPT: usize = 200;
     // Names are ASCII, so any place will do for a cut.
-    match stem.get(..KEPT) {
-        Some(start) if stem.len() > KEPT => format!("{start}+{:016x}.json", hash(stem.as_bytes())),
-        _ => format!("{stem}.json"),
+    match whole.get(..KEPT) {
+        Some(start) if whole.len() > KEPT => format!("{start}+{:016x}", hash(whole.as_bytes())),
+        _ => whole.to_owned(),
     }
 }

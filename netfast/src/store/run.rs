@@ -159,8 +159,10 @@ impl LockedStore {
     /// When a file cannot be removed. Everything that can be removed is removed nevertheless.
     pub fn remove_run_files(&self) -> Result<()> {
         self.remove_records()
+            .and(self.remove_attachments())
             .and(atomic::remove(&self.readers_file()).map(drop))
             .and(atomic::remove(&self.numbers_file()).map(drop))
+            .and(self.remove_ledger())
             .and(atomic::remove(&self.instance_file()).map(drop))
     }
 }

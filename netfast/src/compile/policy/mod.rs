@@ -150,6 +150,21 @@ pub struct Tables {
     pub numbers: Numbers,
 }
 
+impl Tables {
+    /// An endpoint of which no policy speaks: `identity` is the class of all such addresses.
+    pub fn plain_subject(has_v4: bool, has_v6: bool, identity: u32) -> Subject {
+        let of = |has: bool| if has { identity } else { 0 };
+        Subject {
+            ingress: OPEN,
+            egress: OPEN,
+            audit_ingress: OPEN,
+            audit_egress: OPEN,
+            identity4: of(has_v4),
+            identity6: of(has_v6),
+        }
+    }
+}
+
 /// Policies that come to more rows than there may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the policies come to {total} rows, and there may be {limit}, half of limits.rules{}", self.part())]

@@ -19,6 +19,13 @@ pub struct Numbers {
     pub(super) sets: Register<Recipe>,
 }
 
+impl Numbers {
+    /// The identity of all addresses of which no rule asks anything.
+    pub(crate) fn plain(&self) -> Option<u32> {
+        self.identities.get(&Signature::new())
+    }
+}
+
 /// The highest number there is: the bit above it says in a rule's row what the rule does.
 const MAX: u32 = RuleRow::MAX_NUMBER;
 

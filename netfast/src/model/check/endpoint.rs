@@ -121,8 +121,9 @@ fn mac_problem(mac: [u8; 6]) -> Option<&'static str> {
 enum Unique<'a> {
     Ip(IpAddr),
     Mac([u8; 6]),
-    Namespace(&'a std::path::Path),
-    Process(u32),
+    /// One device of each name, that is.
+    Namespace(&'a std::path::Path, &'a str),
+    Process(u32, &'a str),
 }
 
 fn twice(world: &World, problems: &mut Vec<Problem>) {
@@ -134,8 +135,8 @@ fn twice(world: &World, problems: &mut Vec<Problem>) {
         match &endpoint.attachment {
             // One namespace may have devices of several plugins.
             Attachment::Create | Attachment::Adopted(_) => {}
-            Attachment::Path(path) => claims.push(("netns", Unique::Namespace(path))),
-            Attachment::Pid(pid) => claims.push(("pid", Unique::Process(*pid))),
+            Attachment::Path(path) => claims.push(("netns", Unique::Namespace(path, endpoint.ifname()))),
+            Attachment::Pid(pid) => claims.push(("pid", Unique::Process(*pid, endpoint.ifname()))),
         }
         for (field, claim) in claims {
             if let Some(owner) = owners.get(&claim) {
@@ -143,8 +144,9 @@ fn twice(world: &World, problems: &mut Vec<Problem>) {
                     Unique::Ip(_) | Unique::Mac(_) => {
                         Problem::new(&subject, field, format!("endpoint {owner} has the same"))
                     }
-                    Unique::Namespace(_) | Unique::Process(_) => {
-                        let message = format!("endpoint {owner} is there already, and both would be eth0");
+                    Unique::Namespace(_, ifname) | Unique::Process(_, ifname) => {
+                        let message =
+                            format!("endpoint {owner} is there already, and both would be {ifname}");
                         Problem::new(&subject, field, message)
                     }
                 };

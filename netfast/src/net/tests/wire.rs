@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::super::fdb::FdbKind;
 use super::super::sysctl::{DeviceSetting, read, set_device};
 use super::super::{
-    BridgeSpec, FdbEntry, Neighbour, Netlink, Netns, PortFlags, Scope, VethPair, VethSpec,
+    BridgeSpec, ContainerSpec, FdbEntry, Neighbour, Netlink, Netns, PortFlags, Scope, VethPair, VethSpec,
     configure_container,
 };
 use super::{json, namespace, need_root, output};
@@ -59,6 +60,11 @@ fn network() -> Network {
     Network { host, netlink, bridge, containers }
 }
 
+fn inside(addresses: &[IpNet], gateways: [Option<IpAddr>; 2]) -> ContainerSpec<'static> {
+    let addresses = addresses.to_vec();
+    ContainerSpec { device: "eth0", addresses, gateways, default_route: true, routes: Vec::new() }
+}
+
 fn container(netlink: &Netlink, bridge: u32, number: u8) -> Container {
     let netns = namespace();
     let mac = [2, 0x6e, 0x66, 0, 1, number];
@@ -80,7 +86,7 @@ fn container(netlink: &Netlink, bridge: u32, number: u8) -> Container {
         [format!("10.99.0.{number}/24"), format!("fd99::{number}/64")].map(|a| a.parse().unwrap());
     let gateways = GATEWAYS.map(|ip| Some(ip.parse().unwrap()));
     for _ in 0..2 {
-        configure_container(&netns, pair.container, &addresses, gateways, true).unwrap();
+        configure_container(&netns, pair.container, &inside(&addresses, gateways)).unwrap();
     }
     netlink.add_fdb(pair.host, mac).unwrap();
     netlink.add_fdb(pair.host, mac).unwrap();
@@ -214,7 +220,7 @@ fn a_gateway_may_be_outside_the_prefix() {
     set_device(&netns, "eth0", &[DeviceSetting::v6("disable_ipv6", "1")]).unwrap();
     let addresses = ["10.99.0.7/32", "fd99::7/128"].map(|a| a.parse().unwrap());
     let gateways = ["169.254.1.1", "fe80::1"].map(|ip| Some(ip.parse().unwrap()));
-    configure_container(&netns, pair.container, &addresses, gateways, true).unwrap();
+    configure_container(&netns, pair.container, &inside(&addresses, gateways)).unwrap();
     assert_eq!(json(&netns, "ip -j route show default")[0]["gateway"], "169.254.1.1");
     assert_eq!(json(&netns, "ip -6 -j route show default")[0]["gateway"], "fe80::1");
     // A taken name: an error, and the first pair is untouched.
@@ -249,7 +255,8 @@ fn an_mtu_too_small_for_ipv6_is_no_error() {
     };
     let pair = netlink.create_veth(&spec).unwrap();
     let gateways = [Some("10.99.0.1".parse().unwrap()), None];
-    configure_container(&netns, pair.container, &["10.99.0.7/24".parse().unwrap()], gateways, true).unwrap();
+    configure_container(&netns, pair.container, &inside(&["10.99.0.7/24".parse().unwrap()], gateways))
+        .unwrap();
     assert_eq!(netlink.link("nf0").unwrap().mtu, 1000);
 }
 

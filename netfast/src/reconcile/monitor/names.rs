@@ -16,7 +16,7 @@ use crate::store::Store;
 #[derive(Debug)]
 pub(super) struct Names {
     store: Store,
-    changed: [Option<SystemTime>; 4],
+    changed: [Option<SystemTime>; 5],
     /// Devices that events have named since.
     devices: BTreeMap<u32, String>,
     /// Endpoints by the index of their host veth.
@@ -32,7 +32,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn load(store: Store) -> Result<Self> {
         let mut names = Self {
-            changed: [None; 4],
+            changed: [None; 5],
             devices: BTreeMap::new(),
             by_ifindex: BTreeMap::new(),
             by_incarnation: BTreeMap::new(),

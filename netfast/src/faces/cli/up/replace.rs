@@ -1,16 +1,18 @@
 //! A file's world in the place of an earlier one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, absolute};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::model::World;
+use crate::model::{Name, World};
 use crate::store::{Definitions, Origin};
 
 /// Puts the world that `file` describes in the place of everything but the endpoints added by command and the deny
 /// list.
 pub(super) fn replace(definitions: &mut Definitions, mut world: World, file: &Path) -> Result<()> {
     let shown = file.display();
+    keep_networks(definitions, &mut world);
     let old = &definitions.world.endpoints;
     let added = definitions.origins.iter().filter(|(_, origin)| **origin != Origin::File);
     for endpoint in added.filter_map(|(id, _)| old.get(id)) {
@@ -34,6 +36,21 @@ pub(super) fn replace(definitions: &mut Definitions, mut world: World, file: &Pa
     definitions.manifest = Some(absolute(file).with_context(|| format!("find {shown}"))?);
     definitions.world = world;
     Ok(())
+}
+
+/// Keeps the networks that container runtimes have asked for, and those of the file before that they use.
+fn keep_networks(definitions: &mut Definitions, world: &mut World) {
+    let used: BTreeSet<&Name> =
+        definitions.attachments.iter().map(|record| &record.endpoint.network).collect();
+    let mut kept = BTreeSet::new();
+    for (name, network) in &definitions.world.networks {
+        let is_asked_for = used.contains(name) || definitions.attached_networks.contains(name);
+        if is_asked_for && !world.networks.contains_key(name) {
+            world.networks.insert(name.clone(), network.clone());
+            kept.insert(name.clone());
+        }
+    }
+    definitions.attached_networks = kept;
 }
 
 /// Sees that what is up is what `file` described: another `netfast up` may have put another file's world in its place.

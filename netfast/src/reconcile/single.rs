@@ -1,0 +1,275 @@
+//! One endpoint more, or one less: what that touches and nothing else.
+//!
+//! Whatever is out of the ordinary is left to [`super::converge`], which looks at everything. So is what a process leaves
+//! that dies here: the ledger is away then, and the endpoint's record is there before anything else of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::assign::{self, Records};
+use super::converge::make_rows;
+use super::facts::Facts;
+use super::host::{Host, netns_dir};
+use super::ledger::{Claim, Entry, Ledger};
+use super::ports::{self, PortFacts};
+use super::{files, stale, tables, topology};
+use crate::compile::policy::Tables;
+use crate::compile::rows::Rows;
+use crate::kernel::{Bpffs, Datapath, Mode};
+use crate::model::check::check;
+use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
+use crate::net::{Netlink, Netns};
+use crate::store::{AttachmentKey, Definitions, EndpointRecord, Instance, LockedStore, NetworkRecord, fault};
+
+/// What a change of definitions comes to, if that is one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Difference<'a> {
+    /// One more.
+    Added(&'a Endpoint),
+    /// One less.
+    Removed(&'a Endpoint),
+}
+
+/// The endpoint that makes all the difference; `None`: there is more to it.
+pub(super) fn difference<'a>(before: &'a Definitions, after: &'a Definitions) -> Option<Difference<'a>> {
+    let Definitions { world, origins: _, attachments: _, attached_networks, deny, manifest, policy_files } =
+        before;
+    let rest = (attached_networks, deny, manifest, policy_files);
+    let same = rest == (&after.attached_networks, &after.deny, &after.manifest, &after.policy_files);
+    if !same || !is_same_but_for_endpoints(world, &after.world) {
+        return None;
+    }
+    let (old, new) = (&world.endpoints, &after.world.endpoints);
+    let only = |more: &'a BTreeMap<EndpointId, Endpoint>, less: &BTreeMap<EndpointId, Endpoint>| {
+        if more.len() != less.len() + 1 || !less.iter().all(|(id, endpoint)| more.get(id) == Some(endpoint)) {
+            return None;
+        }
+        more.values().find(|endpoint| !less.contains_key(&endpoint.id))
+    };
+    only(new, old).map(Difference::Added).or_else(|| only(old, new).map(Difference::Removed))
+}
+
+fn is_same_but_for_endpoints(a: &World, b: &World) -> bool {
+    let World {
+        networks,
+        namespaces,
+        endpoints: _,
+        policies,
+        cluster_policies,
+        audit,
+        established,
+        uplinks,
+        limits,
+        masquerade,
+        not_masqueraded,
+    } = a;
+    (networks, namespaces, policies, cluster_policies)
+        == (&b.networks, &b.namespaces, &b.policies, &b.cluster_policies)
+        && (audit, established, uplinks, limits) == (&b.audit, &b.established, &b.uplinks, &b.limits)
+        && (masquerade, not_masqueraded) == (&b.masquerade, &b.not_masqueraded)
+}
+
+/// What works on one endpoint needs.
+pub(super) struct Single<'a> {
+    pub store: &'a LockedStore,
+    pub netns: &'a Netns,
+    pub mode: Mode,
+    pub ledger: Ledger,
+}
+
+/// An endpoint to be made, with all it is given.
+#[derive(Debug)]
+struct Planned {
+    /// A world with nothing else in it.
+    world: World,
+    records: Records,
+}
+
+impl Single<'_> {
+    /// Makes one more endpoint. `false`: nothing was done, as that takes more than this.
+    ///
+    /// # Errors
+    /// When the kernel refuses. The endpoint is there in part then, and its record with it.
+    pub(super) fn add(
+        &mut self,
+        instance: &mut Instance,
+        endpoint: &Endpoint,
+        key: Option<&AttachmentKey>,
+        begin: impl FnOnce(&LockedStore) -> Result<()>,
+    ) -> Result<bool> {
+        let Some(plain) = self.ledger.plain else { return Ok(false) };
+        let Some(mut planned) = self.plan(instance, endpoint)? else { return Ok(false) };
+        let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
+            return Ok(false);
+        };
+        fault::point("begin with one endpoint");
+        self.store.remove_ledger()?;
+        self.store.save_instance(instance)?;
+        begin(self.store)?;
+        let netlink = Netlink::open(self.netns)?;
+        let mut host =
+            Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
+
+        let Planned { world, records } = &mut planned;
+        let bridge = records.networks.get(&endpoint.network).context("a record without a network")?;
+        let record = records.endpoints.get_mut(&endpoint.id).context("an endpoint without a record")?;
+        let network = topology::network_of(world, record)?;
+        topology::create_endpoint(&host, network, bridge, endpoint, record)?;
+        fault::point("write the names of an endpoint");
+        files::add(host.run_dir(), record)?;
+        let rows = plain_rows(world, records, plain);
+        tables::add(&mut host.datapath.maps, &rows)?;
+        let record = records.endpoints.get(&endpoint.id).context("an endpoint without a record")?;
+        fault::point("set a device up");
+        let ifindex = record.host_ifindex.context("an endpoint without a device")?;
+        host.netlink.set_up(ifindex).with_context(|| format!("set {} up", record.host_ifname))?;
+        self.ledger.entries.push(Entry::of(record, key.cloned()));
+        Ok(true)
+    }
+
+    /// Numbers, names and addresses for an endpoint, where nothing is in its way.
+    fn plan(&self, instance: &mut Instance, endpoint: &Endpoint) -> Result<Option<Planned>> {
+        let ledger = &self.ledger;
+        let Some(network) = ledger.networks.get(&endpoint.network) else { return Ok(None) };
+        let Some(bridge) = self.store.network(&network.name)? else { return Ok(None) };
+        let world = World {
+            networks: [(network.name.clone(), network.clone())].into(),
+            endpoints: [(endpoint.id.clone(), endpoint.clone())].into(),
+            ..World::default()
+        };
+        if endpoint.command.is_some() || bridge.ifindex.is_none() || !check(&world).is_empty() {
+            return Ok(None);
+        }
+        let netns = assign::netns_path(endpoint, &netns_dir(&self.store.paths().run_dir));
+        if self.is_in_the_way(endpoint, &netns) || !self.is_place(endpoint, &netns)? {
+            return Ok(None);
+        }
+        let mut addresses = assign::Addresses::taken(ledger.addresses());
+        let Ok(taken) = addresses.take(endpoint, network) else { return Ok(None) };
+        let slot = assign::lowest_free(&ledger.slots());
+        let incarnation = instance.take_incarnation()?;
+        let record = assign::endpoint_record(endpoint, network, netns, incarnation, slot, taken);
+        let mut records = Records {
+            networks: [(network.name.clone(), bridge)].into(),
+            endpoints: [(endpoint.id.clone(), record)].into(),
+        };
+        if !endpoint.publish.is_empty() {
+            let bound = self.netns.bound_sockets().unwrap_or_default();
+            let facts = PortFacts { bound, most_rows: usize::MAX };
+            let new = &mut records.endpoints;
+            if ports::assign(&world, &Records::default(), instance, &facts, new).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Planned { world, records }))
+    }
+
+    /// Whether somebody has what the endpoint asks for.
+    fn is_in_the_way(&self, endpoint: &Endpoint, netns: &Path) -> bool {
+        let mut claims = Vec::new();
+        for publish in &endpoint.publish {
+            // One that is to be chosen is chosen among all.
+            let Some(claim) = Claim::of(publish) else { return true };
+            claims.push(claim);
+        }
+        self.ledger.entries.iter().any(|other| {
+            // One of that name in another namespace of policies gets a longer name in `/etc/hosts`.
+            (other.id.name == endpoint.id.name && other.network == endpoint.network)
+                || other.id == endpoint.id
+                || (endpoint.ip.is_some() && endpoint.ip == other.ip)
+                || (endpoint.ip6.is_some() && endpoint.ip6 == other.ip6)
+                || (endpoint.mac.is_some() && endpoint.mac == other.mac)
+                || (other.netns.as_deref() == Some(netns) && other.ifname == endpoint.ifname())
+                || other.published.iter().any(|held| claims.iter().any(|claim| claim.overlaps(held)))
+        })
+    }
+
+    /// Whether the endpoint's network namespace is one that it may live in.
+    fn is_place(&self, endpoint: &Endpoint, netns: &Path) -> Result<bool> {
+        if endpoint.attachment == Attachment::Create {
+            return Ok(true);
+        }
+        let Ok(place) = Netns::open(netns) else { return Ok(false) };
+        Ok(place.inode()? != self.netns.inode()?)
+    }
+
+    /// Removes an endpoint. `false`: nothing was done, as that takes more than this.
+    ///
+    /// # Errors
+    /// When the kernel refuses. What is left of the endpoint has its record then.
+    pub(super) fn remove(
+        &mut self,
+        id: &EndpointId,
+        begin: impl FnOnce(&LockedStore) -> Result<()>,
+    ) -> Result<bool> {
+        let Some(plain) = self.ledger.plain else { return Ok(false) };
+        let Some(place) = self.ledger.entries.iter().position(|entry| entry.id == *id) else {
+            return Ok(false);
+        };
+        let entry = &self.ledger.entries[place];
+        let is_shared = |other: &Entry| {
+            // A name that two have, or a port that two have on different addresses, is written otherwise for one alone.
+            (other.id.name == entry.id.name && other.network == entry.network)
+                || other.published.iter().any(|held| entry.published.iter().any(|own| own.overlaps(held)))
+        };
+        if self.ledger.entries.iter().any(|other| other.id != *id && is_shared(other)) {
+            return Ok(false);
+        }
+        let Some(network) = self.ledger.networks.get(&entry.network) else { return Ok(false) };
+        let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
+        let Some(record) = self.store.endpoint(id)? else { return Ok(false) };
+        let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
+            return Ok(false);
+        };
+        fault::point("begin with one endpoint");
+        self.store.remove_ledger()?;
+        begin(self.store)?;
+        let netlink = Netlink::open(self.netns)?;
+        let mut host =
+            Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
+        let (world, records) = alone(network, bridge, &record);
+        let rows = plain_rows(&world, &records, plain);
+        // Nobody finds it any more; and before anything else gets the memory of these rows, its device goes, which takes
+        // the kernel a grace period.
+        tables::withdraw(&mut host.datapath.maps, &rows)?;
+        if !rows.published.is_empty() {
+            let generation = host.datapath.maps.config.get(0)?.generation;
+            let published = host.datapath.maps.published[(generation & 1) as usize].to_map()?;
+            stale::end_connections(&mut host, &Rows { published, ..Rows::default() })?;
+        }
+        fault::point("remove the names of an endpoint");
+        files::remove(host.run_dir(), &record)?;
+        topology::remove_endpoint(&host, &records, &record)?;
+        tables::remove_sources(&mut host.datapath.maps, &rows)?;
+        self.ledger.entries.remove(place);
+        Ok(true)
+    }
+}
+
+/// A world and records with one endpoint in them.
+fn alone(network: &Network, bridge: NetworkRecord, record: &EndpointRecord) -> (World, Records) {
+    let endpoint = Endpoint::new(record.id.clone(), network.name.clone());
+    let name: &Name = &network.name;
+    let world = World {
+        networks: [(name.clone(), network.clone())].into(),
+        endpoints: [(record.id.clone(), endpoint)].into(),
+        ..World::default()
+    };
+    let records = Records {
+        networks: [(name.clone(), bridge)].into(),
+        endpoints: [(record.id.clone(), record.clone())].into(),
+    };
+    (world, records)
+}
+
+/// The rows of the only endpoint of a world without policies.
+fn plain_rows(world: &World, records: &Records, plain: u32) -> Rows {
+    let subjects = records.endpoints.values().map(|record| {
+        let subject = Tables::plain_subject(record.ip.is_some(), record.ip6.is_some(), plain);
+        (record.id.clone(), subject)
+    });
+    let tables = Tables { subjects: subjects.collect(), ..Tables::default() };
+    make_rows(world, records, &Facts::default(), &tables)
+}

@@ -220,6 +220,10 @@ impl Single<'_> {
         let Some(network) = self.ledger.networks.get(&entry.network) else { return Ok(false) };
         let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
         let Some(record) = self.store.endpoint(id)? else { return Ok(false) };
+        if record.adopted.is_some() {
+            // Its device stays, so there is no grace period below.
+            return Ok(false);
+        }
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
         };

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    netfast::faces::cli::main()
+    if netfast::faces::cni::is_meant() { netfast::faces::cni::main() } else { netfast::faces::cli::main() }
 }

@@ -100,6 +100,12 @@ impl Lab {
         command
     }
 
+    /// netfast on the host as a CNI plugin, which its configuration tells which instance it is.
+    pub(crate) fn plugin_command(&self) -> Command {
+        self.used.store(true, Ordering::Relaxed);
+        self.host.command(&self.binary)
+    }
+
     /// Runs netfast on the host and waits for it.
     pub fn netfast(&self, args: &[&str]) -> Result<Finished> {
         run(&mut self.command(args), PATIENCE)

@@ -11,6 +11,7 @@
 mod bind;
 mod bpf;
 mod cgroup;
+mod cni;
 mod counters;
 mod frame;
 mod lab;
@@ -32,6 +33,7 @@ mod ways;
 mod xdp;
 
 pub use bind::bind_when_free;
+pub use cni::{Answer, Container, Plugin, address};
 pub use counters::Counters;
 pub use frame::{Crowd, FrameSocket, Frames, stranger};
 pub use lab::{HOST_V4, HOST_V6, Lab, OUTSIDE_V4, OUTSIDE_V6};

@@ -1,3 +1,5 @@
-//! The faces: command line and, later, CNI. Each translates; none decides.
+//! The faces: command line and CNI. Each translates; none decides.
 
 pub mod cli;
+pub mod cni;
+mod log;

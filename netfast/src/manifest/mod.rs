@@ -18,7 +18,7 @@ mod yaml;
 pub use self::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 pub use self::lint::lint;
 pub use self::load::{Loaded, LoadedPolicies, Unread, load, load_policies, parse_policies, sources};
-pub use self::paths::expand;
+pub use self::paths::{expand, in_directory};
 pub use self::text::label::parse_label;
 pub use self::text::mac::parse_mac;
 pub use self::text::port::parse_port;

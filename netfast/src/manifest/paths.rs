@@ -17,6 +17,19 @@ pub fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
+    let files = in_directory(path)?;
+    if files.is_empty() {
+        let message = "this directory holds no file ending in .yaml, .yml or .json";
+        return Err(Diagnostic::unreadable(file::name(path), message, None));
+    }
+    Ok(files)
+}
+
+/// The manifests in a directory, by name.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn in_directory(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let cannot = |error: std::io::Error| {
         Diagnostic::unreadable(file::name(path), format!("cannot read: {}", file::reason(&error)), None)
     };
@@ -28,10 +41,6 @@ pub fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         if !is_hidden && ENDINGS.contains(&ending) && !found.is_dir() {
             files.push(found);
         }
-    }
-    if files.is_empty() {
-        let message = "this directory holds no file ending in .yaml, .yml or .json";
-        return Err(Diagnostic::unreadable(file::name(path), message, None));
     }
     files.sort();
     Ok(files)

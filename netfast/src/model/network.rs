@@ -16,6 +16,12 @@ pub struct Network {
     pub subnet: Option<Ipv4Net>,
     /// IPv6 subnet, host bits zero.
     pub subnet6: Option<Ipv6Net>,
+    /// The gateway's IPv4 address; `None`: the first of the subnet.
+    #[serde(default)]
+    pub fixed_gateway: Option<Ipv4Addr>,
+    /// The gateway's IPv6 address; `None`: the first of the subnet after the anycast address.
+    #[serde(default)]
+    pub fixed_gateway6: Option<Ipv6Addr>,
     /// No way outside, and no published ports.
     #[serde(default)]
     pub internal: bool,
@@ -40,6 +46,8 @@ impl Network {
             name,
             subnet: None,
             subnet6: None,
+            fixed_gateway: None,
+            fixed_gateway6: None,
             internal: false,
             routed: false,
             adopted: true,
@@ -47,14 +55,16 @@ impl Network {
         }
     }
 
-    /// The gateway's IPv4 address: the first of the subnet.
+    /// The gateway's IPv4 address.
     pub fn gateway(&self) -> Option<Ipv4Addr> {
-        self.subnet.map(|net| Ipv4Addr::from(u32::from(net.network()).wrapping_add(1)))
+        let first = |net: Ipv4Net| Ipv4Addr::from(u32::from(net.network()).wrapping_add(1));
+        self.subnet.map(|net| self.fixed_gateway.unwrap_or_else(|| first(net)))
     }
 
-    /// The gateway's IPv6 address: the first of the subnet after the anycast address.
+    /// The gateway's IPv6 address.
     pub fn gateway6(&self) -> Option<Ipv6Addr> {
-        self.subnet6.map(|net| Ipv6Addr::from(u128::from(net.network()).wrapping_add(1)))
+        let first = |net: Ipv6Net| Ipv6Addr::from(u128::from(net.network()).wrapping_add(1));
+        self.subnet6.map(|net| self.fixed_gateway6.unwrap_or_else(|| first(net)))
     }
 
     /// Whether `addr` may be an endpoint's: inside the subnet and neither its first nor its last (broadcast)

@@ -81,6 +81,8 @@ pub(super) fn addresses(world: &World) -> BTreeMap<EndpointId, Assigned> {
 fn suits_network(record: &NetworkRecord, network: &Network) -> bool {
     record.subnet == network.subnet
         && record.subnet6 == network.subnet6
+        && record.fixed_gateway == network.fixed_gateway
+        && record.fixed_gateway6 == network.fixed_gateway6
         && record.mtu == network.mtu
         && record.internal == network.internal
         && record.adopted == network.adopted
@@ -115,6 +117,8 @@ fn network_record(network: &Network, id: u32) -> NetworkRecord {
         id,
         subnet: network.subnet,
         subnet6: network.subnet6,
+        fixed_gateway: network.fixed_gateway,
+        fixed_gateway6: network.fixed_gateway6,
         mtu: network.mtu,
         internal: network.internal,
         adopted: network.adopted,

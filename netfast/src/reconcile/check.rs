@@ -12,7 +12,7 @@ use super::tables::Settings;
 use super::{adopt, damage, defrag, tables, uplinks};
 use crate::compile::policy;
 use crate::kernel::{Bpffs, Datapath, Hook, default_cgroup};
-use crate::model::Attachment;
+use crate::model::{Attachment, EndpointId};
 use crate::net::{Netlink, Netns};
 use crate::store::{Definitions, Store};
 
@@ -49,11 +49,24 @@ impl Problem {
 /// # Errors
 /// When a state file or the kernel cannot be read.
 pub(super) fn problems(store: &Store) -> Result<Vec<Problem>> {
-    let definitions = store.definitions()?;
-    let records = Records { networks: store.networks()?, endpoints: store.endpoints()? };
+    problems_of(store, &store.definitions()?, None)
+}
+
+/// As [`problems`], of one endpoint and of what concerns all; `None`: of all endpoints.
+///
+/// # Errors
+/// As [`problems`].
+pub(super) fn problems_of(
+    store: &Store,
+    definitions: &Definitions,
+    only: Option<&EndpointId>,
+) -> Result<Vec<Problem>> {
+    let all = Records { networks: store.networks()?, endpoints: store.endpoints()? };
+    let mut records = all.clone();
+    records.endpoints.retain(|id, _| only.is_none_or(|only| only == id));
     let netlink = Netlink::open(&Netns::current()?)?;
-    let facts = facts::look(&netlink, &records, definitions.world.uplinks.as_ref())?;
-    let mut found = of_endpoints(&definitions, &records);
+    let facts = facts::look(&netlink, &all, definitions.world.uplinks.as_ref())?;
+    let mut found = of_endpoints(definitions, &all, only);
     let mut broken = |text: &dyn Display| found.push(Problem::new(Remedy::Converge, text));
     let damage = damage::damage(&netlink, &records)?;
     damage.networks.iter().for_each(|(name, why)| broken(&format_args!("network {name}: {why}")));
@@ -68,13 +81,8 @@ pub(super) fn problems(store: &Store) -> Result<Vec<Problem>> {
     }
     match Datapath::open(&Bpffs::at(&store.paths().bpffs)) {
         Ok(Some(datapath)) => {
-            let seen = Seen {
-                store,
-                datapath: &datapath,
-                records: &records,
-                facts: &facts,
-                definitions: &definitions,
-            };
+            let seen =
+                Seen { store, datapath: &datapath, all: &all, records: &records, facts: &facts, definitions };
             of_programs(&seen, &mut broken)?;
             of_maps(&seen, &mut broken)?;
         }
@@ -107,13 +115,13 @@ pub(super) fn left_out(id: &dyn Display, netns: &std::path::Path) -> Problem {
 }
 
 /// Networks and endpoints that are defined and have no record.
-fn of_endpoints(definitions: &Definitions, records: &Records) -> Vec<Problem> {
+fn of_endpoints(definitions: &Definitions, records: &Records, only: Option<&EndpointId>) -> Vec<Problem> {
     let mut found = Vec::new();
     for name in definitions.world.networks.keys().filter(|name| !records.networks.contains_key(*name)) {
         found.push(Problem::new(Remedy::Converge, format_args!("network {name} is not there")));
     }
     for endpoint in definitions.world.endpoints.values() {
-        if records.endpoints.contains_key(&endpoint.id) {
+        if records.endpoints.contains_key(&endpoint.id) || only.is_some_and(|only| *only != endpoint.id) {
             continue;
         }
         let path = match &endpoint.attachment {
@@ -137,13 +145,16 @@ fn of_endpoints(definitions: &Definitions, records: &Records) -> Vec<Problem> {
 struct Seen<'a> {
     store: &'a Store,
     datapath: &'a Datapath,
+    /// All records.
+    all: &'a Records,
+    /// Those that are looked at.
     records: &'a Records,
     facts: &'a Facts,
     definitions: &'a Definitions,
 }
 
 fn of_programs(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<()> {
-    let Seen { store, datapath, records, facts, definitions } = *seen;
+    let Seen { store, datapath, all: _, records, facts, definitions } = *seen;
     let attached = datapath.attached()?;
     let runs =
         |hook: Hook, ifindex: u32| attached.iter().any(|a| a.hook == hook && a.ifindex == ifindex && a.alive);
@@ -192,14 +203,14 @@ fn of_programs(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<
 }
 
 fn of_maps(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<()> {
-    let Seen { store, datapath, records, facts, definitions } = *seen;
+    let Seen { store, datapath, all, records: _, facts, definitions } = *seen;
     let Some(instance) = store.instance()? else {
         broken(&"the instance has no record");
         return Ok(());
     };
     let numbers = store.numbers()?.unwrap_or_default();
-    let tables = policy::compile(&definitions.world, &assigned(records), &numbers, usize::MAX)?;
-    let rows = make_rows(&definitions.world, records, facts, &tables);
+    let tables = policy::compile(&definitions.world, &assigned(all), &numbers, usize::MAX)?;
+    let rows = make_rows(&definitions.world, all, facts, &tables);
     let settings = Settings::of(&definitions.world, &instance);
     for map in tables::differing(&datapath.maps, &rows, &settings)? {
         broken(&format_args!("the map {map} does not hold what it should"));

@@ -19,6 +19,7 @@ mod ledger;
 pub mod monitor;
 mod plan;
 mod ports;
+pub mod readiness;
 #[cfg(test)]
 mod scale_tests;
 mod show;
@@ -27,4 +28,5 @@ mod stale;
 mod tables;
 mod topology;
 mod uplinks;
+pub mod verify;
 pub mod view;

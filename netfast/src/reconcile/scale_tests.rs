@@ -46,6 +46,8 @@ fn world(namespaces: usize) -> World {
         name: name("net"),
         subnet: Some("10.0.0.0/8".parse().unwrap()),
         subnet6: Some("fd00::/64".parse().unwrap()),
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: false,
         routed: false,
         adopted: false,

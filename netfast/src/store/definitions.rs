@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{AttachmentRecord, LockedStore, Result, Store, StoreError, atomic};
+use super::{AttachmentRecord, LockedStore, PolicyDirectory, Result, Store, StoreError, atomic};
 use crate::model::{EndpointId, Name, World};
 
 /// Version of the file's form.
@@ -35,6 +35,9 @@ pub struct Definitions {
     /// The manifest the instance was set up with.
     #[serde(default)]
     pub manifest: Option<PathBuf>,
+    /// The directory of policies that container runtimes were last told of.
+    #[serde(default)]
+    pub policy_directory: Option<PolicyDirectory>,
     /// The policy files given beside the manifest, in their order.
     #[serde(default)]
     pub policy_files: Vec<PathBuf>,

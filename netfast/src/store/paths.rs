@@ -83,8 +83,8 @@ fn canonical(path: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// FNV-1a. The standard library's hashes may change with its version, and a directory's name must not.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
+/// FNV-1a, for names made of other names. The standard library's hashes may change with its version, and a directory's name must not.
+pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -106,6 +106,12 @@ pub struct NetworkRecord {
     pub subnet: Option<Ipv4Net>,
     /// IPv6 subnet.
     pub subnet6: Option<Ipv6Net>,
+    /// The gateway's IPv4 address, if it was asked for.
+    #[serde(default)]
+    pub fixed_gateway: Option<Ipv4Addr>,
+    /// The gateway's IPv6 address, if it was asked for.
+    #[serde(default)]
+    pub fixed_gateway6: Option<Ipv6Addr>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
     /// It has no outside, so its endpoints have no default route.

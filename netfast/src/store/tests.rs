@@ -100,6 +100,8 @@ fn everything_is_read_as_written_and_removed() {
         id: 1,
         subnet: None,
         subnet6: None,
+        fixed_gateway: None,
+        fixed_gateway6: None,
         mtu: 1500,
         internal: false,
         adopted: false,

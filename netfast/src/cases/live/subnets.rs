@@ -96,6 +96,8 @@ fn network(subnets: &[Option<IpNet>]) -> Result<Network, String> {
         name,
         subnet: None,
         subnet6: None,
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: false,
         routed: true,
         adopted: false,

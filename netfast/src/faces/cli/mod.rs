@@ -11,7 +11,6 @@ mod endpoint;
 mod error;
 mod exec;
 mod flow;
-mod log;
 mod metrics;
 mod monitor;
 mod options;
@@ -32,6 +31,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use self::options::InstanceArgs;
+use super::log;
 use crate::reconcile::instance::Options;
 
 /// Container networking moved by eBPF: forwarding, published ports, masquerade and NetworkPolicy without iptables.

@@ -154,6 +154,8 @@ pub(super) fn network(name: &str, subnet: &str) -> Network {
         name: name.parse().unwrap(),
         subnet: Some(subnet.parse().unwrap()),
         subnet6: None,
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: false,
         routed: false,
         adopted: false,

@@ -17,6 +17,8 @@ pub(super) fn read(name: Name, fields: &Fields<'_>, report: &mut Report) -> Opti
         name,
         subnet: None,
         subnet6: None,
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: flag(fields, "internal", report).unwrap_or_default(),
         routed: flag(fields, "routed", report).unwrap_or_default(),
         adopted: false,

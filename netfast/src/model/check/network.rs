@@ -1,8 +1,9 @@
 //! Networks: their subnets, and what fits into them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::special::special;
 use super::{Problem, Subject};
@@ -47,6 +48,7 @@ fn alone(network: &Network, members: usize, problems: &mut Vec<Problem>) {
         let message = format!("{members} endpoints; a network takes {MAX_ENDPOINTS}");
         problems.push(Problem::new(&subject, "", message).help("spread them over several networks"));
     }
+    gateways(network, &subject, problems);
     for (field, net, usable) in subnets(network) {
         if let Some(what) = special(net) {
             problems.push(Problem::new(&subject, field, format!("{net} holds {what} addresses")));
@@ -58,6 +60,23 @@ fn alone(network: &Network, members: usize, problems: &mut Vec<Problem>) {
             let message = format!("{net} has addresses for {usable} endpoint{plural}, not for {members}");
             problems.push(Problem::new(&subject, field, message).help("use a shorter prefix"));
         }
+    }
+}
+
+/// A gateway that was asked for is a host of its subnet.
+fn gateways(network: &Network, subject: &Subject, problems: &mut Vec<Problem>) {
+    let v4 = network.fixed_gateway.map(|gateway| {
+        let is_host =
+            |net: Ipv4Net| net.contains(&gateway) && gateway != net.network() && gateway != net.broadcast();
+        (IpAddr::V4(gateway), network.subnet.is_some_and(is_host))
+    });
+    let v6 = network.fixed_gateway6.map(|gateway| {
+        let is_host = |net: Ipv6Net| net.contains(&gateway) && gateway != net.network();
+        (IpAddr::V6(gateway), network.subnet6.is_some_and(is_host))
+    });
+    for (gateway, _) in v4.into_iter().chain(v6).filter(|(_, is_host)| !is_host) {
+        let message = format!("{gateway} is no address of a host in the network's subnet");
+        problems.push(Problem::new(subject, "gateway", message));
     }
 }
 

@@ -6,6 +6,8 @@ fn network(name: &str, subnet: &str, subnet6: &str) -> Network {
         name: name.parse().unwrap(),
         subnet: subnet.parse().ok(),
         subnet6: subnet6.parse().ok(),
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: false,
         routed: false,
         adopted: false,

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::model::{Name, World};
 use crate::store::{Definitions, Origin};
 
-/// Puts the world that `file` describes in the place of everything but the endpoints added by command and the deny
-/// list.
+/// Puts the world that `file` describes in the place of everything but the endpoints added by command, the policies
+/// that container runtimes brought and the deny list.
 pub(super) fn replace(definitions: &mut Definitions, mut world: World, file: &Path) -> Result<()> {
     let shown = file.display();
     keep_networks(definitions, &mut world);
@@ -33,6 +33,7 @@ pub(super) fn replace(definitions: &mut Definitions, mut world: World, file: &Pa
     let from_file = world.endpoints.keys().filter(|id| !definitions.origins.contains_key(id));
     let from_file: Vec<_> = from_file.map(|id| (id.clone(), Origin::File)).collect();
     definitions.origins.extend(from_file);
+    definitions.keep_directory(&mut world);
     definitions.manifest = Some(absolute(file).with_context(|| format!("find {shown}"))?);
     definitions.world = world;
     Ok(())

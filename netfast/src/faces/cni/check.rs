@@ -1,0 +1,79 @@
+//! `CHECK`: looks whether an interface is as it was made.
+
+use ipnet::IpNet;
+
+use super::call::Call;
+use super::delegate::Delegate;
+use super::failure::{Code, Failure, Result};
+use super::result::{CniResult, mac_text};
+use crate::reconcile::attachments::AttachmentView;
+use crate::reconcile::instance::Instance;
+use crate::reconcile::verify::Verified;
+
+/// Fails where something is not as it was made.
+pub(super) fn check(call: &Call) -> Result<()> {
+    let Some(previous) = &call.config.said.prev_result else {
+        return Err(Failure::new(Code::Config, "CHECK without prevResult"));
+    };
+    let previous = CniResult::parse(previous, "prevResult")?;
+    let (_, netns) = call.netns()?;
+    let key = call.key()?;
+    let instance = Instance::open(&call.config.options())?;
+    let unknown = || {
+        let message =
+            format!("container {} has no interface {} in network {}", key.container, key.ifname, key.network);
+        Failure::new(Code::UnknownContainer, message)
+    };
+    let Some(view) = instance.attachment(&key)? else { return Err(unknown()) };
+    let Some(mut verified) = instance.verify(&key, &netns)? else { return Err(unknown()) };
+    drop(instance);
+    let mut wrong = std::mem::take(&mut verified.wrong);
+    wrong.extend(compare(&previous, &view, &verified));
+    if !wrong.is_empty() {
+        return Err(Failure::new(Code::Check, wrong.join("; ")));
+    }
+    match Delegate::of(call)? {
+        Some(delegate) => delegate.forward(),
+        None => Ok(()),
+    }
+}
+
+/// What differs between the result, what was attached, and what is in the container.
+fn compare(previous: &CniResult, view: &AttachmentView, verified: &Verified) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let name = &view.container_ifname;
+    let place = previous.interfaces.iter().position(|i| !i.sandbox.is_empty() && i.name == *name);
+    match place.and_then(|place| previous.interfaces.get(place)) {
+        None => wrong.push(format!("prevResult has no interface {name} in a container")),
+        Some(interface) if interface.mac.is_empty() => {}
+        Some(interface) if !interface.mac.eq_ignore_ascii_case(&mac_text(view.container_mac)) => {
+            wrong.push(format!(
+                "prevResult has {} for {name}, which was made with {}",
+                interface.mac,
+                mac_text(view.container_mac)
+            ));
+        }
+        Some(_) => {}
+    }
+    let expected: Vec<IpNet> = previous
+        .ips
+        .iter()
+        .filter(|ip| ip.interface.is_none() || ip.interface == place)
+        .map(|ip| ip.address)
+        .collect();
+    for address in &expected {
+        if !view.addresses.contains(address) {
+            wrong.push(format!("{address} of prevResult is not reserved for the container"));
+        }
+    }
+    for address in view.addresses.iter().filter(|address| !expected.contains(address)) {
+        wrong.push(format!("{address} of {name} is not in prevResult"));
+    }
+    for route in &previous.routes {
+        if !verified.has_route(route.dst, route.gw) {
+            let via = route.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
+            wrong.push(format!("the route to {}{via} is gone", route.dst));
+        }
+    }
+    wrong
+}

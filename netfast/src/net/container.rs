@@ -17,7 +17,7 @@ pub struct ContainerSpec<'a> {
     pub addresses: Vec<IpNet>,
     /// Who takes on what is for elsewhere. One outside the addresses' prefixes is taken to be on the link.
     pub gateways: [Option<IpAddr>; 2],
-    /// Whether everything without a better route goes to the gateways.
+    /// Whether everything without a better route goes to the gateways, unless another device has it already.
     pub default_route: bool,
     /// Other routes: destinations, and who takes them on where that is not the gateway.
     pub routes: Vec<(IpNet, Option<IpAddr>)>,
@@ -44,7 +44,7 @@ pub fn configure_container(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>
     let is_onlink = |gateway: &IpAddr| !addresses.iter().any(|address| address.contains(gateway));
     if *default_route {
         for gateway in gateways.iter().flatten() {
-            netlink.set_default_route(ifindex, *gateway, is_onlink(gateway))?;
+            netlink.add_default_route(ifindex, *gateway, is_onlink(gateway))?;
         }
     }
     for (to, via) in routes {

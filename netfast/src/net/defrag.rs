@@ -102,7 +102,7 @@ impl Netlink {
         inside.forbid_link_local(index)?;
         inside.set_up(index)?;
         for gateway in GATEWAYS {
-            match inside.set_default_route(index, gateway, true) {
+            match inside.add_default_route(index, gateway, true) {
                 // Without IPv6 there is nothing of it to put in order.
                 Err(error) if gateway.is_ipv6() && is_without_ipv6(&error) => {}
                 result => result?,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::instance::Instance;
 use super::ledger::{Claim, Ledger};
+use super::rotation::rotate;
 use super::topology;
 use crate::model::{Endpoint, EndpointId, Name, Network, Publish};
 use crate::net::Netlink;
@@ -84,11 +85,23 @@ impl Instance {
                 key.network
             );
         }
+        let last = self.store().last_addresses(&network.name)?;
+        endpoint.ranges = rotate(&endpoint.ranges, &network, &last);
+        let (is_chosen4, is_chosen6) = (endpoint.ip.is_none(), endpoint.ip6.is_none());
         let record = AttachmentRecord { key, endpoint };
         if !self.attach_alone(&record, &network)? {
             self.attach_among_all(record.clone(), network)?;
         }
-        self.attachment(&record.key)?.context("the attachment that was just made is gone")
+        let view = self.attachment(&record.key)?.context("the attachment that was just made is gone")?;
+        let given = view.addresses.iter().map(IpNet::addr);
+        let chosen: Vec<_> = given.filter(|ip| if ip.is_ipv4() { is_chosen4 } else { is_chosen6 }).collect();
+        let kept = last.into_iter().filter(|old| !chosen.iter().any(|ip| ip.is_ipv4() == old.is_ipv4()));
+        let last: Vec<_> = chosen.iter().copied().chain(kept).collect();
+        // Without it, the next one begins elsewhere, and no harm is done.
+        if let Err(error) = self.store().save_last_addresses(&view.key.network, &last) {
+            tracing::warn!(%error, "which address was given last is not noted");
+        }
+        Ok(view)
     }
 
     /// Makes the endpoint and looks at nothing else. `false`: that will not do, and nothing was done.
@@ -222,6 +235,8 @@ impl Instance {
             name: bridge.name.clone(),
             subnet: bridge.subnet,
             subnet6: bridge.subnet6,
+            fixed_gateway: bridge.fixed_gateway,
+            fixed_gateway6: bridge.fixed_gateway6,
             internal: bridge.internal,
             routed: false,
             mtu: bridge.mtu,
@@ -267,7 +282,7 @@ fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Netw
     match definitions.world.networks.get(&name) {
         Some(defined) if *defined == network => {}
         Some(_) if is_used || !definitions.attached_networks.contains(&name) => bail!(
-            "network {name} is defined differently (subnets, mtu, internal and routed must be the same)"
+            "network {name} is defined differently (subnets, gateways, mtu, internal and routed or ipMasq must be the same)"
         ),
         _ => {
             definitions.attached_networks.insert(name.clone());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::assign::Records;
 use crate::compile::policy::Numbers;
 use crate::model::{EndpointId, Name, Network, PortRange, Protocol, Publish, World};
-use crate::store::{AttachmentKey, Definitions, EndpointRecord};
+use crate::store::{AttachmentKey, Definitions, EndpointRecord, PolicyDirectory};
 
 /// What the instance holds, as far as another endpoint is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub(super) struct Ledger {
     pub networks: BTreeMap<Name, Network>,
     /// Those of them that only attachments define.
     pub attached_networks: BTreeSet<Name>,
+    /// The directory of policies that is followed.
+    pub policy_directory: Option<PolicyDirectory>,
     /// Its endpoints, up or not.
     pub entries: Vec<Entry>,
     /// The class of all addresses, where there is no policy that could tell them apart.
@@ -108,6 +110,7 @@ impl Ledger {
         Self {
             networks: world.networks.clone(),
             attached_networks: definitions.attached_networks.clone(),
+            policy_directory: definitions.policy_directory.clone(),
             entries: entries.collect(),
             plain: if has_policies(world) { None } else { numbers.plain() },
         }

@@ -15,11 +15,13 @@ pub mod flows;
 mod host;
 pub mod instance;
 pub mod judge;
+mod known;
 mod ledger;
 pub mod monitor;
 mod plan;
 mod ports;
 pub mod readiness;
+mod rotation;
 #[cfg(test)]
 mod scale_tests;
 mod show;

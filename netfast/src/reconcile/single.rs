@@ -34,10 +34,19 @@ pub(super) enum Difference<'a> {
 
 /// The endpoint that makes all the difference; `None`: there is more to it.
 pub(super) fn difference<'a>(before: &'a Definitions, after: &'a Definitions) -> Option<Difference<'a>> {
-    let Definitions { world, origins: _, attachments: _, attached_networks, deny, manifest, policy_files } =
-        before;
-    let rest = (attached_networks, deny, manifest, policy_files);
-    let same = rest == (&after.attached_networks, &after.deny, &after.manifest, &after.policy_files);
+    let Definitions {
+        world,
+        origins: _,
+        attachments: _,
+        attached_networks,
+        deny,
+        manifest,
+        policy_directory,
+        policy_files,
+    } = before;
+    let rest = (attached_networks, deny, manifest, policy_directory, policy_files);
+    let Definitions { attached_networks, deny, manifest, policy_directory, policy_files, .. } = after;
+    let same = rest == (attached_networks, deny, manifest, policy_directory, policy_files);
     if !same || !is_same_but_for_endpoints(world, &after.world) {
         return None;
     }

@@ -33,10 +33,11 @@ impl Instance {
     /// # Errors
     /// When a state file or the kernel cannot be read.
     pub fn verify(&self, key: &AttachmentKey, netns: &Netns) -> Result<Option<Verified>> {
-        let found = self.definitions().attachments.iter().find(|attachment| attachment.key == *key);
+        let definitions = self.definitions()?;
+        let found = definitions.attachments.iter().find(|attachment| attachment.key == *key);
         let Some(attachment) = found else { return Ok(None) };
         let id = &attachment.endpoint.id;
-        let problems = check::problems_of(self.store(), self.definitions(), Some(id))?;
+        let problems = check::problems_of(self.store(), definitions, Some(id))?;
         let problems = problems.into_iter().filter(|problem| problem.remedy == Remedy::Converge);
         let mut wrong: Vec<String> = problems.map(|problem| problem.text).collect();
         let netlink = Netlink::open(netns)?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definitions::{Definitions, Origin};
 use super::records::{file_stem, is_record};
-use super::{LockedStore, Result, Store, atomic, fault};
+use super::{LockedStore, Result, Store, atomic, fault, last_addresses};
 use crate::model::{Endpoint, Name, Network};
 
 const ADVICE: &str = "remove it, and let the container runtime attach the container again";
@@ -220,7 +220,10 @@ impl LockedStore {
 }
 
 fn is_ours(name: &str) -> bool {
-    is_record(name) || has_extension(name, UNFINISHED) || has_extension(name, NETWORK)
+    is_record(name)
+        || [UNFINISHED, NETWORK, last_addresses::EXTENSION]
+            .iter()
+            .any(|extension| has_extension(name, extension))
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {

@@ -9,6 +9,7 @@ mod attachments;
 mod definitions;
 mod error;
 pub mod fault;
+mod last_addresses;
 mod ledger;
 mod lock;
 mod paths;

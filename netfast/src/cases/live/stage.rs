@@ -108,7 +108,7 @@ impl<'p> Stage<'p> {
             }
             netlink.set_up(index)?;
             for gateway in other {
-                netlink.set_default_route(index, gateway.addr(), false)?;
+                netlink.add_default_route(index, gateway.addr(), false)?;
             }
         }
         beyond.set_up(beyond.link("lo")?.index)?;

@@ -65,9 +65,9 @@ fn attach(
     };
     let routes = endpoint.routes.clone();
     let mut instance = Instance::open(&call.config.options())?;
-    policies::follow(&mut instance, said)?;
-    let defined = instance.definitions().world.networks.get(&key.network);
-    let network = network::network(&key.network, said, &addressing, defined);
+    let known = instance.known(&key.network)?;
+    policies::follow(&mut instance, said, known.policy_directory.as_ref())?;
+    let network = network::network(&key.network, said, &addressing, known.network.as_ref());
     let view = instance.attach(Attachment { key, endpoint, network })?;
     Ok((view, routes, dns))
 }

@@ -11,17 +11,17 @@ use super::config::Said;
 use super::failure::{Code, Failure};
 use crate::manifest::{self, Diagnostics};
 use crate::reconcile::instance::Instance;
+use crate::store::PolicyDirectory;
 
 /// Where policies are, unless the configuration says otherwise. It need not be there.
 const DEFAULT: &str = "/etc/netfast/policies.d";
 
 /// Puts in force what the directory says now. Where a file has a mistake, what is in force stays, and no container is added
 /// until the file is mended: it might be one that the file is about.
-pub(super) fn follow(instance: &mut Instance, said: &Said) -> Result<()> {
+pub(super) fn follow(instance: &mut Instance, said: &Said, known: Option<&PolicyDirectory>) -> Result<()> {
     let directory = said.policy_dir.as_deref().unwrap_or(Path::new(DEFAULT));
-    let known = instance.definitions().policy_directory.clone();
     let files = if said.policy_dir.is_none() && !directory.exists() {
-        if known.as_ref().is_none_or(|known| known.path != directory) {
+        if known.is_none_or(|known| known.path != directory) {
             return Ok(());
         }
         Vec::new()

@@ -24,8 +24,8 @@ pub(super) fn status(call: &Call) -> Result<()> {
         }
     };
     let instance = Instance::open(&call.config.options()).map_err(not_available)?;
-    let defined = instance.definitions().world.networks.get(&name);
-    let network = network::network(&name, said, &addressing, defined);
+    let known = instance.known(&name).map_err(not_available)?;
+    let network = network::network(&name, said, &addressing, known.network.as_ref());
     instance.readiness().map_err(|NotReady { why, is_limited }| {
         let code = if is_limited { Code::Limited } else { Code::NotAvailable };
         Failure::new(code, why)

@@ -1,0 +1,33 @@
+//! What a face has to know of an instance before it asks for something.
+
+use anyhow::Result;
+
+use super::instance::Instance;
+use super::ledger::Ledger;
+use crate::model::{Name, Network};
+use crate::store::PolicyDirectory;
+
+/// What an attachment depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The network of the name that was asked for.
+    pub network: Option<Network>,
+    /// The directory of policies that is followed.
+    pub policy_directory: Option<PolicyDirectory>,
+}
+
+impl Instance {
+    /// What an attachment to a network depends on, read from as little as will do.
+    ///
+    /// # Errors
+    /// When a state file cannot be read.
+    pub fn known(&self, network: &Name) -> Result<Known> {
+        if let Some(ledger) = self.store().ledger::<Ledger>()? {
+            let network = ledger.networks.get(network).cloned();
+            return Ok(Known { network, policy_directory: ledger.policy_directory });
+        }
+        let definitions = self.definitions()?;
+        let network = definitions.world.networks.get(network).cloned();
+        Ok(Known { network, policy_directory: definitions.policy_directory.clone() })
+    }
+}

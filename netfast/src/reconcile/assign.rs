@@ -96,7 +96,7 @@ fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Networ
         // Whatever else there is of it is as it is found.
         return record.network == network.name
             && (record.ip, record.ip6) == (endpoint.ip, endpoint.ip6)
-            && record.container_ifname == ifname(endpoint)
+            && record.container_ifname == endpoint.ifname()
             && record.netns == netns;
     }
     record.network == network.name

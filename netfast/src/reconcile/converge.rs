@@ -147,8 +147,8 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
             let endpoint = world.endpoints.get(&record.id)?;
             Some(PlacedEndpoint {
                 source_check: endpoint.source_check,
-                redirect: endpoint.redirect && !facts.shaped.contains(&record.host_ifindex?),
-                held: facts.held.contains(&record.host_ifindex?),
+                redirect: facts.is_redirected(endpoint, record.host_ifindex?),
+                held: facts.is_held(endpoint, record.host_ifindex?),
                 adopted: record.adopted.as_ref().map(adopted_link),
                 id: &record.id,
                 network: networks.get(&record.network)?,

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use super::assign::Records;
 use crate::compile::rows::Uplink;
-use crate::model::World;
-use crate::net::{Address, Link, Netlink, Scope};
+use crate::model::{Endpoint, World};
+use crate::net::{self, Address, Link, Netlink, Scope};
 
 /// The host's side of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +34,9 @@ pub(super) struct Facts {
 pub(super) fn look(netlink: &Netlink, records: &Records, named: Option<&BTreeSet<String>>) -> Result<Facts> {
     let links = netlink.links().context("list the host's devices")?;
     let addresses = netlink.addresses().context("list the host's addresses")?;
-    let mut facts = facts(&links, &addresses, records, named);
-    let qdiscs = netlink.qdiscs().context("list the host's queueing disciplines")?;
-    // A veth has none by itself, which is told as one of this kind.
-    let shaping = qdiscs.iter().filter(|qdisc| qdisc.is_root && qdisc.kind != "noqueue");
-    facts.shaped = shaping.map(|qdisc| qdisc.ifindex).collect();
-    let holding = qdiscs.iter().filter(|qdisc| qdisc.kind == "ingress");
-    facts.held = holding.map(|qdisc| qdisc.ifindex).collect();
-    Ok(facts)
+    let Facts { shaped, held, .. } =
+        Facts::of_queueing(netlink).context("list the host's queueing disciplines")?;
+    Ok(Facts { shaped, held, ..facts(&links, &addresses, records, named) })
 }
 
 fn facts(
@@ -108,6 +103,33 @@ fn facts(
 }
 
 impl Facts {
+    /// Where others hold packets back, and nothing else.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub(super) fn of_queueing(netlink: &Netlink) -> Result<Self, net::Error> {
+        let qdiscs = netlink.qdiscs()?;
+        // A veth has none by itself, which is told as one of this kind.
+        let shaping = qdiscs.iter().filter(|qdisc| qdisc.is_root && qdisc.kind != "noqueue");
+        let holding = qdiscs.iter().filter(|qdisc| qdisc.kind == "ingress");
+        Ok(Self {
+            shaped: shaping.map(|qdisc| qdisc.ifindex).collect(),
+            held: holding.map(|qdisc| qdisc.ifindex).collect(),
+            ..Self::default()
+        })
+    }
+
+    /// Whether packets are redirected into an endpoint's namespace.
+    pub(super) fn is_redirected(&self, endpoint: &Endpoint, ifindex: u32) -> bool {
+        endpoint.redirect && !self.shaped.contains(&ifindex)
+    }
+
+    /// Whether what an endpoint sends goes by way of the host. If another plugin made its device, what is not to be redirected to
+    /// it is not to be redirected from it either: that plugin's list may have one that holds it back.
+    pub(super) fn is_held(&self, endpoint: &Endpoint, ifindex: u32) -> bool {
+        self.held.contains(&ifindex) || (endpoint.attachment.is_adopted() && !endpoint.redirect)
+    }
+
     /// Sees that no network takes an address the host has already.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod converge;
 mod damage;
 mod defrag;
 pub mod doctor;
+mod drift;
 mod facts;
 mod files;
 pub mod flows;

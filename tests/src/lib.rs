@@ -11,6 +11,7 @@
 mod bind;
 mod bpf;
 mod cgroup;
+mod chain;
 mod cni;
 mod counters;
 mod frame;
@@ -33,6 +34,7 @@ mod ways;
 mod xdp;
 
 pub use bind::bind_when_free;
+pub use chain::{Chain, Member, has_stock_plugins};
 pub use cni::{Answer, Container, Plugin, address};
 pub use counters::Counters;
 pub use frame::{Crowd, FrameSocket, Frames, stranger};

@@ -55,8 +55,8 @@ fn handle<P: Packet, W: World>(
     }
     match frame.ether_type {
         ethertype::ARP => {
-            neighbour::arp(packet, world, endpoint).unpack()?;
-            return Ok(neighbour::way(endpoint));
+            let is_answer = neighbour::arp(packet, world, endpoint).unpack()?;
+            return Ok(if is_answer { Verdict::to(endpoint) } else { Verdict::Next });
         }
         ethertype::IPV4 | ethertype::IPV6 => {}
         _ => return Err(DropReason::BadEthertype.into()),
@@ -70,8 +70,8 @@ fn handle<P: Packet, W: World>(
         if !is_own && !is_free && !src.is_link_local_v6() && !src.is_unspecified() {
             return Err(DropReason::SpoofedAddress.into());
         }
-        neighbour::discovery(packet, world, endpoint, headers).unpack()?;
-        return Ok(neighbour::way(endpoint));
+        let is_answer = neighbour::discovery(packet, world, endpoint, headers).unpack()?;
+        return Ok(if is_answer { Verdict::to(endpoint) } else { Verdict::Next });
     }
     admit(headers, is_own, is_free).unpack()?;
 

@@ -11,7 +11,7 @@ use netfast_common::rows::{
 
 use crate::packet::{Frame, Packet, Wire};
 use crate::parse::{Headers, L3, ethertype, icmp};
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::Outcome;
 use crate::world::World;
 
 /// An ARP message for IPv4 over Ethernet (RFC 826). Its four bytes of IPv4 addresses stand at odd multiples of two.
@@ -58,20 +58,13 @@ fn address([high, low]: [u16; 2]) -> Addr {
     Addr::from_v4([a, b, c, d])
 }
 
-/// Where a message goes that passed [`arp`] or [`discovery`]: back, as the answer it was turned into. On another plugin's
-/// bridge whoever is asked answers.
-#[inline(always)]
-pub(crate) fn way(endpoint: &EndpointRow) -> Verdict {
-    if is_adopted(endpoint) { Verdict::Next } else { Verdict::to(endpoint) }
-}
-
 #[inline(always)]
 const fn is_adopted(endpoint: &EndpointRow) -> bool {
     endpoint.flags & ENDPOINT_ADOPTED != 0
 }
 
-/// Answers an ARP request of the endpoint by turning it into the reply; of one on another plugin's bridge, everything
-/// passes that it says of itself.
+/// Answers an ARP request of the endpoint by turning it into the reply. `false`: it is on another plugin's bridge, where
+/// everything passes that it says of itself, and whoever is asked answers.
 ///
 /// A probe for an address of one's own, or of nobody, is not answered: silence is what says it is free.
 ///
@@ -79,11 +72,15 @@ const fn is_adopted(endpoint: &EndpointRow) -> bool {
 /// [`DropReason::UnknownNeighbour`] for everything else that needs no answer. A function of its own in BPF.
 #[inline(never)]
 pub(crate) fn arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRow) -> Outcome {
-    Outcome::pack(try_arp(packet, world, endpoint).map(|()| true).map_err(Into::into))
+    Outcome::pack(try_arp(packet, world, endpoint).map_err(Into::into))
 }
 
 #[inline(always)]
-fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRow) -> Result<(), DropReason> {
+fn try_arp<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    endpoint: &EndpointRow,
+) -> Result<bool, DropReason> {
     let Arp { kind, operation, sender_mac, sender, target, .. } = packet.load(L3)?;
     if kind[0] != ETHERNET_IPV4[0] || kind[1] != ETHERNET_IPV4[1] || kind[2] != ETHERNET_IPV4[2] {
         return Err(DropReason::BadHeader);
@@ -96,7 +93,7 @@ fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRo
         return Err(DropReason::SpoofedArp);
     }
     if is_adopted(endpoint) {
-        return Ok(());
+        return Ok(false);
     }
     if operation != REQUEST || is_probe {
         return Err(DropReason::UnknownNeighbour);
@@ -111,7 +108,7 @@ fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRo
         target: sender,
     };
     packet.store(L3, &reply)?;
-    answer(packet, world, mac, ethertype::ARP)
+    answer(packet, world, mac, ethertype::ARP).map(|()| true)
 }
 
 /// A neighbour solicitation or advertisement with one option (RFC 4861, 4.3 and 4.4).
@@ -140,8 +137,9 @@ const TARGET_LINK_LAYER: u16 = 0x0201_u16.to_be();
 /// The type, with code 0.
 const ADVERTISEMENT: u16 = ((icmp::NEIGHBOUR_ADVERTISEMENT as u16) << 8).to_be();
 
-/// Answers a neighbour solicitation of the endpoint by turning it into the advertisement; of one on another plugin's bridge,
-/// everything passes that it asks, or says of itself.
+/// Answers a neighbour solicitation of the endpoint by turning it into the advertisement. `false`: it is on another plugin's
+/// bridge, where everything passes that it says of itself, and whoever is asked answers. Only what is asked of another
+/// endpoint there is answered here too: the host's filters see questions to groups, and may not let them through.
 ///
 /// Otherwise it says [`DropReason::SpoofedArp`] for an advertisement of another's address, and
 /// [`DropReason::UnknownNeighbour`] or [`DropReason::Multicast`] for everything that needs no answer. A function of
@@ -153,7 +151,7 @@ pub(crate) fn discovery<P: Packet, W: World>(
     endpoint: &EndpointRow,
     headers: &Headers,
 ) -> Outcome {
-    Outcome::pack(try_discovery(packet, world, endpoint, headers).map(|()| true).map_err(Into::into))
+    Outcome::pack(try_discovery(packet, world, endpoint, headers).map_err(Into::into))
 }
 
 #[inline(always)]
@@ -162,10 +160,10 @@ fn try_discovery<P: Packet, W: World>(
     world: &W,
     endpoint: &EndpointRow,
     headers: &Headers,
-) -> Result<(), DropReason> {
+) -> Result<bool, DropReason> {
     match headers.icmp_type {
         icmp::NEIGHBOUR_SOLICITATION => {}
-        icmp::NEIGHBOUR_ADVERTISEMENT => return advertised(packet, endpoint, headers),
+        icmp::NEIGHBOUR_ADVERTISEMENT => return advertised(packet, endpoint, headers).map(|()| false),
         _ => return Err(DropReason::Multicast),
     }
     let asker = headers.tuple.src;
@@ -173,19 +171,22 @@ fn try_discovery<P: Packet, W: World>(
     if headers.ttl != 255 {
         return Err(DropReason::BadHeader);
     }
-    if is_adopted(endpoint) {
-        return Ok(());
-    }
+    let is_adopted = is_adopted(endpoint);
     if asker.is_unspecified() || packet.len() != headers.l4 + DISCOVERY_LEN {
         // Duplicate address detection, which only the address's owner would answer; or without the option that an
         // answer's would take the place of.
-        return Err(DropReason::UnknownNeighbour);
+        return if is_adopted { Ok(false) } else { Err(DropReason::UnknownNeighbour) };
     }
     let Discovery { target, option, .. } = packet.load(headers.l4)?;
-    if option != SOURCE_LINK_LAYER {
-        return Err(DropReason::UnknownNeighbour);
-    }
-    let mac = mac_of(world, endpoint, &target)?;
+    let known = if option == SOURCE_LINK_LAYER {
+        mac_of(world, endpoint, &target)
+    } else {
+        Err(DropReason::UnknownNeighbour)
+    };
+    let mac = match known {
+        Err(_) if is_adopted => return Ok(false),
+        known => known?,
+    };
     let mut advertisement = Discovery {
         kind: ADVERTISEMENT,
         checksum: 0,
@@ -198,7 +199,7 @@ fn try_discovery<P: Packet, W: World>(
     packet.store(headers.l4, &advertisement)?;
     packet.store(L3 + 8, &target)?;
     packet.store(L3 + 24, &asker)?;
-    answer(packet, world, mac, ethertype::IPV6)
+    answer(packet, world, mac, ethertype::IPV6).map(|()| true)
 }
 
 /// The checksum of an advertisement sent by its target, pseudo-header included (RFC 4443, 2.3). A ones' complement

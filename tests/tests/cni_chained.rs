@@ -35,7 +35,7 @@ fn ptp(lab: &Lab) -> Value {
 }
 
 fn netfast() -> Value {
-    json!({"type": "netfast", "policyDir": "/nowhere-netfast", "capabilities": {"portMappings": true, "bandwidth": true}})
+    json!({"type": "netfast", "capabilities": {"portMappings": true, "bandwidth": true}})
 }
 
 fn with(mut plugin: Value, more: &Value) -> Value {
@@ -127,12 +127,12 @@ fn everything_works(lab: &Lab, chain: &Chain<'_>) {
     let met = sent_by_veth(lab, &web) - before;
     assert!(met < 20, "{met} packets met the host's end");
 
-    chain.check(&client).unwrap();
-    published.check(&web).unwrap();
+    chain.ask_netfast("CHECK", &client).unwrap();
+    published.ask_netfast("CHECK", &web).unwrap();
     let list = lab.netfast_ok(&["endpoint", "ls"]).unwrap();
     assert!(list.contains("web") && list.contains("client"), "{list}");
     lab.netfast_ok(&["status"]).unwrap();
-    lab.netfast_ok(&["policy", "explain", "client", "web", "80"]).unwrap();
+    lab.netfast_ok(&["policy", "explain", "--from", "client", "--to", "web"]).unwrap();
 
     // DEL, from the last to the first: what is theirs is theirs to remove.
     published.del(&web).unwrap();
@@ -315,7 +315,7 @@ fn del_works_whatever_is_left() {
     let lab = Lab::new().unwrap();
     let first = lab.chain(&[bridge(&lab)]);
     let chain = lab.chain(&[bridge(&lab), netfast()]);
-    chain.add("stays").unwrap();
+    let _stays = chain.add("stays").unwrap();
     let endpoints = || lab.netfast_json(&["endpoint", "ls"]).unwrap().as_array().unwrap().len();
     assert_eq!(endpoints(), 1);
     // Twice, with all there.
@@ -325,7 +325,7 @@ fn del_works_whatever_is_left() {
         assert_eq!(endpoints(), 1);
     }
     let links = lab.host.links().unwrap();
-    assert_eq!(links.iter().filter(|link| link.starts_with("veth")).count(), 2, "it is theirs to remove");
+    assert_eq!(links.iter().filter(|link| link.starts_with("veth")).count(), 2, "they are theirs to remove");
     member.ns.ip("link show eth0").unwrap();
     // The veth gone, then the namespace too; without the result.
     let member = chain.add("c2").unwrap();
@@ -347,6 +347,43 @@ fn del_works_whatever_is_left() {
 }
 
 #[test]
+fn status_and_gc_know_them() {
+    require_stock_plugins!();
+    let lab = Lab::new().unwrap();
+    let chain = lab.chain(&[bridge(&lab), netfast()]);
+    let (keep, lost) = (chain.add("keep").unwrap(), chain.add("lost").unwrap());
+    let valid = json!({"cni.dev/valid-attachments": [{"containerID": "keep", "ifname": "eth0"}]});
+    let newest = lab.chain(&[with(netfast(), &valid)]).with_version("1.1.0");
+    let nobody = Member { result: Value::Null, ..keep.clone() };
+    newest.ask_netfast("STATUS", &nobody).unwrap();
+    newest.ask_netfast("GC", &nobody).unwrap();
+    let list = lab.netfast_ok(&["endpoint", "ls"]).unwrap();
+    assert!(list.contains("keep") && !list.contains("lost"), "{list}");
+    lost.ns.ip("link show eth0").unwrap();
+    chain.ask_netfast("CHECK", &keep).unwrap();
+    let error = chain.ask_netfast("CHECK", &lost).unwrap_err().to_string();
+    assert!(error.contains(r#""code":3"#), "{error}");
+}
+
+#[test]
+fn they_and_networks_of_its_own_meet_by_published_ports_only() {
+    require_stock_plugins!();
+    let lab = Lab::new().unwrap();
+    let world = "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints: {own: {network: lab}}\n";
+    let file = lab.file("netfast.yaml", world).unwrap();
+    lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
+    let chain = lab.chain(&[bridge(&lab), netfast()]).with_runtime(port_8080());
+    let web = chain.add("web").unwrap();
+    let own = lab.endpoint_ns("own").unwrap();
+    let _servers = [&web.ns, &own].map(|ns| ns.tcp_serve("[::]:80").unwrap());
+    reaches(&own, &format!("{HOST_V4}:8080"), "web");
+    does_not_reach(&own, &format!("{}:80", both(&web)[0]));
+    does_not_reach(&web.ns, "10.77.0.2:80");
+    lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
+    reaches(&own, &format!("{HOST_V4}:8080"), "web");
+}
+
+#[test]
 fn down_leaves_devices_as_they_were_found() {
     require_stock_plugins!();
     let lab = Lab::new().unwrap();
@@ -357,5 +394,7 @@ fn down_leaves_devices_as_they_were_found() {
     for to in both(&web) {
         reaches(&client.ns, &format!("{to}:80"), "web");
     }
-    assert_eq!(lab.leftovers().unwrap(), [""; 0]);
+    let is_theirs = |left: &String| left == "cni0" || left.starts_with("veth");
+    let (theirs, ours): (Vec<_>, Vec<_>) = lab.leftovers().unwrap().into_iter().partition(is_theirs);
+    assert_eq!((theirs.len(), ours), (3, Vec::new()));
 }

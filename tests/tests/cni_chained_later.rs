@@ -21,7 +21,7 @@ fn bridge(lab: &Lab) -> Value {
 }
 
 fn netfast() -> Value {
-    json!({"type": "netfast", "policyDir": "/nowhere-netfast", "capabilities": {"bandwidth": true}})
+    json!({"type": "netfast", "capabilities": {"bandwidth": true}})
 }
 
 fn tuning(lab: &Lab) -> Value {
@@ -104,7 +104,7 @@ fn limits_are_kept_whichever_plugin_comes_first() {
             // A stream is answered with as much, so either end sees its limit.
             let taken = takes(&fast, &slow);
             assert!(taken > Duration::from_millis(1200), "{direction} {order:?}: {taken:?}");
-            chain.check(&fast).unwrap();
+            chain.ask_netfast("CHECK", &slow).unwrap();
             chain.with_runtime(limit(direction)).del(&slow).unwrap();
         }
     }

@@ -9,7 +9,7 @@ use netfast_common::rows::{ADDRESS_HOST, AddressRow, ENDPOINT_HELD, UPLINK_SHARE
 use super::bytes::Bytes;
 use super::cast::{CLIENT, ELSEWHERE, Family, HOST, LODGER, Member, NEIGHBOUR, OUTSIDE, WEB};
 use super::lab::{Fate, Lab, Program, Way, anyone};
-use super::message::{Message, ping, tcp, udp};
+use super::message::{Message, ping, tcp, udp, verify_checksums};
 use super::neighbours::{arp, discovery, group};
 use crate::verdict::Verdict;
 
@@ -240,6 +240,13 @@ fn neighbours_of_ipv6_too() {
         assert_eq!(after, frame, "untouched");
         assert_eq!(lab.frame(Program::ToEndpoint, NEIGHBOUR.ifindex, frame).0, Ok(Verdict::Next));
     }
+    // What is asked of another endpoint need not go where filters are.
+    let target = NEIGHBOUR.ip6;
+    let frame = discovery((LODGER.mac, LODGER.ip6), group(target), 135, 0, target, (1, LODGER.mac));
+    let (verdict, after) = lab.frame(Program::FromEndpoint, LODGER.ifindex, frame);
+    assert_eq!(verdict, Ok(Verdict::ToEndpoint(LODGER.ifindex)));
+    verify_checksums(&after);
+    assert!(after.ends_with(&NEIGHBOUR.mac.octets()));
     let lie = [tell(NEIGHBOUR.ip6), tell(NEIGHBOUR.mac.link_local())];
     for frame in lie {
         let (verdict, _) = lab.frame(Program::FromEndpoint, LODGER.ifindex, frame);

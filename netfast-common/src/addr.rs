@@ -196,6 +196,13 @@ impl Mac {
             (self.words[0].to_ne_bytes(), self.words[1].to_ne_bytes(), self.words[2].to_ne_bytes());
         [a, b, c, d, e, f]
     }
+
+    /// The IPv6 address a device with this one gives itself on its link (RFC 4291, appendix A).
+    #[inline(always)]
+    pub const fn link_local(self) -> Addr {
+        let [a, b, c, d, e, f] = self.octets();
+        Addr::from_v6([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +215,14 @@ mod tests {
         assert!(!Addr::from_v6([0xfd; 16]).is_v4());
         assert!(!Addr::UNSPECIFIED_V6.is_v4());
         assert_ne!(Addr::UNSPECIFIED_V4, Addr::UNSPECIFIED_V6);
+    }
+
+    #[test]
+    fn the_address_a_device_gives_itself() {
+        let mac = Mac::new([0x02, 0x65, 0, 0x0a, 0, 0x01]);
+        let expected = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x65, 0, 0xff, 0xfe, 0x0a, 0, 0x01];
+        assert_eq!(mac.link_local().octets(), expected);
+        assert!(mac.link_local().is_link_local_v6());
     }
 
     #[test]

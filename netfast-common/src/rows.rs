@@ -58,7 +58,7 @@ pub struct EndpointRow {
     pub flags: u32,
     /// MAC address of its container veth.
     pub mac: Mac,
-    /// MAC address of its network's bridge.
+    /// MAC address of its network's bridge, or of what else its packets come from.
     pub gateway_mac: Mac,
 }
 
@@ -72,6 +72,10 @@ pub const ENDPOINT_ROUTED: u32 = 4;
 pub const ENDPOINT_ANY_SOURCE: u32 = 8;
 /// Packets to it pass the egress of its host veth, where others may look at them or shape them.
 pub const ENDPOINT_PLAIN: u32 = 16;
+/// Another plugin made its device. What leads to no endpoint is left to that one's bridge, routes and masquerade.
+pub const ENDPOINT_ADOPTED: u32 = 32;
+/// What it sends to other endpoints goes by way of the host, as others hold it back at its host veth.
+pub const ENDPOINT_HELD: u32 = 64;
 
 /// Whose an address is.
 #[repr(C)]
@@ -225,9 +229,12 @@ pub struct UplinkRow {
     pub ip6: Addr,
     /// Its MTU, in bytes of the IP packet.
     pub mtu: u32,
-    /// Zero.
-    pub pad: u32,
+    /// `UPLINK_*` bits.
+    pub flags: u32,
 }
+
+/// It is a bridge, and behind it are endpoints whose devices another plugin made: their packets come in by it.
+pub const UPLINK_SHARED: u32 = 1;
 
 /// Key of a packet that came in fragments.
 #[repr(C)]

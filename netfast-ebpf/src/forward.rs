@@ -1,9 +1,7 @@
 //! A packet of a known flow on its way: both ends checked, translated, sent.
 
 use netfast_common::addr::{Addr, Mac};
-use netfast_common::conntrack::{
-    Direction, FLOW_DESTINATION_NAT, FLOW_FROM_HOST, FLOW_REPLIED, FLOW_SOURCE_NAT, Flow, Hop,
-};
+use netfast_common::conntrack::{Direction, FLOW_FROM_HOST, FLOW_REPLIED, Flow, Hop};
 use netfast_common::counter::Path;
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
@@ -191,7 +189,7 @@ pub(crate) fn send<P: Packet, W: World>(
     known: &Known,
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
-    let is_translated = known.entry.get().flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
+    let is_translated = known.is_translated();
     // Before anything is changed: an error about the packet quotes it as it came.
     let to = known.receiver();
     if is_translated || is_outside(known.sender()) || is_outside(to) {

@@ -5,8 +5,8 @@ use netfast_common::conntrack::Hop;
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
-    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL, ENDPOINT_READY,
-    ENDPOINT_ROUTED, EndpointRow, SourceKey,
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE, ENDPOINT_HELD,
+    ENDPOINT_INTERNAL, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, SourceKey,
 };
 
 use crate::forward;
@@ -55,8 +55,8 @@ fn handle<P: Packet, W: World>(
     }
     match frame.ether_type {
         ethertype::ARP => {
-            neighbour::arp(packet, world, endpoint).unpack()?;
-            return Ok(Verdict::to(endpoint));
+            let is_answer = neighbour::arp(packet, world, endpoint).unpack()?;
+            return Ok(if is_answer { Verdict::to(endpoint) } else { Verdict::Next });
         }
         ethertype::IPV4 | ethertype::IPV6 => {}
         _ => return Err(DropReason::BadEthertype.into()),
@@ -70,8 +70,8 @@ fn handle<P: Packet, W: World>(
         if !is_own && !is_free && !src.is_link_local_v6() && !src.is_unspecified() {
             return Err(DropReason::SpoofedAddress.into());
         }
-        neighbour::discovery(packet, world, endpoint, headers).unpack()?;
-        return Ok(Verdict::to(endpoint));
+        let is_answer = neighbour::discovery(packet, world, endpoint, headers).unpack()?;
+        return Ok(if is_answer { Verdict::to(endpoint) } else { Verdict::Next });
     }
     admit(headers, is_own, is_free).unpack()?;
 
@@ -91,7 +91,17 @@ fn handle<P: Packet, W: World>(
         open(packet, world, work, endpoint).unpack()?;
         track::open(world, work)?
     };
+    if endpoint.flags & ENDPOINT_HELD != 0 && goes_by_host(&known) {
+        return Ok(Verdict::Next);
+    }
     forward::send(packet, world, &known, work)
+}
+
+/// Whether a packet of this flow may go by way of the host's bridge or routes. A translated one may not: the host would not
+/// take it, as it comes from an address of its own. A function of its own in BPF.
+#[inline(never)]
+fn goes_by_host(known: &Known) -> bool {
+    known.receiver().incarnation != 0 && !known.is_translated()
 }
 
 /// Whether a packet may have these addresses: `is_own`: the source is the endpoint's, `is_free`: it need not be. A
@@ -186,7 +196,9 @@ fn destination<'a, P: Packet, W: World>(
     endpoint: &EndpointRow,
 ) -> Result<Option<&'a EndpointRow>, Dropped> {
     let Some(row) = world.address(&tuple.dst) else {
-        outside(packet, world, tuple, opening, endpoint)?;
+        if endpoint.flags & ENDPOINT_ADOPTED == 0 {
+            outside(packet, world, tuple, opening, endpoint)?;
+        }
         return Ok(None);
     };
     if row.kind == ADDRESS_ENDPOINT {
@@ -211,6 +223,10 @@ fn destination<'a, P: Packet, W: World>(
     if opening.responder == opening.originator {
         // A packet to oneself must seem to come from elsewhere, or its answer would never leave the namespace.
         opening.source = if tuple.src.is_v4() { endpoint.gateway4 } else { endpoint.gateway6 };
+        if opening.source.is_unspecified() {
+            // The other plugin's device has no address of the host's.
+            return Err(DropReason::NoRoute.into());
+        }
     }
     Ok(Some(target))
 }

@@ -3,7 +3,9 @@
 
 use netfast_common::conntrack::Hop;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{ADDRESS_ENDPOINT, CONFIG_DENY_IN_TC, ENDPOINT_ROUTED};
+use netfast_common::rows::{
+    ADDRESS_ENDPOINT, CONFIG_DENY_IN_TC, ENDPOINT_ADOPTED, ENDPOINT_ROUTED, UPLINK_SHARED,
+};
 
 use crate::forward;
 use crate::fragment::{self, Place};
@@ -26,6 +28,26 @@ pub fn from_uplink<P: Packet, W: World>(
     world: &W,
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
+    match handle(packet, world, work) {
+        Err(Dropped { reason: DropReason::SpoofedAddress, .. }) if is_shared(packet, world, work) => {
+            Ok(Verdict::Next)
+        }
+        decided => decided,
+    }
+}
+
+/// Whether the packet comes from an endpoint on another plugin's bridge, whose own program has seen it. A function of its
+/// own in BPF.
+#[inline(never)]
+fn is_shared<P: Packet, W: World>(packet: &P, world: &W, work: &Work) -> bool {
+    let is_from_endpoint =
+        || world.address(&work.headers.tuple.src).is_some_and(|row| row.kind == ADDRESS_ENDPOINT);
+    world.uplink(packet.ifindex()).is_some_and(|uplink| uplink.flags & UPLINK_SHARED != 0)
+        && is_from_endpoint()
+}
+
+#[inline(always)]
+fn handle<P: Packet, W: World>(packet: &mut P, world: &W, work: &mut Work) -> Result<Verdict, Dropped> {
     let Ok(frame) = packet.load::<Frame>(0) else {
         return Ok(Verdict::Next);
     };
@@ -65,7 +87,7 @@ pub fn from_uplink<P: Packet, W: World>(
         None if open(packet, world, work).unpack()? => track::open(world, work)?,
         None => return Ok(Verdict::Next),
     };
-    if known.receiver().incarnation == 0 {
+    if known.receiver().incarnation == 0 || known.sender().ifindex == 0 {
         return Ok(Verdict::Next);
     }
     forward::send(packet, world, &known, work)
@@ -97,8 +119,9 @@ fn established<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, Dr
         // From outside, with the address of an endpoint, or of the host itself.
         return Err(DropReason::SpoofedAddress.into());
     }
-    if known.receiver().incarnation == 0 {
-        // The host's own: not for policies.
+    if known.receiver().incarnation == 0 || sender.ifindex == 0 {
+        // The host's own: not for policies. Or the host's stack has a part in it, with another plugin's routes: not for
+        // policies here.
         return Ok(Some(known));
     }
     if forward::recheck(world, known, work)? {
@@ -136,6 +159,10 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
     let target = if row.kind == ADDRESS_ENDPOINT {
         let (hop, target) = forward::owner(world, row, &tuple.dst)?;
         opening.responder = hop;
+        if target.flags & ENDPOINT_ADOPTED != 0 {
+            // The other plugin's routes and filters come first; the endpoint's own program judges it.
+            return Ok(false);
+        }
         if target.flags & ENDPOINT_ROUTED == 0 {
             return Err(Dropped { reason: DropReason::Unpublished, endpoint: target.incarnation });
         }

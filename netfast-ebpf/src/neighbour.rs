@@ -5,7 +5,9 @@ use netfast_common::checksum::{address_sum, finish};
 use netfast_common::counter::Path;
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ANY_SOURCE, EndpointRow};
+use netfast_common::rows::{
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE, EndpointRow,
+};
 
 use crate::packet::{Frame, Packet, Wire};
 use crate::parse::{Headers, L3, ethertype, icmp};
@@ -56,7 +58,13 @@ fn address([high, low]: [u16; 2]) -> Addr {
     Addr::from_v4([a, b, c, d])
 }
 
-/// Answers an ARP request of the endpoint by turning it into the reply.
+#[inline(always)]
+const fn is_adopted(endpoint: &EndpointRow) -> bool {
+    endpoint.flags & ENDPOINT_ADOPTED != 0
+}
+
+/// Answers an ARP request of the endpoint by turning it into the reply. `false`: it is on another plugin's bridge, where
+/// everything passes that it says of itself, and whoever is asked answers.
 ///
 /// A probe for an address of one's own, or of nobody, is not answered: silence is what says it is free.
 ///
@@ -64,11 +72,15 @@ fn address([high, low]: [u16; 2]) -> Addr {
 /// [`DropReason::UnknownNeighbour`] for everything else that needs no answer. A function of its own in BPF.
 #[inline(never)]
 pub(crate) fn arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRow) -> Outcome {
-    Outcome::pack(try_arp(packet, world, endpoint).map(|()| true).map_err(Into::into))
+    Outcome::pack(try_arp(packet, world, endpoint).map_err(Into::into))
 }
 
 #[inline(always)]
-fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRow) -> Result<(), DropReason> {
+fn try_arp<P: Packet, W: World>(
+    packet: &mut P,
+    world: &W,
+    endpoint: &EndpointRow,
+) -> Result<bool, DropReason> {
     let Arp { kind, operation, sender_mac, sender, target, .. } = packet.load(L3)?;
     if kind[0] != ETHERNET_IPV4[0] || kind[1] != ETHERNET_IPV4[1] || kind[2] != ETHERNET_IPV4[2] {
         return Err(DropReason::BadHeader);
@@ -79,6 +91,9 @@ fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRo
     let is_own = sender_mac == endpoint.mac && (sender_address == endpoint.ip4 || is_probe);
     if !is_own && endpoint.flags & ENDPOINT_ANY_SOURCE == 0 {
         return Err(DropReason::SpoofedArp);
+    }
+    if is_adopted(endpoint) {
+        return Ok(false);
     }
     if operation != REQUEST || is_probe {
         return Err(DropReason::UnknownNeighbour);
@@ -93,7 +108,7 @@ fn try_arp<P: Packet, W: World>(packet: &mut P, world: &W, endpoint: &EndpointRo
         target: sender,
     };
     packet.store(L3, &reply)?;
-    answer(packet, world, mac, ethertype::ARP)
+    answer(packet, world, mac, ethertype::ARP).map(|()| true)
 }
 
 /// A neighbour solicitation or advertisement with one option (RFC 4861, 4.3 and 4.4).
@@ -122,7 +137,9 @@ const TARGET_LINK_LAYER: u16 = 0x0201_u16.to_be();
 /// The type, with code 0.
 const ADVERTISEMENT: u16 = ((icmp::NEIGHBOUR_ADVERTISEMENT as u16) << 8).to_be();
 
-/// Answers a neighbour solicitation of the endpoint by turning it into the advertisement.
+/// Answers a neighbour solicitation of the endpoint by turning it into the advertisement. `false`: it is on another plugin's
+/// bridge, where everything passes that it says of itself, and whoever is asked answers. Only what is asked of another
+/// endpoint there is answered here too: the host's filters see questions to groups, and may not let them through.
 ///
 /// Otherwise it says [`DropReason::SpoofedArp`] for an advertisement of another's address, and
 /// [`DropReason::UnknownNeighbour`] or [`DropReason::Multicast`] for everything that needs no answer. A function of
@@ -134,7 +151,7 @@ pub(crate) fn discovery<P: Packet, W: World>(
     endpoint: &EndpointRow,
     headers: &Headers,
 ) -> Outcome {
-    Outcome::pack(try_discovery(packet, world, endpoint, headers).map(|()| true).map_err(Into::into))
+    Outcome::pack(try_discovery(packet, world, endpoint, headers).map_err(Into::into))
 }
 
 #[inline(always)]
@@ -143,10 +160,10 @@ fn try_discovery<P: Packet, W: World>(
     world: &W,
     endpoint: &EndpointRow,
     headers: &Headers,
-) -> Result<(), DropReason> {
+) -> Result<bool, DropReason> {
     match headers.icmp_type {
         icmp::NEIGHBOUR_SOLICITATION => {}
-        icmp::NEIGHBOUR_ADVERTISEMENT => return advertised(packet, endpoint, headers),
+        icmp::NEIGHBOUR_ADVERTISEMENT => return advertised(packet, endpoint, headers).map(|()| false),
         _ => return Err(DropReason::Multicast),
     }
     let asker = headers.tuple.src;
@@ -154,16 +171,22 @@ fn try_discovery<P: Packet, W: World>(
     if headers.ttl != 255 {
         return Err(DropReason::BadHeader);
     }
+    let is_adopted = is_adopted(endpoint);
     if asker.is_unspecified() || packet.len() != headers.l4 + DISCOVERY_LEN {
         // Duplicate address detection, which only the address's owner would answer; or without the option that an
         // answer's would take the place of.
-        return Err(DropReason::UnknownNeighbour);
+        return if is_adopted { Ok(false) } else { Err(DropReason::UnknownNeighbour) };
     }
     let Discovery { target, option, .. } = packet.load(headers.l4)?;
-    if option != SOURCE_LINK_LAYER {
-        return Err(DropReason::UnknownNeighbour);
-    }
-    let mac = mac_of(world, endpoint, &target)?;
+    let known = if option == SOURCE_LINK_LAYER {
+        mac_of(world, endpoint, &target)
+    } else {
+        Err(DropReason::UnknownNeighbour)
+    };
+    let mac = match known {
+        Err(_) if is_adopted => return Ok(false),
+        known => known?,
+    };
     let mut advertisement = Discovery {
         kind: ADVERTISEMENT,
         checksum: 0,
@@ -176,7 +199,7 @@ fn try_discovery<P: Packet, W: World>(
     packet.store(headers.l4, &advertisement)?;
     packet.store(L3 + 8, &target)?;
     packet.store(L3 + 24, &asker)?;
-    answer(packet, world, mac, ethertype::IPV6)
+    answer(packet, world, mac, ethertype::IPV6).map(|()| true)
 }
 
 /// The checksum of an advertisement sent by its target, pseudo-header included (RFC 4443, 2.3). A ones' complement
@@ -194,11 +217,15 @@ fn checksum(message: &Discovery, dst: &Addr) -> u16 {
     finish(words + u64::from(message.flags) + 2 * address_sum(&message.target) + address_sum(dst))
 }
 
-/// An advertisement of one's own address is needed by nobody, as all are answered here; one of another's is a lie.
+/// An advertisement of one's own address is needed by nobody where all are answered here; one of another's is a lie.
 #[inline(always)]
 fn advertised<P: Packet>(packet: &P, endpoint: &EndpointRow, headers: &Headers) -> Result<(), DropReason> {
     let target: Addr = packet.load(headers.l4 + 8)?;
     let is_free = endpoint.flags & ENDPOINT_ANY_SOURCE != 0;
+    if is_adopted(endpoint) {
+        let is_own = target == endpoint.ip6 || target == endpoint.mac.link_local() || is_free;
+        return if is_own { Ok(()) } else { Err(DropReason::SpoofedArp) };
+    }
     if target == endpoint.ip6 || target.is_link_local_v6() || is_free {
         Err(DropReason::UnknownNeighbour)
     } else {

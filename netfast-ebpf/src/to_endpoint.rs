@@ -4,7 +4,9 @@
 use netfast_common::conntrack::{FLOW_FROM_HOST, Hop};
 use netfast_common::counter::Path;
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{ADDRESS_ENDPOINT, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow};
+use netfast_common::rows::{
+    ADDRESS_ENDPOINT, ENDPOINT_ADOPTED, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow,
+};
 
 use crate::forward;
 use crate::fragment::{self, Place};
@@ -112,6 +114,11 @@ fn try_open<W: World>(world: &W, work: &mut Work, endpoint: &EndpointRow) -> Res
             if row.network != endpoint.network {
                 return Err(DropReason::OtherNetwork.into());
             }
+            if endpoint.flags & ENDPOINT_ADOPTED != 0 {
+                // What an endpoint sends its own program has seen, and redirected or noted. So somebody else on the other
+                // plugin's bridge has sent this.
+                return Err(DropReason::SpoofedAddress.into());
+            }
             // Bridged, since the sender's own program was taken off.
             opening.originator = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
             from = forward::endpoint_at(world, opening.originator)?;
@@ -121,8 +128,8 @@ fn try_open<W: World>(world: &W, work: &mut Work, endpoint: &EndpointRow) -> Res
             opening.flags = FLOW_FROM_HOST;
             return Ok(());
         }
-        // Forwarded by the host's own routing.
-        None if endpoint.flags & ENDPOINT_ROUTED != 0 => {}
+        // Forwarded by the host's own routing, or by another plugin's bridge.
+        None if endpoint.flags & (ENDPOINT_ROUTED | ENDPOINT_ADOPTED) != 0 => {}
         None => return Err(DropReason::Unpublished.into()),
     }
     let is_audited = policy::judge(

@@ -49,6 +49,12 @@ impl Known {
     pub(crate) fn original(&self, key: &FlowKey) -> Tuple {
         key.tuple_from(originator_side(self.entry.get().flags))
     }
+
+    /// Whether one end knows the other by another address or port than it has.
+    #[inline(always)]
+    pub(crate) fn is_translated(&self) -> bool {
+        self.entry.get().flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0
+    }
 }
 
 #[inline(always)]

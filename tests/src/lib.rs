@@ -11,6 +11,7 @@
 mod bind;
 mod bpf;
 mod cgroup;
+mod chain;
 mod cni;
 mod containerd;
 mod counters;
@@ -38,6 +39,7 @@ mod ways;
 mod xdp;
 
 pub use bind::bind_when_free;
+pub use chain::{Chain, Member, has_stock_plugins};
 pub use cni::{Answer, Container, Plugin, address};
 pub use containerd::{Containerd, CtrTask};
 pub use counters::Counters;

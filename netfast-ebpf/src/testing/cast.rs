@@ -1,7 +1,9 @@
 //! Who takes part.
 
 use netfast_common::addr::{Addr, Mac};
-use netfast_common::rows::{ENDPOINT_INTERNAL, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow};
+use netfast_common::rows::{
+    ENDPOINT_ADOPTED, ENDPOINT_INTERNAL, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow,
+};
 
 /// Both address families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +87,11 @@ pub(super) const STRANGER: Member = Member::endpoint(4, 2, 0);
 pub(super) const HERMIT: Member = Member::endpoint(5, 3, ENDPOINT_INTERNAL);
 /// An endpoint of a routed network.
 pub(super) const GUEST: Member = Member::endpoint(6, 4, ENDPOINT_ROUTED);
-/// All endpoints.
+/// Two endpoints whose devices another plugin made; not among [`ENDPOINTS`].
+pub(super) const LODGER: Member = Member::endpoint(7, 5, ENDPOINT_ADOPTED);
+/// See [`LODGER`].
+pub(super) const NEIGHBOUR: Member = Member::endpoint(8, 5, ENDPOINT_ADOPTED);
+/// All endpoints of networks of netfast's own.
 pub(super) const ENDPOINTS: [Member; 5] = [CLIENT, WEB, STRANGER, HERMIT, GUEST];
 
 /// The host at its uplink.

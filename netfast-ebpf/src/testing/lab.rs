@@ -99,7 +99,7 @@ impl Lab {
             ..Config::default()
         };
         maps.default_route = HOST.ifindex;
-        maps.uplinks.insert(HOST.ifindex, UplinkRow { ip4: HOST.ip4, ip6: HOST.ip6, mtu: 1500, pad: 0 });
+        maps.uplinks.insert(HOST.ifindex, UplinkRow { ip4: HOST.ip4, ip6: HOST.ip6, mtu: 1500, flags: 0 });
         for family in Family::BOTH {
             let host = AddressRow { kind: ADDRESS_HOST, ..AddressRow::default() };
             maps.addresses.insert(HOST.addr(family), host);

@@ -11,6 +11,8 @@ mod maps;
 mod message;
 
 #[cfg(test)]
+mod adopted;
+#[cfg(test)]
 mod arbitrary;
 #[cfg(test)]
 mod corpus;

@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 const BROADCAST: Mac = Mac::new([0xff; 6]);
 
 /// An ARP message on Ethernet.
-fn arp(to: Mac, operation: u8, sender: (Mac, Addr), target: (Mac, Addr)) -> Vec<u8> {
+pub(super) fn arp(to: Mac, operation: u8, sender: (Mac, Addr), target: (Mac, Addr)) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(to.octets());
     bytes.extend(sender.0.octets());
@@ -29,7 +29,7 @@ fn who_has(addr: Addr) -> Vec<u8> {
 }
 
 /// An IPv6 neighbour message, with a link-layer address option.
-fn discovery(
+pub(super) fn discovery(
     from: (Mac, Addr),
     to: (Mac, Addr),
     kind: u8,
@@ -50,7 +50,7 @@ fn discovery(
 }
 
 /// The group that listens for questions about `addr`.
-fn group(addr: Addr) -> (Mac, Addr) {
+pub(super) fn group(addr: Addr) -> (Mac, Addr) {
     let [.., a, b, c] = addr.octets();
     let multicast = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c];
     (Mac::new([0x33, 0x33, 0xff, a, b, c]), Addr::from_v6(multicast))

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
-    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ANY_SOURCE, ENDPOINT_INTERNAL,
-    ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow,
-    SourceKey, Subject, UplinkRow,
+    ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE,
+    ENDPOINT_HELD, ENDPOINT_INTERNAL, ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow,
+    PUBLISH_BINDABLE, PublishKey, PublishRow, SourceKey, Subject, UPLINK_SHARED, UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};
@@ -49,8 +49,23 @@ pub struct PlacedEndpoint<'a> {
     pub source_check: bool,
     /// Packets are redirected into its namespace.
     pub redirect: bool,
+    /// Others hold back what it sends, at its host veth.
+    pub held: bool,
+    /// The host's side of its link, if another plugin made it.
+    pub adopted: Option<AdoptedLink>,
     /// Ports of the host that lead to it.
     pub publish: Vec<PlacedPublish<'a>>,
+}
+
+/// The host's side of a link that another plugin made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdoptedLink {
+    /// The host's IPv4 address there.
+    pub gateway: Option<Ipv4Addr>,
+    /// The host's IPv6 address there.
+    pub gateway6: Option<Ipv6Addr>,
+    /// The host's MAC address there.
+    pub mac: [u8; 6],
 }
 
 /// Published ports with the numbers they were given.
@@ -77,6 +92,8 @@ pub struct Uplink {
     pub ip6: Option<Ipv6Addr>,
     /// Its MTU, in bytes.
     pub mtu: u32,
+    /// Behind it are endpoints whose devices another plugin made.
+    pub shared: bool,
 }
 
 /// What the maps must hold.
@@ -160,18 +177,25 @@ fn endpoint_row(endpoint: &PlacedEndpoint<'_>) -> EndpointRow {
     let routed = if network.routed { ENDPOINT_ROUTED } else { 0 };
     let any_source = if endpoint.source_check { 0 } else { ENDPOINT_ANY_SOURCE };
     let plain = if endpoint.redirect { 0 } else { ENDPOINT_PLAIN };
+    let held = if endpoint.held { ENDPOINT_HELD } else { 0 };
+    let adopted = if endpoint.adopted.is_some() { ENDPOINT_ADOPTED } else { 0 };
+    let AdoptedLink { gateway, gateway6, mac } = endpoint.adopted.unwrap_or(AdoptedLink {
+        gateway: network.gateway(),
+        gateway6: network.gateway6(),
+        mac: *gateway_mac,
+    });
     EndpointRow {
         ip4: v4(endpoint.ip),
         ip6: v6(endpoint.ip6),
-        gateway4: v4(network.gateway()),
-        gateway6: v6(network.gateway6()),
+        gateway4: v4(gateway),
+        gateway6: v6(gateway6),
         incarnation: endpoint.incarnation,
         slot: endpoint.slot,
         network: *id,
         ifindex: endpoint.ifindex,
-        flags: ENDPOINT_READY | internal | routed | any_source | plain,
+        flags: ENDPOINT_READY | internal | routed | any_source | plain | held | adopted,
         mac: Mac::new(endpoint.mac),
-        gateway_mac: Mac::new(*gateway_mac),
+        gateway_mac: Mac::new(mac),
     }
 }
 
@@ -185,7 +209,8 @@ fn address_row(row: &EndpointRow) -> AddressRow {
 }
 
 fn uplink_row(uplink: &Uplink) -> UplinkRow {
-    UplinkRow { ip4: v4(uplink.ip), ip6: v6(uplink.ip6), mtu: uplink.mtu, pad: 0 }
+    let flags = if uplink.shared { UPLINK_SHARED } else { 0 };
+    UplinkRow { ip4: v4(uplink.ip), ip6: v6(uplink.ip6), mtu: uplink.mtu, flags }
 }
 
 /// Where a port is published, of the families its endpoint has.

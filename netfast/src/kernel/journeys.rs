@@ -122,7 +122,7 @@ fn rows(datapath: &mut Datapath, endpoints: [(u32, Party); 2], uplink: u32) {
         ..Config::default()
     };
     maps.config.set(0, config).unwrap();
-    let row = UplinkRow { ip4: HOST.v4, ip6: HOST.v6, mtu: 1500, pad: 0 };
+    let row = UplinkRow { ip4: HOST.v4, ip6: HOST.v6, mtu: 1500, flags: 0 };
     maps.uplinks.insert(uplink, row).unwrap();
     for (slot, (ifindex, party)) in (1..).zip(endpoints) {
         let incarnation = 1000 + slot;

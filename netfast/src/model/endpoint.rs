@@ -162,6 +162,16 @@ pub enum Attachment {
     Path(PathBuf),
     /// An existing one: that of a process.
     Pid(u32),
+    /// An existing one, by path, in which another plugin made the endpoint's device and gave it its addresses. What is ours of
+    /// it is what the programs do.
+    Adopted(PathBuf),
+}
+
+impl Attachment {
+    /// Whether another plugin made the endpoint's device.
+    pub const fn is_adopted(&self) -> bool {
+        matches!(self, Self::Adopted(_))
+    }
 }
 
 /// A port an endpoint serves.

@@ -28,6 +28,10 @@ pub struct Network {
     /// Its addresses are known outside: no masquerade, and endpoints are reachable without being published.
     #[serde(default)]
     pub routed: bool,
+    /// Another plugin made it: the devices and addresses of its endpoints, their gateways and routes are that one's. It has no
+    /// subnets that netfast knows of.
+    #[serde(default)]
+    pub adopted: bool,
     /// Largest IP packet in bytes.
     pub mtu: u16,
 }
@@ -36,6 +40,21 @@ pub struct Network {
 pub const DEFAULT_MTU: u16 = 1500;
 
 impl Network {
+    /// A network that another plugin made.
+    pub const fn adopted(name: Name) -> Self {
+        Self {
+            name,
+            subnet: None,
+            subnet6: None,
+            fixed_gateway: None,
+            fixed_gateway6: None,
+            internal: false,
+            routed: false,
+            adopted: true,
+            mtu: DEFAULT_MTU,
+        }
+    }
+
     /// The gateway's IPv4 address.
     pub fn gateway(&self) -> Option<Ipv4Addr> {
         let first = |net: Ipv4Net| Ipv4Addr::from(u32::from(net.network()).wrapping_add(1));

@@ -85,11 +85,19 @@ fn suits_network(record: &NetworkRecord, network: &Network) -> bool {
         && record.fixed_gateway6 == network.fixed_gateway6
         && record.mtu == network.mtu
         && record.internal == network.internal
+        && record.adopted == network.adopted
 }
 
 fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Network, netns: &Path) -> bool {
     fn suits<T: PartialEq + Copy>(asked: Option<T>, has: Option<T>) -> bool {
         asked.is_none_or(|asked| has == Some(asked))
+    }
+    if network.adopted {
+        // Whatever else there is of it is as it is found.
+        return record.network == network.name
+            && (record.ip, record.ip6) == (endpoint.ip, endpoint.ip6)
+            && record.container_ifname == endpoint.ifname()
+            && record.netns == netns;
     }
     record.network == network.name
         && record.ip.is_some() == network.subnet.is_some()
@@ -113,6 +121,7 @@ fn network_record(network: &Network, id: u32) -> NetworkRecord {
         fixed_gateway6: network.fixed_gateway6,
         mtu: network.mtu,
         internal: network.internal,
+        adopted: network.adopted,
         bridge: device_name("nf-", network.name.as_str(), id),
         // Locally administered; the second byte keeps bridges and endpoints apart.
         mac: [0x02, 0x62, a, b, c, d],
@@ -147,6 +156,7 @@ pub(super) fn endpoint_record(
         netns,
         owns_netns: endpoint.attachment == Attachment::Create,
         netns_inode: None,
+        adopted: None,
         publish: Vec::new(),
         command: None,
     }
@@ -175,7 +185,7 @@ pub(super) fn netns_path(endpoint: &Endpoint, netns_dir: &Path) -> PathBuf {
             netns_dir.join(endpoint.id.name.as_str())
         }
         Attachment::Create => netns_dir.join(format!("{}+{}", endpoint.id.namespace, endpoint.id.name)),
-        Attachment::Path(path) => path.clone(),
+        Attachment::Path(path) | Attachment::Adopted(path) => path.clone(),
         Attachment::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
     }
 }

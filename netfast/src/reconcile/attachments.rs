@@ -35,6 +35,8 @@ pub struct AttachmentView {
     pub key: AttachmentKey,
     /// The endpoint it is.
     pub endpoint: EndpointId,
+    /// Another plugin made its device. Of what that one did, only the addresses are known, without lengths of prefixes.
+    pub adopted: bool,
     /// Its addresses, with the lengths of its network's prefixes: IPv4 first.
     pub addresses: Vec<IpNet>,
     /// The gateways of its network, one for each address.
@@ -250,6 +252,7 @@ impl Instance {
             fixed_gateway6: bridge.fixed_gateway6,
             internal: bridge.internal,
             routed: false,
+            adopted: bridge.adopted,
             mtu: bridge.mtu,
         };
         let host_mac = match netlink.link(&record.host_ifname) {
@@ -257,12 +260,18 @@ impl Instance {
             Err(e) if e.is_not_found() => None,
             Err(e) => return Err(e.into()),
         };
+        let addresses = if network.adopted {
+            topology::addresses(&record).map(IpNet::from).collect()
+        } else {
+            topology::prefixes(&network, record.ip, record.ip6)?
+        };
         let v4 = record.ip.and_then(|_| network.gateway()).map(IpAddr::V4);
         let v6 = record.ip6.and_then(|_| network.gateway6()).map(IpAddr::V6);
         Ok(Some(AttachmentView {
             key: key.clone(),
             endpoint: endpoint.id.clone(),
-            addresses: topology::prefixes(&network, record.ip, record.ip6)?,
+            adopted: network.adopted,
+            addresses,
             gateways: [v4, v6].into_iter().flatten().collect(),
             default_route: endpoint.default_route && !network.internal,
             host_ifname: record.host_ifname,

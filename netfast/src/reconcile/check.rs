@@ -9,7 +9,7 @@ use super::assign::Records;
 use super::converge::{assigned, make_rows};
 use super::facts::{self, Facts};
 use super::tables::Settings;
-use super::{damage, defrag, numbers, tables, uplinks};
+use super::{adopt, damage, defrag, numbers, tables, uplinks};
 use crate::compile::policy;
 use crate::kernel::{Bpffs, Datapath, Hook, default_cgroup};
 use crate::model::{Attachment, EndpointId};
@@ -37,7 +37,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(remedy: Remedy, text: impl Display) -> Self {
+    pub(super) fn new(remedy: Remedy, text: impl Display) -> Self {
         Self { text: text.to_string(), remedy }
     }
 }
@@ -71,6 +71,7 @@ pub(super) fn problems_of(
     let damage = damage::damage(&netlink, &records)?;
     damage.networks.iter().for_each(|(name, why)| broken(&format_args!("network {name}: {why}")));
     damage.endpoints.iter().for_each(|(id, why)| broken(&format_args!("endpoint {id}: {why}")));
+    adopt::check(&netlink, &records).iter().for_each(|wrong| broken(wrong));
     for lost in damage::lost(&netlink, &definitions.world, &records)? {
         broken(&lost);
     }
@@ -124,6 +125,10 @@ fn of_endpoints(definitions: &Definitions, records: &Records, only: Option<&Endp
             continue;
         }
         let path = match &endpoint.attachment {
+            Attachment::Adopted(_) => {
+                found.push(adopt::left_out(&endpoint.id, &"the device that another plugin made is gone"));
+                continue;
+            }
             Attachment::Create => None,
             Attachment::Path(path) => Some(path.clone()),
             Attachment::Pid(pid) => Some(format!("/proc/{pid}/ns/net").into()),

@@ -11,13 +11,13 @@ use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::ports::PortFacts;
 use super::tables::Settings;
-use super::{check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
+use super::{adopt, check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
 use crate::compile::policy::{self, Assigned, Book, Numbers, Roll, Tables};
-use crate::compile::rows::{self, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
+use crate::compile::rows::{self, AdoptedLink, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
 use crate::kernel::{Hook, default_cgroup};
 use crate::model::{EndpointId, World};
 use crate::net::BoundSocket;
-use crate::store::{Definitions, EndpointRecord, Instance, PublishRecord, fault};
+use crate::store::{AdoptedRecord, Definitions, EndpointRecord, Instance, PublishRecord, fault};
 
 /// Brings everything to what `definitions` say. `known` is the world that was defined before. Returns what it cannot put
 /// right, and the ledger of what there is now.
@@ -38,6 +38,7 @@ pub(super) fn converge(
     };
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, world, known, &mut new)?;
+    left.extend(adopt::find(host, world, known, &mut new)?);
     facts::look(host.netlink, &old, None)?.check_subnets(world)?;
     let before = numbers::read(host.store)?;
     let (tables, small) = compile(world, &new, &before)?;
@@ -64,7 +65,7 @@ pub(super) fn converge(
         topology::create_endpoint(host, network, bridge, endpoint, record)?;
     }
     for (id, record) in &new.endpoints {
-        let is_changed = old.endpoints.get(id).is_some_and(|old| old.publish != record.publish);
+        let is_changed = old.endpoints.get(id).is_some_and(|old| old != record);
         if is_changed && !plan.create.iter().any(|created| created.id == *id) {
             host.store.save_endpoint(record)?;
         }
@@ -143,7 +144,9 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
             let endpoint = world.endpoints.get(&record.id)?;
             Some(PlacedEndpoint {
                 source_check: endpoint.source_check,
-                redirect: endpoint.redirect,
+                redirect: facts.is_redirected(endpoint, record.host_ifindex?),
+                held: facts.is_held(endpoint, record.host_ifindex?),
+                adopted: record.adopted.as_ref().map(adopted_link),
                 id: &record.id,
                 network: networks.get(&record.network)?,
                 incarnation: record.incarnation,
@@ -164,6 +167,11 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
         &world.not_masqueraded,
         tables,
     )
+}
+
+fn adopted_link(record: &AdoptedRecord) -> AdoptedLink {
+    let AdoptedRecord { gateway, gateway6, gateway_mac, bridge: _ } = *record;
+    AdoptedLink { gateway, gateway6, mac: gateway_mac }
 }
 
 fn placed(record: &PublishRecord) -> PlacedPublish<'_> {

@@ -34,8 +34,8 @@ pub(super) fn damage(netlink: &Netlink, records: &Records) -> Result<Damage> {
         })
     };
     let network = |record: &NetworkRecord| match find(&record.bridge, record.ifindex, "bridge") {
-        None => Some("its bridge is gone"),
-        Some(_) => None,
+        None if !record.adopted => Some("its bridge is gone"),
+        _ => None,
     };
     let endpoint = |record: &EndpointRecord| {
         let bridge = records.networks.get(&record.network).and_then(|network| network.ifindex);
@@ -45,7 +45,9 @@ pub(super) fn damage(netlink: &Netlink, records: &Records) -> Result<Damage> {
                 Some("its network namespace is gone")
             }
             None => Some("its device is gone"),
-            Some(link) if link.controller != bridge => Some("its device is no port of the bridge any more"),
+            Some(link) if record.adopted.is_none() && link.controller != bridge => {
+                Some("its device is no port of the bridge any more")
+            }
             Some(_) => None,
         }
     };

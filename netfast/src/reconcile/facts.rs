@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use super::assign::Records;
 use crate::compile::rows::Uplink;
-use crate::model::World;
-use crate::net::{Address, Link, Netlink, Scope};
+use crate::model::{Endpoint, World};
+use crate::net::{self, Address, Link, Netlink, Scope};
 
 /// The host's side of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(super) struct Facts {
     pub addresses: BTreeSet<IpAddr>,
     /// Uplinks that were asked for by name and are not there.
     pub missing: Vec<String>,
+    /// Devices behind a queueing discipline of somebody's, which packets out of them are to pass.
+    pub shaped: BTreeSet<u32>,
+    /// Devices at whose ingress somebody holds packets back.
+    pub held: BTreeSet<u32>,
     /// Devices that could not be covered, with the reason.
     pub uncovered: Vec<(String, &'static str)>,
 }
@@ -30,7 +34,9 @@ pub(super) struct Facts {
 pub(super) fn look(netlink: &Netlink, records: &Records, named: Option<&BTreeSet<String>>) -> Result<Facts> {
     let links = netlink.links().context("list the host's devices")?;
     let addresses = netlink.addresses().context("list the host's addresses")?;
-    Ok(facts(&links, &addresses, records, named))
+    let Facts { shaped, held, .. } =
+        Facts::of_queueing(netlink).context("list the host's queueing disciplines")?;
+    Ok(Facts { shaped, held, ..facts(&links, &addresses, records, named) })
 }
 
 fn facts(
@@ -40,7 +46,9 @@ fn facts(
     named: Option<&BTreeSet<String>>,
 ) -> Facts {
     let bridges = records.networks.values().map(|record| (record.ifindex, record.bridge.as_str()));
-    let veths = records.endpoints.values().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
+    let (adopted, own): (Vec<_>, Vec<_>) =
+        records.endpoints.values().partition(|record| record.adopted.is_some());
+    let veths = own.iter().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
     let (indexes, taken): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
     let is_ours = |link: &Link| {
         // Somebody may have renamed it. Another device may have got its index, but not its alias.
@@ -48,10 +56,17 @@ fn facts(
             || (indexes.contains(&Some(link.index))
                 && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast ")))
     };
+    // What is the host's on a link that another plugin made is the host's, but no way outside.
+    let is_adopted = |link: &Link| adopted.iter().any(|record| record.host_ifindex == Some(link.index));
+    let is_shared =
+        |link: &Link| adopted.iter().any(|r| r.adopted.is_some_and(|a| a.bridge == Some(link.index)));
     let mut facts = Facts::default();
     for link in links.iter().filter(|link| !is_ours(link)) {
         let own: Vec<&Address> = addresses.iter().filter(|address| address.ifindex == link.index).collect();
         facts.addresses.extend(own.iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()));
+        if is_adopted(link) {
+            continue;
+        }
         if link.loopback || own.is_empty() || named.is_some_and(|named| !named.contains(&link.name)) {
             continue;
         }
@@ -78,6 +93,7 @@ fn facts(
             ip: best(IpAddr::is_ipv4).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None }),
             ip6: best(IpAddr::is_ipv6).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
             mtu: link.mtu,
+            shared: is_shared(link),
         });
     }
     facts.uplinks.sort();
@@ -87,6 +103,33 @@ fn facts(
 }
 
 impl Facts {
+    /// Where others hold packets back, and nothing else.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub(super) fn of_queueing(netlink: &Netlink) -> Result<Self, net::Error> {
+        let qdiscs = netlink.qdiscs()?;
+        // A veth has none by itself, which is told as one of this kind.
+        let shaping = qdiscs.iter().filter(|qdisc| qdisc.is_root && qdisc.kind != "noqueue");
+        let holding = qdiscs.iter().filter(|qdisc| qdisc.kind == "ingress");
+        Ok(Self {
+            shaped: shaping.map(|qdisc| qdisc.ifindex).collect(),
+            held: holding.map(|qdisc| qdisc.ifindex).collect(),
+            ..Self::default()
+        })
+    }
+
+    /// Whether packets are redirected into an endpoint's namespace.
+    pub(super) fn is_redirected(&self, endpoint: &Endpoint, ifindex: u32) -> bool {
+        endpoint.redirect && !self.shaped.contains(&ifindex)
+    }
+
+    /// Whether what an endpoint sends goes by way of the host. If another plugin made its device, what is not to be redirected to
+    /// it is not to be redirected from it either: that plugin's list may have one that holds it back.
+    pub(super) fn is_held(&self, endpoint: &Endpoint, ifindex: u32) -> bool {
+        self.held.contains(&ifindex) || (endpoint.attachment.is_adopted() && !endpoint.redirect)
+    }
+
     /// Sees that no network takes an address the host has already.
     ///
     /// # Errors

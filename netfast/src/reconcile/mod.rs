@@ -1,5 +1,6 @@
 //! Desired against actual, as ordered operations; apply; roll back.
 
+mod adopt;
 mod assign;
 pub mod attachments;
 mod check;
@@ -8,6 +9,7 @@ mod converge;
 mod damage;
 mod defrag;
 pub mod doctor;
+mod drift;
 mod facts;
 mod files;
 pub mod flows;

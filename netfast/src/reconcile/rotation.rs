@@ -60,6 +60,7 @@ mod tests {
             fixed_gateway6: None,
             internal: false,
             routed: false,
+            adopted: false,
             mtu: DEFAULT_MTU,
         };
         let ranges: Vec<_> =

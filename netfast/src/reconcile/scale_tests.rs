@@ -53,6 +53,7 @@ fn world(namespaces: usize) -> World {
         fixed_gateway6: None,
         internal: false,
         routed: false,
+        adopted: false,
         mtu: 1500,
     };
     let mut world = World { networks: [(name("net"), network)].into(), ..World::default() };
@@ -262,6 +263,8 @@ impl Scene {
                 mac: [2, 0, 0, b, c, d],
                 source_check: true,
                 redirect: true,
+                held: false,
+                adopted: None,
                 publish: Vec::new(),
             }
         };

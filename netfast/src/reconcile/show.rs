@@ -124,7 +124,7 @@ impl Shown<'_> {
         };
         let view = |(network, record): (&Network, &NetworkRecord)| NetworkView {
             name: network.name.to_string(),
-            bridge: record.bridge.clone(),
+            bridge: (!record.adopted).then(|| record.bridge.clone()),
             subnet: network.subnet.map(|net| net.to_string()),
             subnet6: network.subnet6.map(|net| net.to_string()),
             gateway: network.gateway(),

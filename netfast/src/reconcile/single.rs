@@ -250,6 +250,10 @@ impl Single<'_> {
         let Some(network) = self.ledger.networks.get(&entry.network) else { return Ok(false) };
         let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
         let Some(record) = self.store.endpoint(id)? else { return Ok(false) };
+        if record.adopted.is_some() {
+            // Its device stays, so there is no grace period below.
+            return Ok(false);
+        }
         let Some((book, mut roll)) = numbers::small(self.store)? else { return Ok(false) };
         let member = Member { endpoint, assigned: Assigned { ip: record.ip, ip6: record.ip6 } };
         let Some(change) = book.change(&mut roll, Some(member), None) else { return Ok(false) };

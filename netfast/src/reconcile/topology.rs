@@ -10,7 +10,7 @@ use super::assign::Records;
 use super::check::{self, Problem};
 use super::damage::Lost;
 use super::host::Host;
-use super::{commands, damage, files};
+use super::{adopt, commands, damage, files};
 use crate::kernel::Hook;
 use crate::model::{Endpoint, Network, RateLimit, World};
 use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
@@ -63,6 +63,9 @@ pub(super) fn check_namespaces(
 pub(super) fn create_network(host: &Host<'_>, network: &Network, record: &mut NetworkRecord) -> Result<()> {
     record.ifindex = None;
     host.store.save_network(record)?;
+    if record.adopted {
+        return Ok(());
+    }
     let gateways = prefixes(network, network.gateway(), network.gateway6())?;
     fault::point("create a bridge");
     let ifindex = host
@@ -94,6 +97,9 @@ pub(super) fn create_endpoint(
     record: &mut EndpointRecord,
 ) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what}", record.id);
+    if record.adopted.is_some() {
+        return adopt::attach(host, record);
+    }
     record.host_ifindex = None;
     record.netns_inode = None;
     record.command = None;
@@ -227,7 +233,8 @@ pub(super) fn activate(host: &Host<'_>, records: &Records) -> Result<()> {
     let down: BTreeSet<u32> =
         host.netlink.links()?.into_iter().filter(|link| !link.up).map(|link| link.index).collect();
     let bridges = records.networks.values().map(|record| (record.ifindex, &record.bridge));
-    let devices = records.endpoints.values().map(|record| (record.host_ifindex, &record.host_ifname));
+    let own = records.endpoints.values().filter(|record| record.adopted.is_none());
+    let devices = own.map(|record| (record.host_ifindex, &record.host_ifname));
     for (ifindex, name) in bridges.chain(devices) {
         if let Some(ifindex) = ifindex.filter(|ifindex| down.contains(ifindex)) {
             fault::point("set a device up");
@@ -268,11 +275,14 @@ pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &Endpo
     Ok(())
 }
 
-/// Removes an endpoint's veth pair, if it is there.
+/// Removes an endpoint's veth pair, if it is there and no other plugin's.
 ///
 /// # Errors
 /// When it cannot be removed.
 pub(super) fn remove_device(netlink: &Netlink, record: &EndpointRecord) -> Result<()> {
+    if record.adopted.is_some() {
+        return Ok(());
+    }
     let failed = |what: &str| format!("endpoint {}: {what} its veth pair", record.id);
     fault::point("remove a veth pair");
     // By name first: a record written before the device was made does not know its index.
@@ -353,12 +363,15 @@ pub(super) fn remove_network(host: &Host<'_>, record: &NetworkRecord) -> Result<
     Ok(())
 }
 
-/// Removes a network's bridge, if it is there.
+/// Removes a network's bridge, if it is there and no other plugin's.
 ///
 /// # Errors
 /// When it cannot be removed.
 pub(super) fn remove_bridge(netlink: &Netlink, record: &NetworkRecord) -> Result<()> {
     let failed = |what: &str| format!("network {}: {what} its bridge", record.name);
+    if record.adopted {
+        return Ok(());
+    }
     fault::point("remove a bridge");
     match find(netlink, &record.bridge, record.ifindex, &network_alias(record)) {
         // A device of that name that was there before netfast made any refused the network; it is not ours.

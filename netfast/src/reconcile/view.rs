@@ -62,8 +62,8 @@ pub struct InstanceView {
 pub struct NetworkView {
     /// Its name.
     pub name: String,
-    /// Its bridge.
-    pub bridge: String,
+    /// Its bridge; `None`: another plugin made the network.
+    pub bridge: Option<String>,
     /// IPv4 subnet.
     pub subnet: Option<String>,
     /// IPv6 subnet.

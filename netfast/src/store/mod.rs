@@ -32,7 +32,7 @@ pub use self::error::StoreError;
 pub use self::paths::{Paths, PathsOptions, hash};
 pub use self::policy_directory::PolicyDirectory;
 pub use self::readers::ReaderPlace;
-pub use self::records::{CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
+pub use self::records::{AdoptedRecord, CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
 pub use self::run::{DefragRecord, Instance, NetnsId};
 
 use self::lock::Lock;

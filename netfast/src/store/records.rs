@@ -50,10 +50,26 @@ pub struct EndpointRecord {
     pub owns_netns: bool,
     /// Device and inode number of the namespace, once it is known: a path may come to mean another one.
     pub netns_inode: Option<(u64, u64)>,
+    /// What another plugin made around it, if that one made its device.
+    #[serde(default)]
+    pub adopted: Option<AdoptedRecord>,
     /// Ports of the host that lead to it, all of them with a number.
     pub publish: Vec<PublishRecord>,
     /// The process that runs inside.
     pub command: Option<CommandRecord>,
+}
+
+/// What another plugin made around an endpoint, as it was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedRecord {
+    /// The host's IPv4 address on the endpoint's link.
+    pub gateway: Option<Ipv4Addr>,
+    /// The host's IPv6 address on the endpoint's link.
+    pub gateway6: Option<Ipv6Addr>,
+    /// The host's MAC address on the endpoint's link: that of the bridge, or of the host veth.
+    pub gateway_mac: [u8; 6],
+    /// Index of the bridge that the host veth is a port of.
+    pub bridge: Option<u32>,
 }
 
 /// Ports of the host that lead to an endpoint, with the numbers they were given.
@@ -100,6 +116,9 @@ pub struct NetworkRecord {
     pub mtu: u16,
     /// It has no outside, so its endpoints have no default route.
     pub internal: bool,
+    /// Another plugin made it: there is no bridge of netfast's.
+    #[serde(default)]
+    pub adopted: bool,
     /// Name of its bridge.
     pub bridge: String,
     /// MAC address of its bridge.

@@ -44,6 +44,7 @@ fn endpoint(namespace: &str, endpoint: &str) -> EndpointRecord {
         owns_netns: true,
         mtu: 1500,
         netns_inode: Some((4, 4_026_532_000)),
+        adopted: None,
         publish: Vec::new(),
         command: Some(CommandRecord { argv: vec!["sleep".to_owned()], pid: 1, start_time: 2 }),
     }
@@ -103,6 +104,7 @@ fn everything_is_read_as_written_and_removed() {
         fixed_gateway6: None,
         mtu: 1500,
         internal: false,
+        adopted: false,
         bridge: "nfb1".to_owned(),
         mac: [2; 6],
         ifindex: Some(3),

@@ -100,6 +100,7 @@ fn network(subnets: &[Option<IpNet>]) -> Result<Network, String> {
         fixed_gateway6: None,
         internal: false,
         routed: true,
+        adopted: false,
         mtu: DEFAULT_MTU,
     };
     for subnet in subnets.iter().flatten() {

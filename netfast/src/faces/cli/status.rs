@@ -102,7 +102,7 @@ fn networks(networks: &[NetworkView]) -> Table<6> {
             network.name.clone(),
             cells::both(network.subnet.as_ref(), network.subnet6.as_ref()),
             cells::both(network.gateway, network.gateway6),
-            network.bridge.clone(),
+            cells::optional(network.bridge.as_ref()),
             network.mtu.to_string(),
             outside.to_owned(),
         ]);

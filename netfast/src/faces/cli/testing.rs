@@ -28,7 +28,7 @@ pub(super) fn instance() -> InstanceView {
         limits: vec!["the device tun0 is not covered".to_owned()],
         networks: vec![NetworkView {
             name: "lab".to_owned(),
-            bridge: "nf-lab".to_owned(),
+            bridge: Some("nf-lab".to_owned()),
             subnet: Some("10.77.0.0/24".to_owned()),
             subnet6: Some("fd77::/64".to_owned()),
             gateway: "10.77.0.1".parse().ok(),
@@ -158,6 +158,7 @@ pub(super) fn network(name: &str, subnet: &str) -> Network {
         fixed_gateway6: None,
         internal: false,
         routed: false,
+        adopted: false,
         mtu: 1500,
     }
 }

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::call::Call;
+use super::chained;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
 use super::result::{CniResult, mac_text};
@@ -18,7 +19,9 @@ pub(super) fn check(call: &Call) -> Result<()> {
     let previous = CniResult::parse(previous, "prevResult")?;
     let (_, netns) = call.netns()?;
     let key = call.key()?;
-    let instance = Instance::open(&call.config.options())?;
+    let mut instance = Instance::open(&call.config.options())?;
+    // What a plugin that came later has changed is no mistake.
+    instance.follow()?;
     let unknown = || {
         let message =
             format!("container {} has no interface {} in network {}", key.container, key.ifname, key.network);
@@ -54,6 +57,11 @@ fn compare(previous: &CniResult, view: &AttachmentView, verified: &Verified) -> 
             ));
         }
         Some(_) => {}
+    }
+    if view.adopted {
+        // Addresses and routes are the other plugin's.
+        wrong.extend(chained::compare(previous, view));
+        return wrong;
     }
     let expected: Vec<IpNet> = previous
         .ips

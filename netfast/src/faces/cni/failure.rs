@@ -118,6 +118,11 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<Code> {
     if let Some(net::Error::Panicked(_)) = cause.downcast_ref() {
         return Some(Code::Internal);
     }
+    if let Some(net::PairError::NoDevice(_) | net::PairError::NotVeth { .. } | net::PairError::Elsewhere(_)) =
+        cause.downcast_ref()
+    {
+        return Some(Code::Config);
+    }
     cause.downcast_ref::<Diagnostics>().map(|_| Code::Config)
 }
 

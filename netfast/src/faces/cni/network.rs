@@ -29,6 +29,7 @@ pub(super) fn network(
                 internal,
                 // Without an outside there is nothing to be routed to.
                 routed: said.ip_masq == Some(false) && !internal,
+                adopted: false,
                 mtu: said.mtu.unwrap_or(DEFAULT_MTU),
             }
         }

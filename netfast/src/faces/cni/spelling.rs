@@ -53,6 +53,7 @@ const KEYS: &[&str] = &[
     "rangeEnd",
     "ranges",
     "rangeStart",
+    "redirect",
     "resolvConf",
     "routes",
     "runDir",

@@ -33,6 +33,9 @@ pub(super) fn status(call: &Call) -> Result<()> {
     if let Some(delegate) = delegate {
         return delegate.forward();
     }
+    if network.adopted {
+        return Ok(());
+    }
     match instance.exhausted(&network, &addressing.ranges).map_err(not_available)? {
         Some(why) => Err(Failure::new(Code::NotAvailable, why)),
         None => Ok(()),

@@ -21,6 +21,7 @@ pub(super) fn read(name: Name, fields: &Fields<'_>, report: &mut Report) -> Opti
         fixed_gateway6: None,
         internal: flag(fields, "internal", report).unwrap_or_default(),
         routed: flag(fields, "routed", report).unwrap_or_default(),
+        adopted: false,
         mtu: mtu(fields, report).unwrap_or(DEFAULT_MTU),
     };
     if let Some(field) = fields.get("subnet") {

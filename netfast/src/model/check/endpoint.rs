@@ -15,6 +15,18 @@ pub(super) fn check(world: &World) -> Vec<Problem> {
             problems.extend(mac_problem(mac).map(|message| Problem::new(&subject, "mac", message)));
         }
         match world.networks.get(&endpoint.network) {
+            Some(network) if network.adopted != endpoint.attachment.is_adopted() => {
+                let message = if network.adopted {
+                    format!("network {} is another plugin's, which makes what is in it", network.name)
+                } else {
+                    format!(
+                        "network {} is netfast's own, and another plugin's devices cannot be in it",
+                        network.name
+                    )
+                };
+                problems.push(Problem::new(&subject, "network", message).help("choose another network"));
+            }
+            Some(network) if network.adopted => outside(endpoint, world, &subject, &mut problems),
             Some(network) => inside(endpoint, network, &subject, &mut problems),
             None => problems.push(unknown_network(endpoint, world, &subject)),
         }
@@ -49,6 +61,20 @@ fn inside(endpoint: &Endpoint, network: &Network, subject: &Subject, problems: &
     for (field, ip) in addresses(endpoint) {
         if let Some(message) = address_problem(ip, network) {
             problems.push(Problem::new(subject, field, message));
+        }
+    }
+}
+
+/// What an endpoint must be in a network that another plugin made: apart from netfast's own.
+fn outside(endpoint: &Endpoint, world: &World, subject: &Subject, problems: &mut Vec<Problem>) {
+    for (field, ip) in addresses(endpoint) {
+        let holds = |network: &&Network| match ip {
+            IpAddr::V4(ip) => network.subnet.is_some_and(|net| net.contains(&ip)),
+            IpAddr::V6(ip) => network.subnet6.is_some_and(|net| net.contains(&ip)),
+        };
+        if let Some(network) = world.networks.values().find(holds) {
+            let message = format!("{ip} is an address of network {}, which is netfast's own", network.name);
+            problems.push(Problem::new(subject, field, message).help("give one of the two another subnet"));
         }
     }
 }
@@ -107,7 +133,8 @@ fn twice(world: &World, problems: &mut Vec<Problem>) {
         let mut claims: Vec<_> = addresses(endpoint).map(|(field, ip)| (field, Unique::Ip(ip))).collect();
         claims.extend(endpoint.mac.map(|mac| ("mac", Unique::Mac(mac))));
         match &endpoint.attachment {
-            Attachment::Create => {}
+            // One namespace may have devices of several plugins.
+            Attachment::Create | Attachment::Adopted(_) => {}
             Attachment::Path(path) => claims.push(("netns", Unique::Namespace(path, endpoint.ifname()))),
             Attachment::Pid(pid) => claims.push(("pid", Unique::Process(*pid, endpoint.ifname()))),
         }

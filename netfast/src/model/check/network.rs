@@ -30,6 +30,9 @@ pub(super) fn check(world: &World) -> Vec<Problem> {
 
 /// What a network must be by itself.
 fn alone(network: &Network, members: usize, problems: &mut Vec<Problem>) {
+    if network.adopted {
+        return;
+    }
     let subject = Subject::Network(network.name.clone());
     if network.subnet.is_none() && network.subnet6.is_none() {
         problems.push(Problem::new(&subject, "", "it has neither a subnet nor a subnet6"));

@@ -10,6 +10,7 @@ fn network(name: &str, subnet: &str, subnet6: &str) -> Network {
         fixed_gateway6: None,
         internal: false,
         routed: false,
+        adopted: false,
         mtu: 1500,
     }
 }
@@ -17,6 +18,37 @@ fn network(name: &str, subnet: &str, subnet6: &str) -> Network {
 fn endpoint(name: &str, network: &str) -> Endpoint {
     let id = EndpointId { namespace: "default".parse().unwrap(), name: name.parse().unwrap() };
     Endpoint::new(id, network.parse().unwrap())
+}
+
+#[test]
+fn what_another_plugin_made_stays_apart() {
+    let adopted = |ip: &str| {
+        let mut endpoint = endpoint("a", "other");
+        endpoint.attachment = Attachment::Adopted("/run/netns/a".into());
+        endpoint.ip = ip.parse().ok();
+        endpoint
+    };
+    let networks = || vec![network("lab", "10.77.0.0/24", ""), Network::adopted("other".parse().unwrap())];
+    assert_eq!(problems(networks(), vec![adopted("10.88.0.2")]), [""; 0]);
+    assert_eq!(
+        problems(networks(), vec![adopted("10.77.0.2")]),
+        [
+            "endpoint a: ip: 10.77.0.2 is an address of network lab, which is netfast's own (give one of the two another subnet)"
+        ]
+    );
+    assert_eq!(
+        problems(networks(), vec![endpoint("a", "other")]),
+        [
+            "endpoint a: network: network other is another plugin's, which makes what is in it (choose another network)"
+        ]
+    );
+    let inside = Endpoint { network: "lab".parse().unwrap(), ..adopted("10.77.0.2") };
+    assert_eq!(
+        problems(networks(), vec![inside]),
+        [
+            "endpoint a: network: network lab is netfast's own, and another plugin's devices cannot be in it (choose another network)"
+        ]
+    );
 }
 
 fn publish(ip: Option<&str>, first: u16, last: u16, protocol: Protocol) -> Publish {

@@ -2,6 +2,7 @@
 
 mod child;
 mod namespace;
+mod pair;
 mod process;
 mod wire;
 

@@ -116,7 +116,10 @@ impl Judge {
     /// Whether only published ports lead there.
     fn is_let_in_by_port(&self, from: &End, to: &End) -> bool {
         from.who == Who::Outside
-            && to.endpoint().and_then(|id| self.network_of(id)).is_some_and(|network| !network.routed)
+            && to
+                .endpoint()
+                .and_then(|id| self.network_of(id))
+                .is_some_and(|network| !network.routed && !network.adopted)
     }
 
     /// What to ask the receiver for.

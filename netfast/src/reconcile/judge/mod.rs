@@ -83,7 +83,7 @@ fn stand_in(network: Option<&Network>, number: u32) -> Assigned {
     let has = |family: fn(&Network) -> bool| network.is_none_or(family);
     let ip6 = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0).to_bits() | u128::from(number);
     Assigned {
-        ip: has(|n| n.subnet.is_some()).then(|| Ipv4Addr::from(number & 0x00ff_ffff)),
-        ip6: has(|n| n.subnet6.is_some()).then(|| Ipv6Addr::from_bits(ip6)),
+        ip: has(|n| n.subnet.is_some() || n.adopted).then(|| Ipv4Addr::from(number & 0x00ff_ffff)),
+        ip6: has(|n| n.subnet6.is_some() || n.adopted).then(|| Ipv6Addr::from_bits(ip6)),
     }
 }

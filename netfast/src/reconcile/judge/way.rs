@@ -115,7 +115,7 @@ impl Judge {
     }
 
     fn way_in(&self, source: Option<IpAddr>, to: &EndpointId, service: &Service, family: Family) -> Way {
-        if self.network_of(to).is_some_and(|network| network.routed) {
+        if self.network_of(to).is_some_and(|network| network.routed || network.adopted) {
             return Way::Direct;
         }
         let target = format!("{to} {service}");

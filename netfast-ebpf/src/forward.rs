@@ -201,14 +201,13 @@ pub(crate) fn send<P: Packet, W: World>(
 ) -> Result<Verdict, Dropped> {
     let flags = known.entry.get().flags;
     let is_translated = flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
-    let crosses = flags & FLOW_CROSSES != 0;
     // Before anything is changed: an error about the packet quotes it as it came.
     let to = known.receiver();
     if is_translated || is_outside(known.sender()) || is_outside(to) {
         if work.headers.ttl <= 1 {
             return Err(DropReason::TtlExpired.into());
         }
-        let growth = if crosses { cross::growth(&work.headers) } else { 0 };
+        let growth = if flags & FLOW_CROSSES != 0 { cross::growth(&work.headers) } else { 0 };
         let length = (work.length - L3).wrapping_add_signed(growth);
         if is_outside(to)
             && length > work.config.smallest_mtu
@@ -217,9 +216,7 @@ pub(crate) fn send<P: Packet, W: World>(
             return Err(DropReason::TooBig.into());
         }
     }
-    if is_translated {
-        aim(known.entry, known.direction == Direction::Original, work);
-    }
+    let crosses = is_translated && aim(known.entry, known.direction == Direction::Original, work);
     if is_outside(to) {
         world.next_hop(packet.ifindex(), to.ifindex, work, crosses)?;
     }
@@ -267,10 +264,10 @@ pub(crate) fn deliver<P: Packet, W: World>(
     }
 }
 
-/// Fills in [`Work::target`]: the addresses and ports by which the receiver knows both ends. A function of its own in BPF, so
-/// that the verifier forgets how it came about.
+/// Fills in [`Work::target`]: the addresses and ports by which the receiver knows both ends. Says whether they are of the other
+/// family. A function of its own in BPF, so that the verifier forgets how they came about.
 #[inline(never)]
-fn aim(entry: FlowRef, is_original: bool, work: &mut Work) {
+fn aim(entry: FlowRef, is_original: bool, work: &mut Work) -> bool {
     let flow = entry.get();
     let direction = if is_original { Direction::Original } else { Direction::Reply };
     let known = Known { entry, direction };
@@ -278,6 +275,7 @@ fn aim(entry: FlowRef, is_original: bool, work: &mut Work) {
         Direction::Original => seen(flow),
         Direction::Reply => known.original(&work.key).reversed(),
     };
+    work.target.src.is_v4() != work.headers.tuple.src.is_v4()
 }
 
 /// A function of its own in BPF.

@@ -17,6 +17,8 @@ mod arbitrary;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod crossing;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod forwarding;

@@ -44,7 +44,7 @@ pub use self::bridge::BridgeSpec;
 pub use self::capabilities::{drop_capabilities, keep_capabilities};
 pub use self::changes::Changes;
 pub use self::container::{ContainerSpec, configure_container};
-pub use self::defrag::DefragSpec;
+pub use self::defrag::{DefragSpec, defrag_state};
 pub use self::descriptors::close_on_exec;
 pub use self::error::Error;
 pub use self::exec::{ExecError, enter_and_exec};

@@ -63,8 +63,10 @@ impl CpuMeter {
             let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
             names.iter().any(|wanted| wanted == name.trim_end())
         };
-        let deferred =
-            processes.map(|entry| entry.path()).filter(|path| is_one(path)).map(|path| path.join("schedstat"));
+        let deferred = processes
+            .map(|entry| entry.path())
+            .filter(|path| is_one(path))
+            .map(|path| path.join("schedstat"));
         let mut apart = if accounts_apart() { cpus.to_vec() } else { Vec::new() };
         apart.dedup();
         Self { deferred: deferred.collect(), apart }
@@ -72,7 +74,8 @@ impl CpuMeter {
 
     /// What has been used so far; the difference of two readings counts.
     pub(super) fn read(&self) -> Result<Duration> {
-        let own = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).context("read the CPU time of this process")?;
+        let own =
+            clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).context("read the CPU time of this process")?;
         let deferred = self.deferred.iter().map(|path| run_time(path)).sum::<Duration>();
         let apart = if self.apart.is_empty() { Duration::ZERO } else { softirqs(&self.apart)? };
         Ok(Duration::from(own) + deferred + apart)

@@ -38,7 +38,8 @@ fn flood(stage: &Stage, cpu: usize) -> Result<Values> {
     let to = mac(Netlink::open(host)?.link(UPLINK)?.mac)?;
     let from = mac(Netlink::open(&ground.outside)?.link_by_index(ground.outside_device)?.mac)?;
     let mut frame = Vec::new();
-    let builder = PacketBuilder::ethernet2(from, to).ipv4(OUTSIDE.octets(), HOST.octets(), 64).udp(PORT, PORT);
+    let builder =
+        PacketBuilder::ethernet2(from, to).ipv4(OUTSIDE.octets(), HOST.octets(), 64).udp(PORT, PORT);
     builder.write(&mut frame, &PAYLOAD).context("make a frame")?;
     let meter = CpuMeter::new([cpu, cpu]);
     let before = arrived(host)?;
@@ -47,7 +48,7 @@ fn flood(stage: &Stage, cpu: usize) -> Result<Values> {
         let source = FrameSource::new(ground.outside_device)?;
         let start = meter.read()?;
         source.send(&frame, FRAMES)?;
-        anyhow::Ok(meter.read()? - start)
+        anyhow::Ok(meter.read()?.saturating_sub(start))
     })??;
     let arrived = arrived(host)? - before;
     ensure!(arrived >= u64::from(FRAMES / 100 * 95), "only {arrived} of {FRAMES} frames arrived");
@@ -58,7 +59,9 @@ fn flood(stage: &Stage, cpu: usize) -> Result<Values> {
 
 /// Frames that the uplink has received so far, whatever became of them.
 fn arrived(host: &Netns) -> Result<u64> {
-    let table = host.run(|| fs::read_to_string("/proc/thread-self/net/dev"))?.context("read the counters of devices")?;
+    let table = host
+        .run(|| fs::read_to_string("/proc/thread-self/net/dev"))?
+        .context("read the counters of devices")?;
     let line = table.lines().find_map(|line| line.trim_start().strip_prefix(UPLINK)?.strip_prefix(':'));
     let packets = line.and_then(|line| line.split_ascii_whitespace().nth(1));
     packets.and_then(|word| word.parse().ok()).context("the uplink has no counters")

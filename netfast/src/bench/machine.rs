@@ -42,7 +42,8 @@ impl Machine {
             stream_cpus: [cpus.first(), cpus.second()],
             kernel: word(|name| name.release()),
             architecture: word(|name| name.machine()),
-            is_virtual: field(&text, "flags").is_some_and(|flags| flags.split(' ').any(|f| f == "hypervisor")),
+            is_virtual: field(&text, "flags")
+                .is_some_and(|flags| flags.split(' ').any(|f| f == "hypervisor")),
             load_before: load.split(' ').next().unwrap_or_default().to_owned(),
         }
     }
@@ -52,7 +53,9 @@ impl Machine {
         let Self { processor, cpus, kernel, architecture, load_before, .. } = self;
         let kind = if self.is_virtual { "virtual machine, " } else { "" };
         let plural = if *cpus == 1 { "" } else { "s" };
-        format!("{processor}, {kind}{cpus} CPU{plural}, Linux {kernel} {architecture}, load {load_before} before")
+        format!(
+            "{processor}, {kind}{cpus} CPU{plural}, Linux {kernel} {architecture}, load {load_before} before"
+        )
     }
 }
 
@@ -75,6 +78,9 @@ mod tests {
     #[test]
     fn this_machine_has_a_kernel() {
         let machine = Machine::look(Cpus::choose().unwrap());
-        assert!(machine.cpus > 0 && machine.line().contains(&format!("Linux {}", machine.kernel)), "{machine:?}");
+        assert!(
+            machine.cpus > 0 && machine.line().contains(&format!("Linux {}", machine.kernel)),
+            "{machine:?}"
+        );
     }
 }

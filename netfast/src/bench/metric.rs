@@ -57,7 +57,11 @@ impl Metric {
         match self {
             Self::PerSecond | Self::NsPerPacket => format!("{figure:.0}"),
             Self::P50Us | Self::P99Us | Self::GigabitsPerSecond | Self::LostPercent | Self::Milliseconds => {
-                if figure.abs() < 100.0 { format!("{figure:.2}") } else { format!("{figure:.0}") }
+                if figure.abs() < 100.0 {
+                    format!("{figure:.2}")
+                } else {
+                    format!("{figure:.0}")
+                }
             }
             Self::CpuSecondsPerGigabyte => format!("{figure:.3}"),
         }
@@ -93,7 +97,9 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_json() {
-        for metric in [Metric::P50Us, Metric::GigabitsPerSecond, Metric::CpuSecondsPerGigabyte, Metric::NsPerPacket] {
+        for metric in
+            [Metric::P50Us, Metric::GigabitsPerSecond, Metric::CpuSecondsPerGigabyte, Metric::NsPerPacket]
+        {
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.id());
         }
     }

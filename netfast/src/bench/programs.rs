@@ -32,25 +32,58 @@ pub(super) fn costs(stage: &Stage, cpu: usize) -> Result<Vec<ProgramReport>> {
     let installed = stage.installed.as_ref().context("it is not netfast")?;
     let ground = stage.ground.as_ref().context("there is no host")?;
     let datapath = installed.datapath()?;
-    let [between, published, outward] =
-        [Way::Between, Way::Published, Way::Outward].map(|way| stage.ends(way).and_then(|ends| open(&ends)));
-    let (between, published, outward) = (between?, published?, outward?);
+    let open = |way| stage.ends(way).and_then(|ends| open(&ends));
+    let (between, published) = (open(Way::Between)?, open(Way::Published)?);
+    let (outward, inward) = (open(Way::Outward)?, open(Way::HostToContainer)?);
     let [client, server] = [stage.ends(Way::Between)?.client, stage.ends(Way::Between)?.server].map(device);
     let (client, server) = (client?, server?);
     let uplink = Netlink::open(&ground.host)?.link(UPLINK)?;
     let (uplink_mac, any) = (uplink.mac.context("an uplink without a hardware address")?, [2, 0, 0, 0, 0, 9]);
     ground.host.run(|| {
         cpu::pin(cpu)?;
-        let bench = Bench::new(&datapath, (Hook::EndpointIngress, client.host_index, frame(client.mac, server.mac, &between)?))?;
+        let bench = Bench::new(
+            &datapath,
+            (Hook::EndpointIngress, client.host_index, frame(client.mac, server.mac, &between)?),
+        )?;
         let (from_endpoint, from_uplink) = (Hook::EndpointIngress, Hook::UplinkIngress);
         let reply = SocketAddr::from((SERVER, published.1.port()));
         let foreign = (SocketAddr::from((OUTSIDE, 9)), SocketAddr::from((HOST, 9)));
         Ok(vec![
-            ProgramReport { program: from_endpoint.program(), packet: "to another endpoint", ns: bench.between },
-            bench.single(from_endpoint, "to the outside, masqueraded", client.host_index, &frame(client.mac, any, &outward)?)?,
-            bench.single(from_endpoint, "reply of a published port", server.host_index, &frame(server.mac, any, &(reply, published.0))?)?,
-            bench.single(from_uplink, "to a published port", uplink.index, &frame(any, uplink_mac, &published)?)?,
-            bench.single(from_uplink, "for the host itself", uplink.index, &frame(any, uplink_mac, &foreign)?)?,
+            ProgramReport {
+                program: from_endpoint.program(),
+                packet: "to another endpoint",
+                ns: bench.between,
+            },
+            bench.single(
+                from_endpoint,
+                "to the outside, masqueraded",
+                client.host_index,
+                &frame(client.mac, any, &outward)?,
+            )?,
+            bench.single(
+                from_endpoint,
+                "reply of a published port",
+                server.host_index,
+                &frame(server.mac, any, &(reply, published.0))?,
+            )?,
+            bench.single(
+                Hook::EndpointEgress,
+                "from the host",
+                server.host_index,
+                &frame(any, server.mac, &inward)?,
+            )?,
+            bench.single(
+                from_uplink,
+                "to a published port",
+                uplink.index,
+                &frame(any, uplink_mac, &published)?,
+            )?,
+            bench.single(
+                from_uplink,
+                "for the host itself",
+                uplink.index,
+                &frame(any, uplink_mac, &foreign)?,
+            )?,
             bench.deny(&frame(any, uplink_mac, &foreign)?)?,
         ])
     })?
@@ -87,7 +120,11 @@ impl<'d> Bench<'d> {
         for _ in 0..SINGLE_RUNS {
             times.push(nanoseconds(self.datapath.test_hook(hook, packet)?.duration));
         }
-        Ok(ProgramReport { program: hook.program(), packet: what, ns: middle(times).saturating_sub(self.overhead) })
+        Ok(ProgramReport {
+            program: hook.program(),
+            packet: what,
+            ns: middle(times).saturating_sub(self.overhead),
+        })
     }
 
     fn deny(&self, bytes: &[u8]) -> Result<ProgramReport> {

@@ -51,7 +51,16 @@ pub fn run(settings: &Settings, cgroup: Option<PathBuf>, watcher: &mut dyn Watch
     in_sandbox(|directory| {
         let site = Site { directory: directory.to_owned(), cgroup };
         let slice = Slice::new(settings.slice, cpus);
-        let mut run = Run { settings, site, slice, watcher, cpu: cpus.first(), start, done: 0, stages: BTreeMap::new() };
+        let mut run = Run {
+            settings,
+            site,
+            slice,
+            watcher,
+            cpu: cpus.first(),
+            start,
+            done: 0,
+            stages: BTreeMap::new(),
+        };
         let mut tests = Vec::new();
         for (at, test) in settings.tests.iter().enumerate() {
             if run.watcher.stops() {
@@ -61,7 +70,8 @@ pub fn run(settings: &Settings, cgroup: Option<PathBuf>, watcher: &mut dyn Watch
             tests.push(TestReport::new(&run.test(test)));
         }
         let (programs, memory) = if run.watcher.stops() { Default::default() } else { run.costs() };
-        let measured = |peer: &Peer| tests.iter().flat_map(|test| &test.variants).any(|v| v.variant.peer == *peer);
+        let measured =
+            |peer: &Peer| tests.iter().flat_map(|test| &test.variants).any(|v| v.variant.peer == *peer);
         let peers = Peer::ALL.into_iter().filter(measured);
         let about = |peer: Peer| PeerReport { peer, about: peer.about(), br_netfilter: peer.is_filtered() };
         Report {
@@ -99,18 +109,23 @@ struct Run<'r> {
 impl Run<'_> {
     /// Measures every variant in every round. Each round begins with another one, so that none is always the first.
     fn test(&mut self, test: &Test) -> Measured {
-        let mut measured = Measured { test: test.clone(), rounds: BTreeMap::new(), left_out: BTreeMap::new() };
+        let mut measured =
+            Measured { test: test.clone(), rounds: BTreeMap::new(), left_out: BTreeMap::new() };
         for variant in &test.variants {
             self.tell(format!("{}: building {}", test.title, variant.peer));
             if self.watcher.stops() {
                 return measured;
             }
-            if let Err(why) = self.prepare(test.work, variant) {
+            if let Err(why) = self.prepare(test.work, *variant) {
                 measured.left_out.insert(*variant, why);
             }
         }
-        let variants: Vec<_> =
-            test.variants.iter().filter(|variant| !measured.left_out.contains_key(variant)).copied().collect();
+        let variants: Vec<_> = test
+            .variants
+            .iter()
+            .filter(|variant| !measured.left_out.contains_key(variant))
+            .copied()
+            .collect();
         for round in 0..self.settings.rounds {
             self.tell(format!("{}: round {} of {}", test.title, round + 1, self.settings.rounds));
             for at in 0..variants.len() {
@@ -122,12 +137,13 @@ impl Run<'_> {
                 if measured.left_out.contains_key(&variant) {
                     continue;
                 }
-                match self.measure(test.work, &variant) {
+                match self.measure(test.work, variant) {
                     Ok(values) => {
                         measured.rounds.entry(variant).or_default().insert(round, values);
                     }
                     Err(error) => {
-                        measured.left_out.insert(variant, format!("round {}: {error:#}", round + 1));
+                        let why = format!("from round {} on: {error:#}", round + 1);
+                        measured.left_out.insert(variant, why);
                     }
                 }
             }
@@ -137,7 +153,7 @@ impl Run<'_> {
     }
 
     /// Builds a peer, if it is not there yet, and does the work once to warm up.
-    fn prepare(&mut self, work: Work, variant: &Variant) -> Result<(), String> {
+    fn prepare(&mut self, work: Work, variant: Variant) -> Result<(), String> {
         let key = (variant.peer, variant.scale);
         if !self.stages.contains_key(&key) {
             let built = Stage::new(variant.peer, variant.scale, &self.site);
@@ -146,10 +162,14 @@ impl Run<'_> {
         if let Some(Err(why)) = self.stages.get(&key) {
             return Err(why.clone());
         }
-        self.measure(work, variant).map(drop).map_err(|error| format!("{error:#}"))
+        // The first packets may be lost, for one where a bridge has only just been made.
+        self.measure(work, variant)
+            .or_else(|_| self.measure(work, variant))
+            .map(drop)
+            .map_err(|e| format!("{e:#}"))
     }
 
-    fn measure(&self, work: Work, variant: &Variant) -> Result<Values> {
+    fn measure(&self, work: Work, variant: Variant) -> Result<Values> {
         let stage = self.stages.get(&(variant.peer, variant.scale)).and_then(|stage| stage.as_ref().ok());
         let stage = stage.context("it has not been built")?;
         let act = || match work {

@@ -52,7 +52,11 @@ pub(super) const fn float(count: usize) -> f64 {
 }
 
 /// The place below a position among sorted numbers.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list: small, and not negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place in a list: small, and not negative"
+)]
 const fn index(position: f64) -> usize {
     position as usize
 }

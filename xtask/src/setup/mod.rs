@@ -13,6 +13,7 @@ mod programs;
 
 use anyhow::Result;
 
+pub(crate) use self::apt::install;
 pub(crate) use self::emulator::ensure as ensure_emulator;
 use crate::output;
 

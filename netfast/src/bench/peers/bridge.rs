@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::ground::{CLIENT, Ground, SERVER};
 use super::forward;
+use super::ground::{CLIENT, Ground, SERVER};
 use crate::net::Netns;
 
 /// The client's container and the server's.

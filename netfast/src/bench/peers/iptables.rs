@@ -40,7 +40,12 @@ pub(crate) fn publish(host: &Netns, backend: Backend, scale: Scale) -> Result<()
 
 /// Takes back what [`publish`] did.
 pub(crate) fn unpublish(host: &Netns, backend: Backend) -> Result<()> {
-    tool::feed(host, backend.restore(), &["--noflush"], "*nat\n:DOCKER -\nCOMMIT\n*filter\n:DOCKER -\nCOMMIT\n")
+    tool::feed(
+        host,
+        backend.restore(),
+        &["--noflush"],
+        "*nat\n:DOCKER -\nCOMMIT\n*filter\n:DOCKER -\nCOMMIT\n",
+    )
 }
 
 /// Publishes one port of one more container, as a runtime does: without a look at what others have.
@@ -133,7 +138,10 @@ fn policy(scale: Scale) -> String {
     for number in 1..scale.rules {
         let source = stranger(number);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "-A DOCKER-USER -s {source}/32 -d {SERVER}/32 -p tcp -m tcp --dport 443 -j RETURN");
+        let _ = writeln!(
+            text,
+            "-A DOCKER-USER -s {source}/32 -d {SERVER}/32 -p tcp -m tcp --dport 443 -j RETURN"
+        );
     }
     for source in [format!("{CLIENT}/32"), UPLINK_SUBNET.to_owned()] {
         let _ = writeln!(text, "-A DOCKER-USER -s {source} -d {SERVER}/32 -j RETURN");

@@ -30,7 +30,7 @@ pub enum Peer {
     Direct,
     /// A Linux bridge, which packets do not leave for iptables.
     Bridge,
-    /// A Linux bridge with br_netfilter on, but without any rules.
+    /// A Linux bridge with `br_netfilter` on, but without any rules.
     BridgeFiltered,
     /// A bridge with iptables rules as Docker writes them, in nftables' tables.
     IptablesNft,
@@ -82,11 +82,13 @@ impl Peer {
             Self::NftMaps => {
                 "Linux bridge, br_netfilter on, nftables rules with the published ports in a map, connection tracking"
             }
-            Self::Netfast => "netfast, br_netfilter on, connection tracking, and a policy in force for both containers",
+            Self::Netfast => {
+                "netfast, br_netfilter on, connection tracking, and a policy in force for both containers"
+            }
         }
     }
 
-    /// Whether br_netfilter is on in its host's namespace.
+    /// Whether `br_netfilter` is on in its host's namespace.
     pub const fn is_filtered(self) -> bool {
         !matches!(self, Self::Direct | Self::Bridge)
     }
@@ -144,7 +146,14 @@ impl Stage {
         if peer == Peer::Netfast {
             let installed = Installed::new(&ground, scale, site)?;
             let [client, server] = installed.containers()?;
-            return Ok(Self { peer, scale, ground: Some(ground), client, server, installed: Some(installed) });
+            return Ok(Self {
+                peer,
+                scale,
+                ground: Some(ground),
+                client,
+                server,
+                installed: Some(installed),
+            });
         }
         let [client, server] = bridge::containers(&ground)?;
         match peer {

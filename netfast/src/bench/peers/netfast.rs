@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
@@ -21,6 +23,9 @@ use crate::model::{
 use crate::net::Netns;
 use crate::reconcile::instance::{Instance, Options};
 use crate::store::{Definitions, Paths, PathsOptions};
+
+/// How long a cgroup may take to get empty.
+const EMPTY: Duration = Duration::from_secs(10);
 
 const APP: &str = "app";
 const NETWORK: &str = "bench";
@@ -170,8 +175,14 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a cgroup stays behind");
+        // A thread that has been joined may still be on its way out.
+        let deadline = Instant::now() + EMPTY;
+        while let Err(error) = fs::remove_dir(&self.path) {
+            if Instant::now() > deadline {
+                tracing::warn!(path = %self.path.display(), %error, "a cgroup stays behind");
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -202,7 +213,8 @@ fn world(scale: Scale) -> Result<World> {
         world.endpoints.insert(endpoint.id.clone(), endpoint);
     }
     let outside: IpNet = UPLINK_SUBNET.parse()?;
-    let mut ingress: Vec<_> = (1..scale.rules).map(|number| rule(vec![stranger_of(number)], Some(443))).collect();
+    let mut ingress: Vec<_> =
+        (1..scale.rules).map(|number| rule(vec![stranger_of(number)], Some(443))).collect();
     ingress.push(rule(vec![labelled("client"), block(outside)], None));
     world.policies.push(policy("server", Some(ingress), None)?);
     let egress = rule(vec![labelled("server"), block(outside)], None);
@@ -222,10 +234,7 @@ fn endpoint(name: &str, app: &str) -> Result<Endpoint> {
 
 fn published(scale: Scale) -> Vec<Publish> {
     let used = middle(scale.ports);
-    vec![
-        publish(FIRST_PORT, last(scale.ports), Protocol::Tcp),
-        publish(used, used, Protocol::Udp),
-    ]
+    vec![publish(FIRST_PORT, last(scale.ports), Protocol::Tcp), publish(used, used, Protocol::Udp)]
 }
 
 const fn publish(first: u16, last: u16, protocol: Protocol) -> Publish {

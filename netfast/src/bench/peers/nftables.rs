@@ -22,18 +22,18 @@ pub(super) fn rules(ground: &Ground, scale: Scale) -> Result<()> {
 /// Publishes the ports of a scale anew.
 pub(crate) fn publish(host: &Netns, scale: Scale) -> Result<()> {
     let elements = elements(FIRST_PORT..=last(scale.ports), SERVER);
-    let text = format!("flush map ip bench tcp\nadd element ip bench tcp {{ {elements} }}\n");
+    let text = format!("flush map ip bench tcp_ports\nadd element ip bench tcp_ports {{ {elements} }}\n");
     tool::feed(host, NFT, &ARGUMENTS, &text)
 }
 
 /// Takes back what [`publish`] did.
 pub(crate) fn unpublish(host: &Netns) -> Result<()> {
-    tool::feed(host, NFT, &ARGUMENTS, "flush map ip bench tcp\n")
+    tool::feed(host, NFT, &ARGUMENTS, "flush map ip bench tcp_ports\n")
 }
 
 /// Publishes one port of one more container.
 pub(crate) fn append(host: &Netns, address: Ipv4Addr, port: u16) -> Result<()> {
-    let text = format!("add element ip bench tcp {{ {} }}\n", elements(port..=port, address));
+    let text = format!("add element ip bench tcp_ports {{ {} }}\n", elements(port..=port, address));
     tool::feed(host, NFT, &ARGUMENTS, &text)
 }
 
@@ -60,12 +60,12 @@ fn everything(scale: Scale) -> String {
     let (sets, policy) = if scale.rules > 1 { policy(scale) } else { (String::new(), String::new()) };
     format!(
         "table ip bench {{
-  map tcp {{ type inet_service : ipv4_addr . inet_service; elements = {{ {tcp} }} }}
-  map udp {{ type inet_service : ipv4_addr . inet_service; elements = {{ {udp} }} }}
+  map tcp_ports {{ type inet_service : ipv4_addr . inet_service; elements = {{ {tcp} }} }}
+  map udp_ports {{ type inet_service : ipv4_addr . inet_service; elements = {{ {udp} }} }}
 {sets}  chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
-    iifname != \"{BRIDGE}\" fib daddr type local dnat to tcp dport map @tcp
-    iifname != \"{BRIDGE}\" fib daddr type local dnat to udp dport map @udp
+    iifname != \"{BRIDGE}\" fib daddr type local dnat to tcp dport map @tcp_ports
+    iifname != \"{BRIDGE}\" fib daddr type local dnat to udp dport map @udp_ports
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;

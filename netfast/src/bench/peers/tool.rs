@@ -29,8 +29,37 @@ pub(super) fn feed(netns: &Netns, program: &str, arguments: &[&str], input: &str
         }
         let done = child.wait_with_output().with_context(|| format!("wait for {program}"))?;
         if !done.status.success() {
-            bail!("{program} failed: {}", String::from_utf8_lossy(&done.stderr).trim());
+            bail!("{program} failed: {}", shortly(&String::from_utf8_lossy(&done.stderr)));
         }
         Ok(())
     })?
+}
+
+/// The first line of what a tool complained about: the rest tends to quote our own rules.
+fn shortly(complaint: &str) -> &str {
+    complaint.trim().lines().next().unwrap_or("it does not say why")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(program: &str, arguments: &[&str], input: &str) -> Result<(), String> {
+        feed(&Netns::current().unwrap(), program, arguments, input).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn failures_of_tools_are_told_in_a_line() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        assert_eq!(here("sh", &["-c", "grep -q rule"], "rule\n"), Ok(()));
+        assert_eq!(
+            here("sh", &["-c", "cat >&2; exit 1"], "bad rule\nbad rule\n").unwrap_err(),
+            "sh failed: bad rule"
+        );
+        let missing = here("netfast-no-such-tool", &[], "").unwrap_err();
+        assert!(missing.starts_with("netfast-no-such-tool cannot be run: "), "{missing}");
+    }
 }

@@ -2,6 +2,7 @@
 //! minute to minute, and then the middle of them is told.
 
 mod html;
+mod plot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,6 +140,15 @@ pub struct MemoryReport {
     pub processes: usize,
 }
 
+/// The metrics that are compared: the others say the same in other words, or are told only.
+pub const COMPARED: [Metric; 5] = [
+    Metric::P50Us,
+    Metric::GigabitsPerSecond,
+    Metric::CpuSecondsPerGigabyte,
+    Metric::NsPerPacket,
+    Metric::Milliseconds,
+];
+
 /// How far behind, in three rounds of four, is told as a loss: less is not to be told from noise.
 pub const TOLERANCE: f64 = 0.02;
 
@@ -153,9 +163,9 @@ impl TestReport {
         let variants: Vec<_> = order
             .iter()
             .map(|variant| {
-                let figure = |metric: &Metric| figure(measured, order[0], **variant, *metric);
+                let figure = |metric: &Metric| figure(measured, *order[0], **variant, *metric);
                 let figures = metrics.iter().filter_map(figure).collect();
-                VariantReport { variant: **variant, name: names.name(variant), figures }
+                VariantReport { variant: **variant, name: names.name(**variant), figures }
             })
             .collect();
         Self {
@@ -164,7 +174,10 @@ impl TestReport {
             metrics: metrics.into_iter().collect(),
             losses: variants.iter().filter_map(loss).collect(),
             variants,
-            left_out: left_out.iter().map(|(variant, why)| LeftOut { variant: *variant, why: why.clone() }).collect(),
+            left_out: left_out
+                .iter()
+                .map(|(variant, why)| LeftOut { variant: *variant, why: why.clone() })
+                .collect(),
         }
     }
 
@@ -175,21 +188,21 @@ impl TestReport {
     }
 }
 
-fn figure(measured: &Measured, first: &Variant, variant: Variant, metric: Metric) -> Option<Figure> {
-    let of = |variant: &Variant| -> BTreeMap<usize, f64> {
-        let rounds = measured.rounds.get(variant).into_iter().flatten();
+fn figure(measured: &Measured, first: Variant, variant: Variant, metric: Metric) -> Option<Figure> {
+    let of = |variant: Variant| -> BTreeMap<usize, f64> {
+        let rounds = measured.rounds.get(&variant).into_iter().flatten();
         rounds.filter_map(|(round, values)| Some((*round, *values.get(&metric)?))).collect()
     };
-    let own = of(&variant);
+    let own = of(variant);
     let against = |better: &BTreeMap<usize, f64>, worse: &BTreeMap<usize, f64>| {
         Spread::of(better.iter().filter_map(|(round, own)| metric.advantage(*own, *worse.get(round)?)))
     };
-    let netfast = of(&Variant { peer: Peer::Netfast, ..variant });
+    let netfast = of(Variant { peer: Peer::Netfast, ..variant });
     let netfast_against_it = if variant.peer == Peer::Netfast { None } else { against(&netfast, &own) };
     Some(Figure {
         metric,
         value: Spread::of(own.values().copied())?,
-        against_first: if variant == *first { None } else { against(&own, &of(first)) },
+        against_first: if variant == first { None } else { against(&own, &of(first)) },
         netfast_against_it,
         rounds: own,
     })
@@ -218,7 +231,8 @@ struct Names {
 
 impl Names {
     fn of(test: &Test) -> Self {
-        let differ = |key: fn(&Variant) -> u32| test.variants.iter().map(key).collect::<BTreeSet<_>>().len() > 1;
+        let differ =
+            |key: fn(&Variant) -> u32| test.variants.iter().map(key).collect::<BTreeSet<_>>().len() > 1;
         Self {
             by_way: test.variants.iter().map(|variant| variant.way).collect::<BTreeSet<_>>().len() > 1,
             by_ports: differ(|variant| variant.scale.ports.into()),
@@ -226,8 +240,9 @@ impl Names {
         }
     }
 
-    fn name(&self, variant: &Variant) -> String {
-        let plural = |count: u16, noun: &str| format!(", {count} {noun}{}", if count == 1 { "" } else { "s" });
+    fn name(&self, variant: Variant) -> String {
+        let plural =
+            |count: u16, noun: &str| format!(", {count} {noun}{}", if count == 1 { "" } else { "s" });
         let mut name = variant.peer.to_string();
         if self.by_ports {
             name.push_str(&plural(variant.scale.ports, "port"));
@@ -243,7 +258,7 @@ impl Names {
 }
 
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;
 
 #[cfg(test)]
 mod tests {
@@ -283,7 +298,10 @@ mod tests {
         let test = &value["tests"][0];
         assert_eq!(test["id"], "between/tcp-rr");
         let variant = &test["variants"][1];
-        assert_eq!((&variant["peer"], &variant["ports"], &variant["way"]), (&"netfast".into(), &1.into(), &"between".into()));
+        assert_eq!(
+            (&variant["peer"], &variant["ports"], &variant["way"]),
+            (&"netfast".into(), &1.into(), &"between".into())
+        );
         assert_eq!(variant["figures"][0]["metric"], "p50_us");
         assert_eq!(variant["figures"][0]["rounds"]["1"], 10.0);
         assert_eq!(test["left_out"][0]["why"], "it is not installed");

@@ -15,18 +15,20 @@ pub(in crate::bench) fn measured() -> Measured {
     };
     let rounds = |p50: f64, rate: f64| -> BTreeMap<usize, Values> {
         let slower = [0.5, 1.0, 2.0];
-        let values = slower.map(|slower| Values::from([(Metric::P50Us, p50 * slower), (Metric::PerSecond, rate / slower)]));
+        let values = slower
+            .map(|slower| Values::from([(Metric::P50Us, p50 * slower), (Metric::PerSecond, rate / slower)]));
         values.into_iter().enumerate().collect()
     };
     Measured {
-        rounds: [(of(Peer::Bridge), rounds(20.0, 50_000.0)), (of(Peer::Netfast), rounds(10.0, 25_000.0))].into(),
+        rounds: [(of(Peer::Bridge), rounds(20.0, 50_000.0)), (of(Peer::Netfast), rounds(10.0, 25_000.0))]
+            .into(),
         left_out: [(of(Peer::IptablesLegacy), "it is not installed".to_owned())].into(),
         test,
     }
 }
 
 /// The run that holds it.
-pub(in crate::bench) fn report() -> Report {
+pub(crate) fn report() -> Report {
     let machine = Machine {
         processor: "Best <CPU>".to_owned(),
         cpus: 2,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::slice::{Clock, Slice};
+use super::slice::Slice;
 use super::times::Times;
 use super::{Values, sockets};
 use crate::bench::peers::Ends;

@@ -3,8 +3,8 @@
 mod ask;
 mod connect;
 mod datagrams;
-mod sockets;
 mod slice;
+mod sockets;
 mod stream;
 mod times;
 mod volume;

@@ -107,12 +107,12 @@ impl Slice {
             }
             let joined = |panic| anyhow!("a thread of the measurement panicked: {panic:?}");
             let answer = client.join().map_err(joined)?;
-            let served = server.join().map_err(joined)?;
+            let outcome = server.join().map_err(joined)?;
             if stuck.load(Ordering::Relaxed) {
                 return Err(anyhow!("nothing moved for {} seconds", STUCK.as_secs()));
             }
             let answer = answer.context("client")?;
-            served.context("server")?;
+            outcome.context("server")?;
             Ok(answer)
         })
     }
@@ -136,7 +136,7 @@ impl Threads {
     fn interrupt(&self) {
         for thread in self.list().iter() {
             // It takes itself off the list before it ends, which has to wait for us.
-            drop(pthread_kill(*thread, INTERRUPT));
+            let _ = pthread_kill(*thread, INTERRUPT);
         }
     }
 

@@ -12,6 +12,9 @@ use crate::bench::stats::{float, percentile};
 /// Room for the transactions of a slice, so that none of them waits for memory.
 const ROOM: usize = 1 << 17;
 
+/// Transactions that are measured however long they take: on a busy machine the threads may not get to run before the end.
+const FEWEST: usize = 20;
+
 /// How long each transaction took, those of the warm-up apart.
 pub(super) struct Times {
     nanoseconds: Vec<u32>,
@@ -36,7 +39,7 @@ impl Times {
             }
         }
         self.last = now;
-        now < clock.end
+        now < clock.end || (self.nanoseconds.len() < FEWEST && !clock.is_over())
     }
 
     /// The figures of the slice.
@@ -47,7 +50,8 @@ impl Times {
         let span = self.first.map_or(Duration::ZERO, |first| self.last - first);
         let count = self.nanoseconds.len();
         ensure!(count > 0, "not one transaction came to its end");
-        let microseconds = |times: &mut Vec<u32>, share| percentile(times, share).map(|ns| f64::from(ns) / 1e3);
+        let microseconds =
+            |times: &mut Vec<u32>, share| percentile(times, share).map(|ns| f64::from(ns) / 1e3);
         let mut values = Values::from([(Metric::PerSecond, float(count) / span.as_secs_f64())]);
         for (metric, share) in [(Metric::P50Us, 0.5), (Metric::P99Us, 0.99)] {
             values.extend(microseconds(&mut self.nanoseconds, share).map(|value| (metric, value)));

@@ -92,7 +92,8 @@ impl Bench {
         let files = [&self.html, &self.json].map(|path| path.as_ref().map(Output::create).transpose());
         let [html_file, json_file] = files;
         let (html_file, json_file) = (html_file?, json_file?);
-        let mut watcher = Shown { stop: Stop::hold()?, is_terminal: io::stderr().is_terminal(), said: String::new() };
+        let mut watcher =
+            Shown { stop: Stop::hold()?, is_terminal: io::stderr().is_terminal(), said: String::new() };
         let report = run(&settings, options.paths.cgroup.clone(), &mut watcher)?;
         watcher.clear();
         if let Some(file) = html_file {
@@ -183,7 +184,19 @@ mod tests {
 
     #[test]
     fn options_narrow_the_run() {
-        let args = ["--quick", "--only", "between/tcp-rr", "--peer", "netfast", "--peer", "bridge", "--rounds", "2", "--slice", "20"];
+        let args = [
+            "--quick",
+            "--only",
+            "between/tcp-rr",
+            "--peer",
+            "netfast",
+            "--peer",
+            "bridge",
+            "--rounds",
+            "2",
+            "--slice",
+            "20",
+        ];
         let narrowed = settings(&args).unwrap();
         assert_eq!((narrowed.slices(), narrowed.slice), (4, Duration::from_millis(20)));
         assert_eq!(settings(&[]).unwrap().rounds, 15);

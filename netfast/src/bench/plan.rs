@@ -126,6 +126,8 @@ pub struct Settings {
 const PLAIN: [Peer; 3] = [Peer::Bridge, Peer::BridgeFiltered, Peer::Direct];
 /// Who also publishes and masquerades.
 const ROUTERS: [Peer; 4] = [Peer::IptablesNft, Peer::IptablesLegacy, Peer::NftMaps, Peer::Netfast];
+/// Who does all of that behind a daemon or a command of its own.
+const RUNTIMES: [Peer; 3] = [Peer::Dockerd, Peer::PodmanCni, Peer::PodmanNetavark];
 /// How many ports and rules a curve is made of.
 const STEPS: [u16; 4] = [1, 100, 1_000, 10_000];
 
@@ -135,6 +137,17 @@ impl Settings {
         match depth {
             Depth::Full => Self { tests: full(), rounds: 15, slice: Duration::from_millis(300) },
             Depth::Quick => Self { tests: quick(), rounds: 5, slice: Duration::from_millis(100) },
+        }
+    }
+
+    /// Adds containers of real runtimes to every test of traffic whose peers are all of one size.
+    pub fn add_runtimes(&mut self) {
+        for test in &mut self.tests {
+            let Some(last) = test.variants.last().copied() else { continue };
+            let is_of_one_size = test.variants.iter().all(|variant| variant.scale == Scale::ONE);
+            if matches!(test.work, Work::Traffic(_)) && is_of_one_size {
+                test.variants.extend(RUNTIMES.map(|peer| Variant { peer, ..last }));
+            }
         }
     }
 
@@ -284,6 +297,18 @@ mod tests {
             let same = full.tests.iter().find(|other| other.id == test.id).unwrap();
             assert!(test.variants.iter().all(|variant| same.variants.contains(variant)), "{}", test.id);
         }
+    }
+
+    #[test]
+    fn runtimes_are_measured_where_it_is_about_traffic() {
+        let mut settings = Settings::new(Depth::Full);
+        settings.add_runtimes();
+        let of = |id: &str| settings.tests.iter().find(|test| test.id == id).unwrap();
+        let has = |id| of(id).variants.iter().any(|variant| variant.peer == Peer::Dockerd);
+        assert!(has("between/tcp-rr") && has("published/tcp-stream"));
+        assert!(!has("drop") && !has("ports/tcp-crr") && !has("setup/container"));
+        let last = of("localhost/tcp-rr").variants.last().unwrap();
+        assert_eq!((last.peer, last.way), (Peer::PodmanNetavark, Way::Localhost));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) const FLOORS: &[Floor] = &[
     floor("published/tcp-rr", "netfast", "iptables-legacy", 1.20),
     floor("published/tcp-crr", "netfast", "iptables-legacy", 1.20),
     floor("ports/tcp-crr", "netfast, 10000 ports", "iptables-nft, 10000 ports", 9.0),
-    floor("ports/tcp-crr", "netfast, 10000 ports", "iptables-legacy, 10000 ports", 9.0),
+    floor("ports/tcp-crr", "netfast, 10000 ports", "iptables-legacy, 10000 ports", 3.0),
     floor("ports/tcp-rr", "netfast, 10000 ports", "netfast, 1 port", 0.97),
     floor("ports/tcp-crr", "netfast, 10000 ports", "netfast, 1 port", 0.95),
     floor("rules/tcp-rr", "netfast, 10000 rules", "netfast, 1 rule", 0.97),

@@ -5,6 +5,7 @@ mod ground;
 pub(super) mod iptables;
 mod netfast;
 pub(super) mod nftables;
+mod runtimes;
 mod tool;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub(super) use self::ground::{BRIDGE, DEVICE, Ground, HOST, OUTSIDE, SERVER, UPLINK};
 pub(super) use self::iptables::Backend;
 pub(super) use self::netfast::Installed;
+use self::runtimes::Runtime;
 use super::plan::{Scale, Way};
 use crate::net::Netns;
 
@@ -40,11 +42,17 @@ pub enum Peer {
     NftMaps,
     /// netfast.
     Netfast,
+    /// Docker with its default network.
+    Dockerd,
+    /// Podman with its default network, made by CNI plugins.
+    PodmanCni,
+    /// Podman with its default network, made by netavark.
+    PodmanNetavark,
 }
 
 impl Peer {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Direct,
         Self::Bridge,
         Self::BridgeFiltered,
@@ -52,6 +60,9 @@ impl Peer {
         Self::IptablesLegacy,
         Self::NftMaps,
         Self::Netfast,
+        Self::Dockerd,
+        Self::PodmanCni,
+        Self::PodmanNetavark,
     ];
 
     /// What it is called by programs.
@@ -64,6 +75,9 @@ impl Peer {
             Self::IptablesLegacy => "iptables-legacy",
             Self::NftMaps => "nft-maps",
             Self::Netfast => "netfast",
+            Self::Dockerd => "dockerd",
+            Self::PodmanCni => "podman-cni",
+            Self::PodmanNetavark => "podman-netavark",
         }
     }
 
@@ -84,6 +98,15 @@ impl Peer {
             }
             Self::Netfast => {
                 "netfast, br_netfilter on, connection tracking, and a policy in force for both containers"
+            }
+            Self::Dockerd => {
+                "containers of dockerd in its default network, br_netfilter on, as Docker sets it up"
+            }
+            Self::PodmanCni => {
+                "containers of Podman in its default network, made by CNI plugins, br_netfilter on"
+            }
+            Self::PodmanNetavark => {
+                "containers of Podman in its default network, made by netavark, br_netfilter on"
             }
         }
     }
@@ -110,6 +133,9 @@ pub(super) struct Ends<'a> {
     pub(super) target: SocketAddr,
 }
 
+/// The port of a server that is reached by its own address.
+const OWN_PORT: u16 = 20_000;
+
 /// The first published port. Those of an endpoint have the same numbers.
 pub(super) const FIRST_PORT: u16 = 100;
 
@@ -121,8 +147,12 @@ pub(super) struct Stage {
     pub(super) ground: Option<Ground>,
     client: Netns,
     server: Netns,
-    /// What is taken down with it.
+    /// The server's address.
+    address: Ipv4Addr,
+    /// netfast, taken down with it.
     pub(super) installed: Option<Installed>,
+    /// The runtime, which ends with it.
+    _runtime: Option<Runtime>,
 }
 
 /// What a peer is built with.
@@ -138,46 +168,62 @@ impl Stage {
     /// Builds a peer.
     pub(super) fn new(peer: Peer, scale: Scale, site: &Site) -> Result<Self> {
         if peer == Peer::Direct {
-            let [client, server] = ground::wired()?;
-            return Ok(Self { peer, scale, ground: None, client, server, installed: None });
+            return Ok(Self::of(peer, scale, None, ground::wired()?));
         }
         let ground = Ground::new()?;
         set_filtering(&ground.host, peer.is_filtered())?;
-        if peer == Peer::Netfast {
-            let installed = Installed::new(&ground, scale, site)?;
-            let [client, server] = installed.containers()?;
-            return Ok(Self {
-                peer,
-                scale,
-                ground: Some(ground),
-                client,
-                server,
-                installed: Some(installed),
-            });
+        match peer {
+            Peer::Netfast => {
+                let installed = Installed::new(&ground, scale, site)?;
+                let containers = installed.containers()?;
+                return Ok(Self {
+                    installed: Some(installed),
+                    ..Self::of(peer, scale, Some(ground), containers)
+                });
+            }
+            Peer::Dockerd | Peer::PodmanCni | Peer::PodmanNetavark => {
+                forward(&ground.host)?;
+                let runtime = Runtime::new(peer, &ground, site)?;
+                let containers = runtime.containers()?;
+                let address = runtimes::address(&containers[1])?;
+                let stage = Self::of(peer, scale, Some(ground), containers);
+                return Ok(Self { address, _runtime: Some(runtime), ..stage });
+            }
+            _ => {}
         }
-        let [client, server] = bridge::containers(&ground)?;
+        let containers = bridge::containers(&ground)?;
         match peer {
             Peer::IptablesNft => iptables::rules(&ground, Backend::Nft, scale)?,
             Peer::IptablesLegacy => iptables::rules(&ground, Backend::Legacy, scale)?,
             Peer::NftMaps => nftables::rules(&ground, scale)?,
-            Peer::Direct | Peer::Bridge | Peer::BridgeFiltered | Peer::Netfast => {}
+            _ => {}
         }
-        Ok(Self { peer, scale, ground: Some(ground), client, server, installed: None })
+        Ok(Self::of(peer, scale, Some(ground), containers))
+    }
+
+    fn of(peer: Peer, scale: Scale, ground: Option<Ground>, [client, server]: [Netns; 2]) -> Self {
+        Self { peer, scale, ground, client, server, address: SERVER, installed: None, _runtime: None }
     }
 
     /// The ends of a way.
+    ///
+    /// Published ports have numbers of their own: a flow that was closed a moment ago holds its tuple, and what is
+    /// translated to the same one would have to look for another.
     pub(super) fn ends(&self, way: Way) -> Result<Ends<'_>> {
-        let port = middle(self.scale.ports);
+        let port = match way {
+            Way::Between | Way::HostToContainer | Way::Outward => OWN_PORT,
+            Way::Published | Way::Localhost | Way::Hairpin => middle(self.scale.ports),
+        };
         let to = |ip: Ipv4Addr| SocketAddr::new(IpAddr::V4(ip), port);
         if way == Way::Between {
-            return Ok(Ends { client: &self.client, server: &self.server, port, target: to(SERVER) });
+            return Ok(Ends { client: &self.client, server: &self.server, port, target: to(self.address) });
         }
         let ground = self.ground.as_ref().context("there is no host")?;
         let (client, server, target) = match way {
             Way::Between | Way::Hairpin => (&self.client, &self.server, to(HOST)),
             Way::Published => (&ground.outside, &self.server, to(HOST)),
             Way::Outward => (&self.client, &ground.outside, to(OUTSIDE)),
-            Way::HostToContainer => (&ground.host, &self.server, to(SERVER)),
+            Way::HostToContainer => (&ground.host, &self.server, to(self.address)),
             Way::Localhost => (&ground.host, &self.server, to(Ipv4Addr::LOCALHOST)),
         };
         Ok(Ends { client, server, port, target })

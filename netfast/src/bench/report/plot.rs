@@ -13,6 +13,9 @@ const WIDTH: f64 = 860.0;
 /// Height of a row of bars.
 const ROW: f64 = 26.0;
 
+/// Height of a line of text.
+const LINE: f64 = 15.0;
+
 /// Height of a plot of curves, and its margins.
 const HEIGHT: f64 = 300.0;
 const TOP: f64 = 14.0;
@@ -111,7 +114,7 @@ fn curves(points: &[Point<'_>], metric: Metric) -> String {
             BOTTOM + 20.0
         );
     }
-    let mut ends: Vec<f64> = Vec::new();
+    let mut labels = Vec::new();
     for peer in Peer::ALL {
         let own: Vec<_> = points.iter().filter(|(variant, _)| variant.variant.peer == peer).collect();
         let Some((end, end_figure)) = own.last() else { continue };
@@ -129,13 +132,14 @@ fn curves(points: &[Point<'_>], metric: Metric) -> String {
                 y(value.upper)
             );
         }
-        // Names of curves that end together stand below each other.
-        let mut label = y(end_figure.value.median) + 4.0;
-        while ends.iter().any(|other| (other - label).abs() < 14.0) {
-            label -= 14.0;
-        }
-        ends.push(label);
-        let _ = write!(inside, "<text x=\"{:.1}\" y=\"{label:.1}\">{}</text>", x(size(end)) + 8.0, peer.id());
+        labels.push((y(end_figure.value.median) + 4.0, x(size(end)) + 8.0, peer));
+    }
+    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut above = f64::MIN;
+    for (own, x, peer) in labels {
+        // Names of curves that end together stand below each other, in the order of the curves.
+        above = own.max(above + LINE);
+        let _ = write!(inside, "<text class=\"end {0}\" x=\"{x:.1}\" y=\"{above:.1}\">{0}</text>", peer.id());
     }
     svg(metric, HEIGHT, &inside)
 }

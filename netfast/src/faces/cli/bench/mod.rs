@@ -45,6 +45,9 @@ pub(super) struct Bench {
     /// Measure only what matters most, in about a minute.
     #[arg(long)]
     quick: bool,
+    /// Measure containers of dockerd and Podman, too, started by themselves with files of their own.
+    #[arg(long)]
+    runtimes: bool,
     /// Only tests whose name holds this text, such as `published` or `tcp-rr`. May be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
@@ -108,6 +111,9 @@ impl Bench {
 
     fn settings(&self) -> Result<Settings> {
         let mut settings = Settings::new(if self.quick { Depth::Quick } else { Depth::Full });
+        if self.runtimes {
+            settings.add_runtimes();
+        }
         settings.narrow(&self.only, &self.peer);
         ensure!(!settings.tests.is_empty(), "there is no such test (see netfast bench --list)");
         settings.rounds = self.rounds.map_or(settings.rounds, usize::from);

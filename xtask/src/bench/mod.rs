@@ -33,6 +33,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let binary = build::build("release")?;
     let json = target().join("bench.json");
+    // Made by us, so that it does not come to belong to root.
+    fs::write(&json, "").with_context(|| format!("create {}", json.display()))?;
     let mut command = as_root(&binary.display().to_string());
     command.arg("bench").args(&options.arguments).arg("--json").arg(&json);
     if options.gate {

@@ -1,6 +1,7 @@
 //! Who is measured: each peer is a host with two containers and a world outside, in namespaces of its own.
 
 mod bridge;
+mod cgroup;
 mod ground;
 pub(super) mod iptables;
 mod netfast;

@@ -2,15 +2,12 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 
+use super::cgroup::Cgroup;
 use super::ground::{CLIENT, DEVICE, Ground, OUTSIDE, SERVER, SUBNET, UPLINK_SUBNET, wait_for};
 use super::{FIRST_PORT, Site, last, middle, stranger};
 use crate::bench::plan::Scale;
@@ -23,9 +20,6 @@ use crate::model::{
 use crate::net::Netns;
 use crate::reconcile::instance::{Instance, Options};
 use crate::store::{Definitions, Paths, PathsOptions};
-
-/// How long a cgroup may take to get empty.
-const EMPTY: Duration = Duration::from_secs(10);
 
 const APP: &str = "app";
 const NETWORK: &str = "bench";
@@ -125,10 +119,7 @@ impl Installed {
     /// Calls `work` with the process in the cgroup of the instance, so that its connections are seen by the programs of
     /// the host's sockets: all, the containers' too, as where these are attached to the root.
     pub(crate) fn inside<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.cgroup.enter()?;
-        let answer = work();
-        self.cgroup.leave()?;
-        answer
+        self.cgroup.hold(work)
     }
 
     /// Programs and maps.
@@ -148,49 +139,6 @@ impl Drop for Installed {
             Err(error) => tracing::warn!(%error, "an instance of the benchmark cannot be taken down"),
         }
     }
-}
-
-/// A cgroup for one instance.
-struct Cgroup {
-    path: PathBuf,
-    /// Where the process was before.
-    home: PathBuf,
-}
-
-impl Cgroup {
-    fn new(home: &Path, number: usize) -> Result<Self> {
-        let path = home.join(format!("netfast-bench-{}-{number}", process::id()));
-        fs::create_dir(&path).with_context(|| format!("make the cgroup {}", path.display()))?;
-        Ok(Self { path, home: home.to_owned() })
-    }
-
-    fn enter(&self) -> Result<()> {
-        move_to(&self.path)
-    }
-
-    fn leave(&self) -> Result<()> {
-        move_to(&self.home)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A thread that has been joined may still be on its way out.
-        let deadline = Instant::now() + EMPTY;
-        while let Err(error) = fs::remove_dir(&self.path) {
-            if Instant::now() > deadline {
-                tracing::warn!(path = %self.path.display(), %error, "a cgroup stays behind");
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// Puts this process into a cgroup.
-fn move_to(cgroup: &Path) -> Result<()> {
-    let procs = cgroup.join("cgroup.procs");
-    fs::write(&procs, process::id().to_string()).with_context(|| format!("write {}", procs.display()))
 }
 
 /// Two endpoints, and policies for both: what the client may do, and what may be done to the server.

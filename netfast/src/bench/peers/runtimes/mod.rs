@@ -16,7 +16,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::ground::{DEVICE, Ground, wait_for};
 use super::tool::{self, Daemon};
-use super::{FIRST_PORT, Peer, Site};
+use super::{FIRST_PORT, Peer, Site, cgroup};
 use crate::net::{Netlink, Netns, Scope};
 
 /// The image that containers are made of.
@@ -108,7 +108,7 @@ impl Drop for Runtime {
             drop(self.call(&["rm", "--force", name]));
         }
         drop(self.daemon.take());
-        remove_cgroups(&self.cgroup);
+        cgroup::remove_everywhere(&self.cgroup);
     }
 }
 
@@ -141,30 +141,4 @@ fn image(netns: &Netns, directory: &Path) -> Result<PathBuf> {
     let archive = directory.join("image.tar");
     tool::run(netns, Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."), "")?;
     Ok(archive)
-}
-
-/// Removes the cgroups of that name, which runtimes leave behind, from all hierarchies.
-fn remove_cgroups(name: &str) {
-    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
-    for line in mounts.lines() {
-        let mut words = line.split(' ');
-        let (Some(_), Some(place), Some(kind)) = (words.next(), words.next(), words.next()) else { continue };
-        if kind.starts_with("cgroup") {
-            remove_tree(&Path::new(place).join(name));
-        }
-    }
-}
-
-/// Removes directories from below; files of cgroups go with them.
-fn remove_tree(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path());
-        }
-    }
-    if directory.exists()
-        && let Err(error) = fs::remove_dir(directory)
-    {
-        tracing::warn!(path = %directory.display(), %error, "a cgroup stays behind");
-    }
 }

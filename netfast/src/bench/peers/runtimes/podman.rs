@@ -12,20 +12,20 @@ use super::Cli;
 pub(super) fn prepare(peer: Peer, directory: &Path, cgroup: &str) -> Result<Cli> {
     let backend = if peer == Peer::PodmanCni { "cni" } else { "netavark" };
     let [temporary, networks, run, root] =
-        ["tmp", "networks", "run", "root"].map(|name| directory.join(name));
+        ["tmp", "networks", "run", "root"].map(|name| directory.join(name).display().to_string());
     let (settings, storage) = (directory.join("containers.conf"), directory.join("storage.conf"));
     let text = format!(
         "[engine]
 cgroup_manager = \"cgroupfs\"
 events_logger = \"none\"
 lock_type = \"file\"
-tmp_dir = {temporary:?}
+tmp_dir = \"{temporary}\"
 [containers]
 default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]
 log_driver = \"k8s-file\"
 [network]
 network_backend = \"{backend}\"
-network_config_dir = {networks:?}
+network_config_dir = \"{networks}\"
 cni_plugin_dirs = [\"/usr/lib/cni\", \"/usr/libexec/cni\", \"/opt/cni/bin\"]
 "
     );
@@ -34,7 +34,7 @@ cni_plugin_dirs = [\"/usr/lib/cni\", \"/usr/libexec/cni\", \"/opt/cni/bin\"]
         .and_then(|()| {
             fs::write(
                 &storage,
-                format!("[storage]\ndriver = \"vfs\"\nrunroot = {run:?}\ngraphroot = {root:?}\n"),
+                format!("[storage]\ndriver = \"vfs\"\nrunroot = \"{run}\"\ngraphroot = \"{root}\"\n"),
             )
         })
         .context("write Podman's files")?;

@@ -48,6 +48,13 @@ impl Machine {
         }
     }
 
+    /// Whether it had other things to do: figures are rough then.
+    pub fn is_busy(&self) -> bool {
+        /// Half a CPU, which others would take from a measurement now and then.
+        const MUCH: f64 = 0.5;
+        self.load_before.parse().is_ok_and(|load: f64| load > MUCH)
+    }
+
     /// It in a line.
     pub fn line(&self) -> String {
         let Self { processor, cpus, kernel, architecture, load_before, .. } = self;
@@ -73,6 +80,18 @@ mod tests {
         assert_eq!(field(text, "model name"), Some("Best CPU @ 2.50GHz"));
         assert_eq!(field(text, "flags"), Some("fpu hypervisor"));
         assert_eq!(field(text, "cores"), None);
+    }
+
+    #[test]
+    fn a_machine_with_other_things_to_do_is_busy() {
+        let machine = Machine::look(Cpus::choose().unwrap());
+        for (load, is_busy) in [("0.10", false), ("1.20", true), ("", false)] {
+            assert_eq!(
+                Machine { load_before: load.to_owned(), ..machine.clone() }.is_busy(),
+                is_busy,
+                "{load}"
+            );
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub fn html(report: &Report) -> String {
         report.slice_ms,
         report.seconds
     );
+    if report.machine.is_busy() {
+        body.push_str("<p class=\"loss\">The machine had other things to do: absolute figures are rough, and ratios less so.</p>\n");
+    }
     if !report.is_complete {
         body.push_str(
             "<p class=\"loss\">It was stopped before its end: this is what had been measured by then.</p>\n",

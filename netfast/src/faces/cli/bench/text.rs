@@ -30,6 +30,9 @@ pub(super) fn text(report: &Report) -> String {
         "{} rounds of {} ms; figures are medians, RANGE holds the middle half of the rounds; ratios are made within a round, above 1 is better",
         report.rounds, report.slice_ms
     );
+    if report.machine.is_busy() {
+        text.push_str("the machine had other things to do: absolute figures are rough, and ratios less so\n");
+    }
     if !report.is_complete {
         text.push_str("it was stopped before its end: what follows is what had been measured by then\n");
     }

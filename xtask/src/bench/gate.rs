@@ -155,8 +155,6 @@ fn median(mut numbers: Vec<f64>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
-
     use serde_json::json;
 
     use super::*;

@@ -5,6 +5,7 @@
 //! neither aya, nor rtnetlink, nor tokio. `kernel` is the only user of aya, `net` the only one of rtnetlink and
 //! setns, `store` the only one of the state files. A face translates; it decides nothing.
 
+pub mod bench;
 pub mod cases;
 pub mod compile;
 pub mod faces;

@@ -2,6 +2,7 @@
 //!
 //! Each of them sets up what it needs by itself, so that a fresh clone needs nothing but rustup and a network.
 
+mod bench;
 mod bench_cni;
 mod build;
 mod check;
@@ -41,6 +42,8 @@ enum Command {
     Run(run::Options),
     /// Run every check and every test (the end-to-end ones as root)
     Test(test::Options),
+    /// Build the release binary, and measure it and others side by side
+    Bench(bench::Options),
     /// Check formatting, lints and documentation, and run the unit tests
     Check,
     /// Compare how long CNI plugins take: netfast beside those of the CNI project
@@ -75,6 +78,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Build => build::run().map(|_| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Check => check::run(),
         Command::BenchCni(options) => bench_cni::run(&options),
         Command::Demo { binary, once } => demo::run(&binary, once),

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod filter;
 mod flows;
+mod frames;
 #[cfg(test)]
 mod gate_tests;
 mod grace;
@@ -43,6 +44,7 @@ pub use self::cgroup::{default_cgroup, own_cgroup};
 pub use self::error::KernelError;
 pub use self::events::{EventReader, Told, Wishes, active_readers, silence_reader};
 pub use self::flows::{FlowCounts, FlowRows, now};
+pub use self::frames::FrameSource;
 pub use self::grace::grace_period;
 pub use self::load::{Datapath, Loaded, ObjectState, has_tcx};
 #[cfg(feature = "log")]

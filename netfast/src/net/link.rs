@@ -183,6 +183,12 @@ impl Netlink {
         self.set_link("set down device", index, LinkUnspec::new_with_index(index).down().build())
     }
 
+    /// Makes a device a port of a bridge.
+    pub fn set_controller(&self, index: u32, bridge: u32) -> Result<(), Error> {
+        let message = LinkUnspec::new_with_index(index).controller(bridge).build();
+        self.set_link("make port of bridge", index, message)
+    }
+
     /// Gives a device an alias, of at most 255 bytes; the empty one removes it.
     pub fn set_alias(&self, index: u32, alias: &str) -> Result<(), Error> {
         let message = LinkUnspec::new_with_index(index).alias(alias).build();

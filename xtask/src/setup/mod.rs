@@ -14,6 +14,7 @@ mod runtimes;
 
 use anyhow::Result;
 
+pub(crate) use self::apt::install;
 pub(crate) use self::emulator::ensure as ensure_emulator;
 pub(crate) use self::runtimes::ensure as ensure_runtimes;
 use crate::output;

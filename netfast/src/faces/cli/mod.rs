@@ -3,6 +3,7 @@
 //! A command turns its arguments into one change of, or one look at, an instance, and prints what came of it. All
 //! that fails ends up in one place and becomes one line.
 
+mod bench;
 mod cells;
 mod cni;
 mod deny;
@@ -60,6 +61,7 @@ enum Command {
     Exec(exec::Exec),
     Monitor(monitor::Monitor),
     Metrics(metrics::Metrics),
+    Bench(bench::Bench),
     #[command(subcommand)]
     Endpoint(endpoint::Endpoint),
     #[command(subcommand)]
@@ -105,6 +107,7 @@ impl Command {
             Self::Exec(command) => command.run(options),
             Self::Monitor(command) => command.run(options),
             Self::Metrics(command) => command.run(options),
+            Self::Bench(command) => command.run(options),
             Self::Endpoint(command) => command.run(options),
             Self::Deny(command) => command.run(options),
             Self::Port(command) => command.run(options),
@@ -124,6 +127,7 @@ impl Command {
             Self::Exec(command) => command.what(),
             Self::Monitor(_) => "monitor".to_owned(),
             Self::Metrics(_) => "metrics".to_owned(),
+            Self::Bench(_) => "bench".to_owned(),
             Self::Endpoint(command) => command.what(),
             Self::Deny(command) => command.what(),
             Self::Port(command) => command.what(),

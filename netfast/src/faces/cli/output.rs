@@ -45,7 +45,13 @@ pub(super) fn complain(lines: &str) {
     drop(write_to(&mut io::stderr().lock(), &format!("{lines}\n")));
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+/// Puts a line on a terminal in the place of the one before it, which did not end. The cursor stays in it.
+pub(super) fn replace_line(line: &str) {
+    drop(write_to(&mut io::stderr().lock(), &format!("\r\x1b[2K{line}")));
+}
+
+/// JSON that ends with a newline.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     let mut text = serde_json::to_string_pretty(value).context("write JSON")?;
     // Writing to a string cannot fail.
     let _ = writeln!(text);

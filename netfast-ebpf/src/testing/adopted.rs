@@ -200,6 +200,9 @@ fn what_is_held_back_goes_by_the_host_and_is_judged_once_more() {
         let asked = Message::new(&OUTSIDE, &HOST, family, tcp(50000, 8080));
         let got = lab.comes_in(&asked).at(&LODGER);
         assert_eq!(lab.sends(&LODGER, &got.reply()).out().src, HOST.addr(family));
+        let asked = Message::new(&NEIGHBOUR, &HOST, family, tcp(50001, 8080));
+        let got = lab.sends(&NEIGHBOUR, &asked).at(&LODGER);
+        assert_eq!(lab.sends(&LODGER, &got.reply()).at(&NEIGHBOUR).src, HOST.addr(family));
     }
 }
 

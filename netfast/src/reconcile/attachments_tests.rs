@@ -145,6 +145,7 @@ fn network() -> Network {
         fixed_gateway6: None,
         internal: false,
         routed: false,
+        adopted: false,
         mtu: 1500,
     }
 }

@@ -56,7 +56,7 @@ impl Ground {
         {
             netlink.add_address(index, net(own, UPLINK_BITS)?)?;
             netlink.set_up(index)?;
-            netlink.set_default_route(index, IpAddr::V4(other), false)?;
+            netlink.add_default_route(index, IpAddr::V4(other), false)?;
         }
         wait_for(&outside, DEVICE)?;
         Ok(Self { host, outside, outside_device: wire.container })
@@ -83,7 +83,7 @@ impl Ground {
         host.set_up(wire.host)?;
         inside.add_address(wire.container, net(address, SUBNET_BITS)?)?;
         inside.set_up(wire.container)?;
-        inside.set_default_route(wire.container, IpAddr::V4(GATEWAY), false)?;
+        inside.add_default_route(wire.container, IpAddr::V4(GATEWAY), false)?;
         wait_for(&container, DEVICE)?;
         Ok(container)
     }

@@ -147,8 +147,11 @@ fn world(scale: Scale) -> Result<World> {
         name: NETWORK.parse()?,
         subnet: Some(SUBNET.parse()?),
         subnet6: None,
+        fixed_gateway: None,
+        fixed_gateway6: None,
         internal: false,
         routed: false,
+        adopted: false,
         mtu: DEFAULT_MTU,
     };
     let mut world = World { networks: [(network.name.clone(), network)].into(), ..World::default() };
@@ -187,7 +190,7 @@ fn published(scale: Scale) -> Vec<Publish> {
 
 const fn publish(first: u16, last: u16, protocol: Protocol) -> Publish {
     let range = PortRange { first, last };
-    Publish { host_ip: None, host: Some(range), container: range, protocol, from: Vec::new() }
+    Publish { host_ip: None, host: Some(range), container: range, protocol, from: Vec::new(), bindable: false }
 }
 
 fn policy(app: &str, ingress: Option<Vec<Rule>>, egress: Option<Vec<Rule>>) -> Result<Policy> {

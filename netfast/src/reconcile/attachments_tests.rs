@@ -360,11 +360,12 @@ fn names_and_networks_are_sorted_out() {
 fn what_an_attachment_takes() {
     isolated(|dir| {
         let is_full = std::env::var_os("NETFAST_TEST_ALL").is_some();
+        let rounds = if is_full { 21 } else { 3 };
         let lab = Lab::new(dir);
         lab.attach("first");
         let tell = |when: &str| {
             let (mut attached, mut detached) = (Vec::new(), Vec::new());
-            for round in 0..if is_full { 21 } else { 3 } {
+            for round in 0..rounds {
                 let attachment = lab.attachment(&format!("timed{round}"));
                 let key = attachment.key.clone();
                 let start = Instant::now();

@@ -128,6 +128,9 @@ impl Single<'_> {
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
         };
+        if self.may_be_too_many(endpoint, datapath.maps.published[0].max_entries()) {
+            return Ok(false);
+        }
         fault::point("begin with one endpoint");
         self.store.remove_ledger()?;
         self.store.save_instance(instance)?;
@@ -214,6 +217,14 @@ impl Single<'_> {
                 || (other.netns.as_deref() == Some(netns) && other.ifname == endpoint.ifname())
                 || other.published.iter().any(|held| claims.iter().any(|claim| claim.overlaps(held)))
         })
+    }
+
+    /// Whether there may be no room for the ports it publishes: each takes a row or two.
+    fn may_be_too_many(&self, endpoint: &Endpoint, room: u32) -> bool {
+        let held =
+            self.ledger.entries.iter().flat_map(|entry| &entry.published).map(|claim| claim.host.count());
+        let own = endpoint.publish.iter().map(|publish| publish.container.count());
+        !endpoint.publish.is_empty() && held.chain(own).map(u64::from).sum::<u64>() * 2 > u64::from(room)
     }
 
     /// Whether the endpoint's network namespace is one that it may live in.

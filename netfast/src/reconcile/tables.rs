@@ -242,7 +242,8 @@ fn rule_prefix((key, bits): &(RuleKey, u32)) -> Prefix<RuleKey> {
     Prefix { key: *key, bits: *bits }
 }
 
-/// Has policy see one endpoint otherwise, by another generation that is like the one in force but for that.
+/// Has policy see one endpoint otherwise, by another generation that is like the one in force but for that. Where policy
+/// sees it like that already, nothing is written.
 ///
 /// # Errors
 /// When the kernel refuses a write. What was in force before still is.
@@ -252,8 +253,11 @@ pub(super) fn replace_subject(
     subject: Subject,
     rules: &BTreeMap<(RuleKey, u32), RuleRow>,
 ) -> Result<()> {
-    insert_rules(maps, rules)?;
     let config = maps.config.get(0)?;
+    if maps.slots.get(slot)?.versions[(config.generation & 1) as usize] == subject {
+        return Ok(());
+    }
+    insert_rules(maps, rules)?;
     let generation = config.generation.wrapping_add(1);
     let (current, next) = ((config.generation & 1) as usize, (generation & 1) as usize);
     for (index, row) in (0..).zip(maps.slots.all()?) {

@@ -40,12 +40,12 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, TEMPORARY, 0o600, |file| file.write_all(bytes))
 }
 
-/// Puts what `fill` writes at `path`. Until then it is in a file beside that, whose name begins with `temporary`.
+/// Puts what `content` writes at `path`. Until then it is in a file beside that, whose name begins with `temporary`.
 pub(super) fn replace(
     path: &Path,
     temporary: &str,
     mode: u32,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
+    content: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<()> {
     let failed = |e| StoreError::file("write", path, e);
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
@@ -55,7 +55,7 @@ pub(super) fn replace(
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory)
         .map_err(failed)?;
-    fill(file.as_file_mut()).map_err(failed)?;
+    content(file.as_file_mut()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     fault::point("store: before a rename");
     file.persist(path).map_err(|e| failed(e.error))?;

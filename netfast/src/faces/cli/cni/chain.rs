@@ -57,8 +57,8 @@ pub(super) fn append(text: &str, plugin: &str) -> Result<String> {
         "cniVersion is {version}, and netfast speaks {} (raise it, if the other plugins allow that)",
         VERSIONS.join(", ")
     );
-    let last = list.plugins.last().context("it has no plugins to chain after")?;
-    let (start, end) = span(text, last);
+    let previous = list.plugins.last().context("it has no plugins to chain after")?;
+    let (start, end) = span(text, previous);
     // As the last one stands: on a line of its own, or not.
     let before = &text[..start];
     let space = &before[before.trim_end().len()..];

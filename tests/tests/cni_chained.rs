@@ -351,7 +351,7 @@ fn status_and_gc_know_them() {
     require_stock_plugins!();
     let lab = Lab::new().unwrap();
     let chain = lab.chain(&[bridge(&lab), netfast()]);
-    let (keep, lost) = (chain.add("keep").unwrap(), chain.add("lost").unwrap());
+    let (keep, gone) = (chain.add("keep").unwrap(), chain.add("lost").unwrap());
     let valid = json!({"cni.dev/valid-attachments": [{"containerID": "keep", "ifname": "eth0"}]});
     let newest = lab.chain(&[with(netfast(), &valid)]).with_version("1.1.0");
     let nobody = Member { result: Value::Null, ..keep.clone() };
@@ -359,9 +359,9 @@ fn status_and_gc_know_them() {
     newest.ask_netfast("GC", &nobody).unwrap();
     let list = lab.netfast_ok(&["endpoint", "ls"]).unwrap();
     assert!(list.contains("keep") && !list.contains("lost"), "{list}");
-    lost.ns.ip("link show eth0").unwrap();
+    gone.ns.ip("link show eth0").unwrap();
     chain.ask_netfast("CHECK", &keep).unwrap();
-    let error = chain.ask_netfast("CHECK", &lost).unwrap_err().to_string();
+    let error = chain.ask_netfast("CHECK", &gone).unwrap_err().to_string();
     assert!(error.contains(r#""code":3"#), "{error}");
 }
 

@@ -45,6 +45,9 @@ pub(super) fn left_out(id: &EndpointId, why: &dyn Display) -> Problem {
 /// Finds an endpoint's device, and writes into its record what it is. `host` are the host's addresses.
 fn look(netlink: &Netlink, host: &[Address], record: &mut EndpointRecord) -> Result<()> {
     let netns = Netns::open(&record.netns)?;
+    if netns.inode()? == netlink.netns().inode()? {
+        bail!("{} is the network namespace netfast runs in", record.netns.display());
+    }
     let Pair { host: end, container, addresses } = netlink.find_pair(&netns, &record.container_ifname)?;
     for ip in topology::addresses(record) {
         if !addresses.iter().any(|address| address.addr() == ip) {

@@ -30,7 +30,10 @@ pub(super) fn check_namespaces(
     let own = host.netns.inode()?;
     let mut gone = Vec::new();
     let mut problems = Vec::new();
-    for record in new.endpoints.values().filter(|record| !record.owns_netns) {
+    // Those of devices that another plugin made are looked for with these.
+    let is_adopted = |id| world.endpoints.get(id).is_some_and(|e: &Endpoint| e.attachment.is_adopted());
+    let own_way = new.endpoints.values().filter(|record| !record.owns_netns && !is_adopted(&record.id));
+    for record in own_way {
         let netns = match Netns::open(&record.netns) {
             Ok(netns) => netns,
             Err(e)

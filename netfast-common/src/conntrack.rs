@@ -76,6 +76,8 @@ pub const FLOW_ORIGINATOR_FIN: u64 = 1 << 7;
 pub const FLOW_RESPONDER_FIN: u64 = 1 << 8;
 /// Either side has sent a RST.
 pub const FLOW_RST: u64 = 1 << 9;
+/// One end speaks IPv6 and the other IPv4.
+pub const FLOW_CROSSES: u64 = 1 << 10;
 
 /// Direction of a packet within its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,11 +61,12 @@ drop_reasons! {
     DeniedSource = 24, "denied_source", "the source is on the deny list";
     DatapathError = 25, "datapath_error", "a kernel helper failed on the packet";
     TooBig = 26, "too_big", "the packet is larger than the uplink's MTU; its sender was told";
+    Untranslatable = 27, "untranslatable", "one end speaks IPv6 and the other IPv4, and packets of this kind are not translated";
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: u32 = 27;
+    pub const COUNT: u32 = 28;
 }
 
 #[cfg(test)]

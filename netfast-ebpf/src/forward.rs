@@ -2,7 +2,7 @@
 
 use netfast_common::addr::{Addr, Mac};
 use netfast_common::conntrack::{
-    Direction, FLOW_DESTINATION_NAT, FLOW_FROM_HOST, FLOW_REPLIED, FLOW_SOURCE_NAT, Flow, Hop,
+    Direction, FLOW_CROSSES, FLOW_DESTINATION_NAT, FLOW_FROM_HOST, FLOW_REPLIED, FLOW_SOURCE_NAT, Flow, Hop,
 };
 use netfast_common::counter::Path;
 use netfast_common::flow::Tuple;
@@ -11,6 +11,7 @@ use netfast_common::rows::{
     AddressRow, CONFIG_KEEP, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
 };
 
+use crate::cross;
 use crate::flow_ref::FlowRef;
 use crate::nat;
 use crate::packet::Packet;
@@ -66,7 +67,7 @@ pub(crate) fn owner<'a, W: World>(
     if own == addr { Ok((hop, endpoint)) } else { Err(DropReason::NotReady) }
 }
 
-/// Fills in the endpoint behind a published port as a new flow's responder.
+/// Fills in the endpoint behind a published port as a new flow's responder, and the source it is to see.
 ///
 /// # Errors
 /// [`DropReason::NotReady`] when packets to it may not pass yet, [`DropReason::SourceNotAllowed`] when it is not for
@@ -84,8 +85,15 @@ pub(crate) fn publish_target<'a, W: World>(
     opening.port = publish.port;
     opening.published = publish.incarnation;
     // What an endpoint sends to itself is not for a list of sources to stop.
-    if hop != opening.originator {
+    let is_oneself = hop == opening.originator;
+    if !is_oneself {
         allow_source(world, publish, opening.source, hop)?;
+    }
+    // Who sends to itself would keep the answer in its namespace, and who has no address of the endpoint's family cannot be
+    // answered: it seems to come from the gateway.
+    let is_v4 = publish.addr.is_v4();
+    if is_oneself || opening.source.is_v4() != is_v4 {
+        opening.source = if is_v4 { target.gateway4 } else { target.gateway6 };
     }
     Ok(target)
 }
@@ -191,23 +199,29 @@ pub(crate) fn send<P: Packet, W: World>(
     known: &Known,
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
-    let is_translated = known.entry.get().flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
+    let flags = known.entry.get().flags;
+    let is_translated = flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0;
     // Before anything is changed: an error about the packet quotes it as it came.
     let to = known.receiver();
     if is_translated || is_outside(known.sender()) || is_outside(to) {
         if work.headers.ttl <= 1 {
             return Err(DropReason::TtlExpired.into());
         }
-        let fits = work.config.smallest_mtu;
-        if is_outside(to) && work.length - L3 > fits && report::is_too_big(packet, world, to.ifindex, work) {
+        let growth = if flags & FLOW_CROSSES != 0 { cross::growth(&work.headers) } else { 0 };
+        let length = (work.length - L3).wrapping_add_signed(growth);
+        if is_outside(to)
+            && length > work.config.smallest_mtu
+            && report::is_too_big(packet, world, to.ifindex, work, growth)
+        {
             return Err(DropReason::TooBig.into());
         }
     }
+    let crosses = is_translated && aim(known.entry, known.direction == Direction::Original, work);
     if is_outside(to) {
-        world.next_hop(packet.ifindex(), to.ifindex, work)?;
+        world.next_hop(packet.ifindex(), to.ifindex, work, crosses)?;
     }
     if is_translated {
-        translate(packet, known.entry, known.direction == Direction::Original, work).unpack()?;
+        rewrite(packet, work).unpack()?;
     }
     deliver(packet, world, (known.sender(), known.receiver()), is_translated, work)
 }
@@ -250,9 +264,10 @@ pub(crate) fn deliver<P: Packet, W: World>(
     }
 }
 
-/// Gives both ends the addresses and ports the receiver knows them by. A function of its own in BPF.
+/// Fills in [`Work::target`]: the addresses and ports by which the receiver knows both ends. Says whether they are of the other
+/// family. A function of its own in BPF, so that the verifier forgets how they came about.
 #[inline(never)]
-fn translate<P: Packet>(packet: &mut P, entry: FlowRef, is_original: bool, work: &mut Work) -> Outcome {
+fn aim(entry: FlowRef, is_original: bool, work: &mut Work) -> bool {
     let flow = entry.get();
     let direction = if is_original { Direction::Original } else { Direction::Reply };
     let known = Known { entry, direction };
@@ -260,12 +275,15 @@ fn translate<P: Packet>(packet: &mut P, entry: FlowRef, is_original: bool, work:
         Direction::Original => seen(flow),
         Direction::Reply => known.original(&work.key).reversed(),
     };
-    rewrite(packet, work)
+    work.target.src.is_v4() != work.headers.tuple.src.is_v4()
 }
 
-/// A function of its own in BPF, so that the verifier forgets how [`Work::target`] came about.
+/// A function of its own in BPF.
 #[inline(never)]
-fn rewrite<P: Packet>(packet: &mut P, work: &Work) -> Outcome {
+fn rewrite<P: Packet>(packet: &mut P, work: &mut Work) -> Outcome {
+    if work.headers.tuple.src.is_v4() != work.target.src.is_v4() {
+        return cross::packet(packet, work);
+    }
     Outcome::pack(nat::rewrite(packet, &work.headers, &work.target).map(|()| true).map_err(Into::into))
 }
 

@@ -207,12 +207,7 @@ fn destination<'a, P: Packet, W: World>(
     let Some(publish) = forward::published(world, generation, tuple) else {
         return Ok(None);
     };
-    let target = forward::publish_target(world, publish, opening)?;
-    if opening.responder == opening.originator {
-        // A packet to oneself must seem to come from elsewhere, or its answer would never leave the namespace.
-        opening.source = if tuple.src.is_v4() { endpoint.gateway4 } else { endpoint.gateway6 };
-    }
-    Ok(Some(target))
+    forward::publish_target(world, publish, opening).map(Some)
 }
 
 /// Fills in the way outside, for an address that is neither an endpoint's nor the host's.

@@ -14,12 +14,16 @@
 
 pub mod atomic;
 pub mod budget;
+mod cross;
+mod cross_error;
+mod error_message;
 pub mod flow_ref;
 mod forward;
 mod fragment;
 pub mod from_defrag;
 pub mod from_endpoint;
 pub mod from_uplink;
+mod header;
 mod nat;
 mod neighbour;
 pub mod packet;

@@ -51,15 +51,26 @@ pub(crate) fn rewrite<P: Packet>(
     headers: &Headers,
     target: &Tuple,
 ) -> Result<(), DropReason> {
-    let tuple = &headers.tuple;
-    let difference = sum_differences(
-        address_difference(&tuple.src, &target.src),
-        address_difference(&tuple.dst, &target.dst),
-    );
+    let difference = addresses_difference(&headers.tuple, target);
     store_addresses(packet, target, difference)?;
     if headers.is_later_fragment {
         return Ok(());
     }
+    rewrite_transport(packet, headers, target, difference)
+}
+
+/// Gives the transport header the ports of `target`; the addresses its checksum covers change by `difference`.
+///
+/// # Errors
+/// [`DropReason::UnsupportedProtocol`] where the protocol's checksum cannot be kept right.
+#[inline(always)]
+pub(crate) fn rewrite_transport<P: Packet>(
+    packet: &mut P,
+    headers: &Headers,
+    target: &Tuple,
+    difference: u32,
+) -> Result<(), DropReason> {
+    let tuple = &headers.tuple;
     let changes_port = (tuple.sport, tuple.dport) != (target.sport, target.dport);
     let Some(layout) = layout(tuple.protocol) else {
         return if changes_port { Err(DropReason::UnsupportedProtocol) } else { Ok(()) };
@@ -81,6 +92,12 @@ pub(crate) fn rewrite<P: Packet>(
         Some(at) => packet.store(headers.l4 + at, &identifier(target).to_be()),
         None => packet.store(headers.l4, &[target.sport.to_be(), target.dport.to_be()]),
     }
+}
+
+/// What checksums over both addresses must be told when they change.
+#[inline(always)]
+pub(crate) fn addresses_difference(old: &Tuple, new: &Tuple) -> u32 {
+    sum_differences(address_difference(&old.src, &new.src), address_difference(&old.dst, &new.dst))
 }
 
 /// An IPv4 address as it stands in a packet.
@@ -115,8 +132,7 @@ pub(crate) fn rewrite_error<P: Packet>(
 ) -> Result<(), DropReason> {
     let (old, new) = (&quoted.tuple, quoted_target);
     let l3 = headers.l4 + 8;
-    let addresses =
-        sum_differences(address_difference(&old.src, &new.src), address_difference(&old.dst, &new.dst));
+    let addresses = addresses_difference(old, new);
     let mut difference = addresses;
     if new.src.is_v4() {
         packet.store(l3 + 12, &[word(&new.src), word(&new.dst)])?;
@@ -141,10 +157,7 @@ pub(crate) fn rewrite_error<P: Packet>(
         }
     }
     packet.patch_checksum(headers.l4 + 2, Checksum::Segment, false, difference)?;
-    let addresses = sum_differences(
-        address_difference(&headers.tuple.src, &target.src),
-        address_difference(&headers.tuple.dst, &target.dst),
-    );
+    let addresses = addresses_difference(&headers.tuple, target);
     if !target.src.is_v4() {
         packet.patch_checksum(headers.l4 + 2, Checksum::PseudoHeader, false, addresses)?;
     }
@@ -170,7 +183,7 @@ pub(crate) fn decrement_ttl<P: Packet>(packet: &mut P, headers: &Headers) -> Res
         return Err(DropReason::TtlExpired);
     }
     let ttl = headers.ttl - 1;
-    if headers.tuple.dst.is_v4() {
+    if headers.is_v4 {
         // The TTL is the high byte of its 16-bit word.
         let difference = word_difference(u16::from(headers.ttl) << 8, u16::from(ttl) << 8);
         packet.patch_checksum(L3 + 10, Checksum::Header, false, difference)?;

@@ -97,6 +97,12 @@ pub trait Packet {
     /// [`DropReason::DatapathError`] when the kernel cannot make the packet writable there.
     fn store<T: Wire>(&mut self, offset: u32, value: &T) -> Result<(), DropReason>;
 
+    /// Exchanges the IP header for `header`, which is of the other family: 20 bytes of IPv4, or 40 of IPv6.
+    ///
+    /// # Errors
+    /// [`DropReason::DatapathError`] when the kernel cannot.
+    fn exchange<T: Wire>(&mut self, ether_type: u16, header: &T) -> Result<(), DropReason>;
+
     /// Adjusts the checksum field at `offset` by a difference as [`netfast_common::checksum`] computes it. Where
     /// `optional`, a field of zero means there is none, and stays.
     ///

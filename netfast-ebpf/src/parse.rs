@@ -83,6 +83,8 @@ pub struct Headers {
     pub is_later_fragment: bool,
     /// All of this is known: parsing came to its end.
     pub is_parsed: bool,
+    /// The packet's IP header is one of IPv4: like its addresses here, until it gets one of the other family.
+    pub is_v4: bool,
 }
 
 impl Headers {
@@ -165,6 +167,7 @@ fn try_ip<P: Packet>(packet: &P, ether_type: u16, headers: &mut Headers) -> Resu
     headers.tuple.pad = [0; 3];
     headers.is_fragment = false;
     headers.is_later_fragment = false;
+    headers.is_v4 = ether_type == ethertype::IPV4;
     if ether_type == ethertype::IPV4 {
         ipv4(packet, headers)?;
     } else {

@@ -7,6 +7,7 @@ use netfast_common::flow::{ECHO_PORT, Tuple};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 
+use crate::cross_error;
 use crate::forward;
 use crate::nat;
 use crate::packet::Packet;
@@ -77,9 +78,13 @@ fn try_relate<P: Packet, W: World>(
     if !is_credible {
         return Ok(false);
     }
-    target.src = if is_from_end { quoted_target.dst } else { headers.tuple.src };
+    // What reports from the middle of an IPv6 path has no IPv4 address, and the other way round.
+    let crosses = quoted.tuple.src.is_v4() != quoted_target.src.is_v4();
+    target.src = if is_from_end || crosses { quoted_target.dst } else { headers.tuple.src };
     target.dst = quoted_target.src;
-    if quoted.tuple != *quoted_target {
+    if crosses {
+        cross_error::error(packet, work).unpack()?;
+    } else if quoted.tuple != *quoted_target {
         rewrite(packet, work).unpack()?;
     }
     Ok(true)

@@ -2,10 +2,11 @@
 //! into the error, which quotes what it was.
 
 use netfast_common::addr::Addr;
-use netfast_common::checksum::{address_sum, finish};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 
+use crate::error_message::{self, ICMP_LEN, Message};
+use crate::header::{self, Fields};
 use crate::packet::{Frame, Packet};
 use crate::parse::{Headers, L3, icmp};
 use crate::repeat::{Attempt, repeat};
@@ -20,19 +21,8 @@ const WORD: u32 = 4;
 const RATE: u32 = 1000;
 /// The TTL they start with.
 const TTL: u8 = 64;
-
-/// Length of the IP header of an error, without options or extensions.
-const fn header_len(is_v4: bool) -> u32 {
-    if is_v4 { 20 } else { 40 }
-}
-
-/// What an error says.
-struct Message {
-    /// Type and code.
-    kind: [u8; 2],
-    /// The word behind the checksum.
-    detail: u32,
-}
+/// "Internetwork control", as Linux and other routers mark those of IPv4.
+const CLASS: u8 = 0xc0;
 
 /// Turns a dropped packet into the error about it, if there is one to send for this reason, and says where to.
 #[inline(always)]
@@ -87,20 +77,22 @@ fn try_turn<P: Packet, W: World>(
     let frame: Frame = packet.load(0)?;
     let message = message(sender.is_v4(), is_too_big, work.mtu);
     let quoted = (packet.len() - L3).min(QUOTED) / WORD * WORD;
-    let moved = header_len(sender.is_v4()) + ICMP_LEN;
-    packet.resize(L3 + moved + quoted)?;
-    let sum = shift(packet, quoted, moved)?;
+    let header = header::len(sender.is_v4());
+    packet.resize(L3 + header + ICMP_LEN + quoted)?;
+    let sum = shift(packet, quoted, header + ICMP_LEN)?;
     packet.store(0, &Frame { dst: frame.src, src: frame.dst, ether_type: frame.ether_type })?;
+    let payload = ICMP_LEN + quoted;
+    let fields = Fields { class: CLASS, payload, ttl: TTL, protocol: protocol::ICMP, src: hop, dst: sender };
     if sender.is_v4() {
-        icmp_v4(packet, (hop, sender), &message, sum, quoted)?;
+        packet.store(L3, &header::v4(&fields))?;
+        error_message::store(packet, L3 + header, &message, sum)?;
     } else {
-        icmp_v6(packet, (hop, sender), &message, sum, quoted)?;
+        packet.store(L3, &header::v6(&Fields { class: 0, protocol: protocol::ICMPV6, ..fields }))?;
+        let sum = sum + error_message::pseudo_header((&hop, &sender), payload);
+        error_message::store(packet, L3 + header, &message, sum)?;
     }
     Ok(true)
 }
-
-/// Length of an ICMP header.
-const ICMP_LEN: u32 = 8;
 
 const fn message(is_v4: bool, is_too_big: bool, mtu: u32) -> Message {
     match (is_v4, is_too_big) {
@@ -164,76 +156,26 @@ fn shift<P: Packet>(packet: &mut P, length: u32, by: u32) -> Result<u64, DropRea
     if shift.failed { Err(DropReason::DatapathError) } else { Ok(shift.sum) }
 }
 
-#[inline(always)]
-fn icmp_v4<P: Packet>(
-    packet: &mut P,
-    (from, to): (Addr, Addr),
-    message: &Message,
-    sum: u64,
-    quoted: u32,
-) -> Result<(), DropReason> {
-    let [total_high, total_low] = ((header_len(true) + ICMP_LEN + quoted) as u16).to_be_bytes();
-    // "Internetwork control", as Linux and other routers mark them; not to be fragmented.
-    let first = u32::from_ne_bytes([0x45, 0xc0, total_high, total_low]);
-    let second = u32::from_ne_bytes([0, 0, 0x40, 0]);
-    let third = u32::from_ne_bytes([TTL, protocol::ICMP, 0, 0]);
-    let (from, to) = (u32::from_ne_bytes(from.v4_octets()), u32::from_ne_bytes(to.v4_octets()));
-    let words = u64::from(first) + u64::from(second) + u64::from(third) + u64::from(from) + u64::from(to);
-    let [a, b] = finish(words).to_ne_bytes();
-    let third = u32::from_ne_bytes([TTL, protocol::ICMP, a, b]);
-    packet.store(L3, &[first, second, third, from, to])?;
-    store_message(packet, L3 + header_len(true), message, sum)
-}
-
-#[inline(always)]
-fn icmp_v6<P: Packet>(
-    packet: &mut P,
-    (from, to): (Addr, Addr),
-    message: &Message,
-    sum: u64,
-    quoted: u32,
-) -> Result<(), DropReason> {
-    let length = ICMP_LEN + quoted;
-    let [length_high, length_low] = (length as u16).to_be_bytes();
-    packet.store(
-        L3,
-        &[
-            u32::from_ne_bytes([0x60, 0, 0, 0]),
-            u32::from_ne_bytes([length_high, length_low, protocol::ICMPV6, TTL]),
-        ],
-    )?;
-    packet.store(L3 + 8, &[from, to])?;
-    let pseudo = address_sum(&from)
-        + address_sum(&to)
-        + u64::from(length.to_be())
-        + u64::from(u32::from(protocol::ICMPV6).to_be());
-    store_message(packet, L3 + header_len(false), message, sum + pseudo)
-}
-
-/// Writes the ICMP header; `sum` is that of all else its checksum covers.
-#[inline(always)]
-fn store_message<P: Packet>(packet: &mut P, at: u32, message: &Message, sum: u64) -> Result<(), DropReason> {
-    let [kind, code] = message.kind;
-    let detail = message.detail.to_be();
-    let sum = sum + u64::from(u32::from_ne_bytes([kind, code, 0, 0])) + u64::from(detail);
-    let [a, b] = finish(sum).to_ne_bytes();
-    packet.store(at, &[u32::from_ne_bytes([kind, code, a, b]), detail])
-}
-
-/// Whether a packet is larger than the uplink it is to leave by takes; its MTU is in [`Work::mtu`] then. A function of
-/// its own in BPF: few packets need it.
+/// Whether a packet is larger than the uplink it is to leave by takes, if it grows by so much before; the most it may have is
+/// in [`Work::mtu`] then. A function of its own in BPF: few packets need it.
 #[inline(never)]
-pub(crate) fn is_too_big<P: Packet, W: World>(packet: &P, world: &W, ifindex: u32, work: &mut Work) -> bool {
+pub(crate) fn is_too_big<P: Packet, W: World>(
+    packet: &P,
+    world: &W,
+    ifindex: u32,
+    work: &mut Work,
+    growth: i32,
+) -> bool {
     let Some(uplink) = world.uplink(ifindex) else {
         return false;
     };
-    work.mtu = uplink.mtu;
+    work.mtu = uplink.mtu.wrapping_add_signed(-growth);
     let length = match packet.segment() {
         0 => packet.len() - L3,
         // It is cut on its way out: what counts is one piece, with the headers every piece gets.
         segment => segment + transport_len(packet, &work.headers) + work.headers.l4 - L3,
     };
-    length > uplink.mtu
+    length > work.mtu
 }
 
 /// Length of the transport header.

@@ -1,8 +1,8 @@
 //! Flows: finding the one a packet is of, opening a new one, closing what is over.
 
 use netfast_common::conntrack::{
-    self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A, FLOW_RST,
-    FLOW_SOURCE_NAT, Flow, Hop, SECOND,
+    self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_CROSSES, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A,
+    FLOW_RST, FLOW_SOURCE_NAT, Flow, Hop, SECOND,
 };
 use netfast_common::flow::{FlowKey, Side, Tuple};
 use netfast_common::protocol;
@@ -246,6 +246,9 @@ fn write<W: World>(world: &W, work: &mut Work) {
     let mut flags = opening.flags;
     if (opening.source, opening.source_port) != (headers.tuple.src, headers.tuple.sport) {
         flags |= FLOW_SOURCE_NAT;
+    }
+    if opening.source.is_v4() != headers.tuple.src.is_v4() {
+        flags |= FLOW_CROSSES;
     }
     draft.key.a = opening.source;
     draft.key.b = opening.destination;

@@ -81,11 +81,12 @@ pub trait World {
     fn route(&self, ifindex: u32, tuple: &Tuple) -> Result<u32, DropReason>;
 
     /// Asks the host's routes for the next hop of the packet in hand, which entered at `ifindex` and leaves by `uplink`.
-    /// Where they name another uplink than the flow's, [`Work::next_hop`] says nothing.
+    /// Where they name another uplink than the flow's, [`Work::next_hop`] says nothing. `crosses`: it leaves as a packet of
+    /// the other family, with the addresses of [`Work::target`].
     ///
     /// # Errors
     /// [`DropReason::NoRoute`] when they say that nobody is to be reached there.
-    fn next_hop(&self, ifindex: u32, uplink: u32, work: &mut Work) -> Result<(), DropReason>;
+    fn next_hop(&self, ifindex: u32, uplink: u32, work: &mut Work, crosses: bool) -> Result<(), DropReason>;
 
     /// Counts a packet of `length` bytes that went this way.
     fn count(&self, path: Path, length: u32);

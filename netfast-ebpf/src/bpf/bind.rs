@@ -4,27 +4,20 @@
 //! They run for every process of the cgroup they are attached to, and look only at sockets of the instance's network
 //! namespace.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sock;
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval};
+use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use aya_ebpf::macros::cgroup_sock;
 use aya_ebpf::programs::SockContext;
-use aya_ebpf::{EbpfContext, Global};
 use netfast_common::addr::Addr;
 use netfast_common::rows::PublishKey;
 use netfast_ebpf::world::World;
 
+use super::errno::{self, ALLOW};
 use super::kernel::Kernel;
 
-/// What a program of this type answers.
-const ALLOW: i32 = 1;
-const REFUSE: i32 = 0;
 /// `EADDRINUSE`.
 const ADDRESS_IN_USE: i32 = 98;
-
-/// Whether the kernel lets these programs choose the errno (Linux 6.1). Set by the loader; where it is 0 the verifier
-/// does not even look at the call, and the process is told `EPERM`.
-#[unsafe(no_mangle)]
-static NF_BIND_ERRNO: Global<u8> = Global::new(0);
 
 /// An IPv4 socket has been bound.
 #[cgroup_sock(post_bind4)]
@@ -74,14 +67,7 @@ fn judge(context: &SockContext, addr: &Addr) -> i32 {
         // (`IPV6_V6ONLY`) cannot be seen from here.
         || *addr == Addr::UNSPECIFIED_V6
             && is_taken(&kernel, config.generation, &Addr::UNSPECIFIED_V4, port, protocol);
-    if !is_taken {
-        return ALLOW;
-    }
-    if NF_BIND_ERRNO.load() != 0 {
-        // SAFETY: a helper without pointers.
-        unsafe { bpf_set_retval(-ADDRESS_IN_USE) };
-    }
-    REFUSE
+    if is_taken { errno::refuse(ADDRESS_IN_USE) } else { ALLOW }
 }
 
 /// Whether a port is published where a socket of this address would get its packets.

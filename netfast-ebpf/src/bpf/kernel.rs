@@ -233,8 +233,8 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn next_hop(&self, ifindex: u32, uplink: u32, work: &mut Work) -> Result<(), DropReason> {
-        if next_hop(self.context, ifindex, uplink, work) { Ok(()) } else { Err(DropReason::NoRoute) }
+    fn next_hop(&self, ifindex: u32, uplink: u32, work: &mut Work, crosses: bool) -> Result<(), DropReason> {
+        if next_hop(self.context, ifindex, uplink, work, crosses) { Ok(()) } else { Err(DropReason::NoRoute) }
     }
 
     #[inline(always)]
@@ -294,8 +294,9 @@ fn count_rule(rule: u32) {
 /// about the endpoint's address or device would not apply, and IPv6 takes the best route whatever device that has
 /// (Linux 6.18).
 #[inline(never)]
-fn next_hop(context: *mut c_void, ifindex: u32, uplink: u32, work: &mut Work) -> bool {
-    let mut lookup = FibLookup::new(ifindex, &work.headers.tuple);
+fn next_hop(context: *mut c_void, ifindex: u32, uplink: u32, work: &mut Work, crosses: bool) -> bool {
+    let tuple = if crosses { &work.target } else { &work.headers.tuple };
+    let mut lookup = FibLookup::new(ifindex, tuple);
     match lookup.ask(context) {
         FIB_SUCCESS | FIB_NO_NEIGHBOUR if lookup.ifindex == uplink => {
             let [[a, b], [c, d]] = [halves(lookup.dst[0]), halves(lookup.dst[1])];

@@ -2,6 +2,7 @@
 
 mod bind;
 mod deny;
+mod errno;
 mod events;
 mod kernel;
 mod maps;

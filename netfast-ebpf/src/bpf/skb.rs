@@ -3,12 +3,14 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::helpers::generated::{
-    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_load_bytes,
+    bpf_skb_store_bytes,
 };
 use netfast_common::reason::DropReason;
 use netfast_ebpf::packet::{Checksum, Packet, Wire};
+use netfast_ebpf::parse::L3;
 
 /// Mark of a packet on its way from one of netfast's programs to the egress of a host veth. No endpoint can set it: the
 /// kernel clears marks where a packet leaves its namespace.
@@ -17,6 +19,9 @@ const DECIDED: u32 = 0x6e66_7674;
 /// Mark of a fragment on its way back to where it was diverted from. Whoever sets it gets nothing but that its fragments
 /// are not put in order.
 const RETURNED: u32 = 0x6e66_6672;
+
+/// Offset of the ethertype.
+const ETHER_TYPE: u32 = L3 - 2;
 
 /// A socket buffer at a tc hook.
 pub(super) struct Skb {
@@ -126,6 +131,27 @@ impl Packet for Skb {
                 core::ptr::from_ref(value).cast::<c_void>(),
                 size_of::<T>() as u32,
                 0,
+            )
+        };
+        done(result, DropReason::DatapathError)
+    }
+
+    #[inline(always)]
+    fn exchange<T: Wire>(&mut self, ether_type: u16, header: &T) -> Result<(), DropReason> {
+        // It makes room or takes it away behind the Ethernet header, and knows of segmentation offload. What stands there
+        // then is the rest of the old header, or zeroes (Linux 6.18, `bpf_skb_proto_4_to_6`).
+        // SAFETY: a plain helper call.
+        done(unsafe { bpf_skb_change_proto(self.skb, ether_type, 0) }, DropReason::DatapathError)?;
+        self.store(ETHER_TYPE, &ether_type)?;
+        // Where the network card has added up the whole packet, its sum follows.
+        // SAFETY: the helper reads `size_of::<T>()` bytes of `header`, which has no padding.
+        let result = unsafe {
+            bpf_skb_store_bytes(
+                self.skb,
+                L3,
+                core::ptr::from_ref(header).cast::<c_void>(),
+                size_of::<T>() as u32,
+                u64::from(BPF_F_RECOMPUTE_CSUM),
             )
         };
         done(result, DropReason::DatapathError)

@@ -13,11 +13,12 @@ use netfast_common::addr::Addr;
 use netfast_common::rows::{ADDRESS_GATEWAY, ADDRESS_HOST, PublishKey, PublishRow, SocketKey, SocketRow};
 use netfast_ebpf::world::World;
 
+use super::errno::{self, ALLOW};
 use super::kernel::Kernel;
 use super::maps;
 
-/// Let the call go on.
-const ALLOW: i32 = 1;
+/// `ENETUNREACH`: what a host says that has no address of the family.
+const NETWORK_UNREACHABLE: i32 = 101;
 
 /// Declares the program of one hook.
 macro_rules! hook {
@@ -25,14 +26,13 @@ macro_rules! hook {
         #[doc = concat!("The cgroup hook `", stringify!($name), "`.")]
         #[cgroup_sock_addr($name)]
         pub fn $name(context: SockAddrContext) -> i32 {
-            $what::<$family>(&context);
-            ALLOW
+            $what::<$family>(&context)
         }
     };
 }
 
 hook!(connect4, V4, translate);
-hook!(connect6, V6, translate);
+hook!(connect6, V6, translate_across);
 hook!(sendmsg4, V4, translate);
 hook!(sendmsg6, V6, translate);
 hook!(recvmsg4, V4, restore);
@@ -117,20 +117,39 @@ fn is_ours(context: &SockAddrContext, kernel: &Kernel) -> bool {
     cookie == kernel.config().netns_cookie
 }
 
-/// Sends what is meant for a published port of the host to the endpoint behind it.
+/// As [`translate_to`], if the endpoint has an address of the family that was asked for. An IPv4 socket can have no other,
+/// and an IPv6 socket that is not connected is told a nameless error if it is to send to a mapped address (524, `ENOTSUPP`;
+/// Linux 6.18, `udpv6_sendmsg`).
 #[inline(always)]
-fn translate<F: Family>(context: &SockAddrContext) {
+fn translate<F: Family>(context: &SockAddrContext) -> i32 {
+    translate_to::<F>(context, false)
+}
+
+/// As [`translate_to`]. A socket of IPv6 that connects may be led to a mapped IPv4 address: the kernel looks at it after the
+/// program, and refuses only sockets that were told `IPV6_V6ONLY`, by `ENETUNREACH`.
+#[inline(always)]
+fn translate_across<F: Family>(context: &SockAddrContext) -> i32 {
+    translate_to::<F>(context, true)
+}
+
+/// Sends what is meant for a published port of the host to the endpoint behind it, which may have an address of the other
+/// family where `crosses`.
+#[inline(always)]
+fn translate_to<F: Family>(context: &SockAddrContext, crosses: bool) -> i32 {
     let kernel = Kernel { context: context.as_ptr() };
     if !is_ours(context, &kernel) {
-        return;
+        return ALLOW;
     }
     let address = context.sock_addr;
     let (addr, port) = (F::read(address), port(address));
     // SAFETY: a field of the program's context.
     let protocol = unsafe { (&raw const (*address).protocol).read_volatile() } as u8;
     let Some(row) = published(&kernel, &addr, port, protocol) else {
-        return;
+        return ALLOW;
     };
+    if !crosses && row.addr.is_v4() != addr.is_v4() {
+        return errno::refuse(NETWORK_UNREACHABLE);
+    }
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
     let key = SocketKey { cookie, addr: row.addr, port: row.port, pad: [0; 3] };
@@ -139,6 +158,7 @@ fn translate<F: Family>(context: &SockAddrContext) {
     let _ = maps::SOCKET.insert(&key, &asked, 0);
     F::write(address, &row.addr);
     set_port(address, row.port);
+    ALLOW
 }
 
 /// What a host process reaches at an address of the host.
@@ -160,7 +180,7 @@ fn published<'a>(kernel: &'a Kernel, addr: &Addr, port: u16, protocol: u8) -> Op
 
 /// Shows the process the destination it asked for where it asks who its peer is.
 #[inline(always)]
-fn restore<F: Family>(context: &SockAddrContext) {
+fn restore<F: Family>(context: &SockAddrContext) -> i32 {
     let address = context.sock_addr;
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
@@ -170,4 +190,5 @@ fn restore<F: Family>(context: &SockAddrContext) {
         F::write(address, &asked.addr);
         set_port(address, asked.port);
     }
+    ALLOW
 }

@@ -4,6 +4,7 @@ use netfast_common::checksum::{fold, patch};
 use netfast_common::reason::DropReason;
 
 use crate::packet::{Checksum, Packet, Wire};
+use crate::parse::ethertype;
 
 /// A packet at a device.
 #[expect(
@@ -79,6 +80,16 @@ impl Packet for Bytes {
         // SAFETY: as many bytes as `T` has, and a `Wire` has no padding.
         unsafe { bytes.as_mut_ptr().cast::<T>().write_unaligned(*value) };
         Ok(())
+    }
+
+    fn exchange<T: Wire>(&mut self, ether_type: u16, header: &T) -> Result<(), DropReason> {
+        let old = if ether_type == ethertype::IPV4 { 40 } else { 20 };
+        if self.frame.len() < 14 + old {
+            return Err(DropReason::DatapathError);
+        }
+        self.store(12, &ether_type)?;
+        self.frame.splice(14..14 + old, vec![0; size_of::<T>()]);
+        self.store(14, header)
     }
 
     fn patch_checksum(

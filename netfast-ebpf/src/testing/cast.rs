@@ -12,6 +12,13 @@ pub(super) enum Family {
 
 impl Family {
     pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
 }
 
 /// Somebody with addresses: an endpoint, or the network beyond the uplink.

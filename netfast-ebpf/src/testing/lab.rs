@@ -148,9 +148,18 @@ impl Lab {
 
     /// Publishes a port on all addresses of the host.
     pub(super) fn publish(&mut self, protocol: u8, port: u16, member: &Member, target: u16) {
+        self.publish_at(protocol, port, |family| member.addr(family), target);
+    }
+
+    /// Publishes a port on all addresses of the host; it leads to the address of the other family.
+    pub(super) fn publish_across(&mut self, protocol: u8, port: u16, member: &Member, target: u16) {
+        self.publish_at(protocol, port, |family| member.addr(family.other()), target);
+    }
+
+    fn publish_at(&mut self, protocol: u8, port: u16, at: impl Fn(Family) -> Addr, target: u16) {
         for family in Family::BOTH {
-            let addr = member.addr(family);
-            let key = PublishKey::new(addr.unspecified(), port, protocol);
+            let addr = at(family);
+            let key = PublishKey::new(HOST.addr(family).unspecified(), port, protocol);
             let row = PublishRow {
                 addr,
                 port: target,

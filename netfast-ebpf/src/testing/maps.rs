@@ -199,8 +199,9 @@ impl World for Maps {
         self.routes.get(&tuple.dst).copied().unwrap_or(Ok(self.default_route))
     }
 
-    fn next_hop(&self, _: u32, _: u32, work: &mut Work) -> Result<(), DropReason> {
-        self.routes.get(&work.headers.tuple.dst).map_or(Ok(()), |route| route.map(drop))
+    fn next_hop(&self, _: u32, _: u32, work: &mut Work, crosses: bool) -> Result<(), DropReason> {
+        let tuple = if crosses { &work.target } else { &work.headers.tuple };
+        self.routes.get(&tuple.dst).map_or(Ok(()), |route| route.map(drop))
     }
 
     fn count(&self, path: Path, _: u32) {

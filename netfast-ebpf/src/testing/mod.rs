@@ -15,6 +15,8 @@ mod arbitrary;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod crossing;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod forwarding;

@@ -188,16 +188,15 @@ fn uplink_row(uplink: &Uplink) -> UplinkRow {
     UplinkRow { ip4: v4(uplink.ip), ip6: v6(uplink.ip6), mtu: uplink.mtu, pad: 0 }
 }
 
-/// Where a port is published, of the families its endpoint has.
-pub fn fronts(publish: &Publish, has_v4: bool, has_v6: bool) -> impl Iterator<Item = IpAddr> {
+/// Where a port is published, whatever families its endpoint has.
+pub fn fronts(publish: &Publish) -> Vec<IpAddr> {
     let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    let fronts = publish.host_ip.map_or(every.to_vec(), |ip| vec![ip]);
-    fronts.into_iter().filter(move |front| if front.is_ipv4() { has_v4 } else { has_v6 })
+    publish.host_ip.map_or(every.to_vec(), |ip| vec![ip])
 }
 
 /// How many rows a published port or range takes.
-pub fn published_rows(publish: &Publish, has_v4: bool, has_v6: bool) -> usize {
-    let each: usize = fronts(publish, has_v4, has_v6).map(|f| if f.is_unspecified() { 1 } else { 2 }).sum();
+pub fn published_rows(publish: &Publish) -> usize {
+    let each: usize = fronts(publish).iter().map(|f| if f.is_unspecified() { 1 } else { 2 }).sum();
     each * publish.container.count() as usize
 }
 
@@ -211,8 +210,14 @@ fn add_published(
     let Publish { host: Some(host), container, protocol, .. } = publish else {
         return;
     };
-    for front in fronts(publish, !row.ip4.is_unspecified(), !row.ip6.is_unspecified()).map(Addr::from) {
-        let addr = if front.is_v4() { row.ip4 } else { row.ip6 };
+    for front in fronts(publish).into_iter().map(Addr::from) {
+        // An endpoint without an address of the family is reached by that of the other one.
+        let addr = match front.is_v4() {
+            true if row.ip4.is_unspecified() => row.ip6,
+            false if row.ip6.is_unspecified() => row.ip4,
+            true => row.ip4,
+            false => row.ip6,
+        };
         for (port, target) in ports(*host).zip(ports(*container)) {
             let key = PublishKey::new(front, port, protocol.number());
             let row = PublishRow { addr, port: target, pad: [0; 3], incarnation, sources };

@@ -271,8 +271,8 @@ fn load_into(maps: &Path, programs: &Path, limits: &Limits) -> Result<()> {
         loader.map_max_entries(name, size);
     }
     let chooses_errno = is_helper_supported(ProgramType::CgroupSock, BpfHelper::BPF_FUNC_set_retval);
-    let bind_errno = u8::from(chooses_errno.unwrap_or(false));
-    loader.override_global(object::BIND_ERRNO, &bind_errno, true);
+    let errno = u8::from(chooses_errno.unwrap_or(false));
+    loader.override_global(object::ERRNO, &errno, true);
     fault::point("load the programs");
     let mut ebpf = loader.load(object::bytes()?).map_err(explain)?;
     for name in object::programs() {

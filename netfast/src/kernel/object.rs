@@ -59,8 +59,8 @@ pub(super) const SOCKET_PROGRAMS: [&str; 10] = [
 ];
 /// Those of them that look at what has been bound.
 pub(super) const BIND_PROGRAMS: [&str; 2] = ["post_bind4", "post_bind6"];
-/// The global by which the loader tells the latter that they may choose the errno.
-pub(super) const BIND_ERRNO: &str = "NF_BIND_ERRNO";
+/// The global by which the loader tells programs of sockets that they may choose the errno.
+pub(super) const ERRNO: &str = "NF_ERRNO";
 
 /// Every program that is pinned.
 pub(super) fn programs() -> impl Iterator<Item = &'static str> {

@@ -46,24 +46,12 @@ pub(super) fn assign(
     let mut rows = 0_usize;
     for endpoint in world.endpoints.values() {
         let Some(record) = new.get_mut(&endpoint.id) else { continue };
-        let (has_v4, has_v6) = (record.ip.is_some(), record.ip6.is_some());
         let of_this_life =
             old.endpoints.get(&endpoint.id).filter(|old| old.incarnation == record.incarnation);
         let mut own = old.endpoints.get(&endpoint.id).map_or_else(Vec::new, |old| old.publish.clone());
         record.publish = Vec::new();
         for publish in &endpoint.publish {
-            let lacks = match publish.host_ip {
-                Some(IpAddr::V4(_)) if !has_v4 => Some("IPv4"),
-                Some(IpAddr::V6(_)) if !has_v6 => Some("IPv6"),
-                _ => None,
-            };
-            if let (Some(family), Some(host_ip)) = (lacks, publish.host_ip) {
-                bail!(
-                    "endpoint {}: publish: it has no {family} address to be reached at from {host_ip} (give its network a subnet of that family)",
-                    endpoint.id
-                );
-            }
-            let holders = Holders { facts, publish, fronts: fronts(publish, has_v4, has_v6).collect() };
+            let holders = Holders { facts, publish, fronts: fronts(publish) };
             let host = match publish.fixed_host() {
                 Some(host) => {
                     let held = holders.first_of(host, &earlier);
@@ -80,7 +68,7 @@ pub(super) fn assign(
                     )
                 })?,
             };
-            rows = rows.saturating_add(published_rows(publish, has_v4, has_v6));
+            rows = rows.saturating_add(published_rows(publish));
             let publish = Publish { host: Some(host), ..publish.clone() };
             let known = of_this_life
                 .and_then(|old| old.publish.iter().find(|old| leads_alike(&old.publish, &publish)));

@@ -19,7 +19,17 @@ pub enum Family {
     V6,
 }
 
-/// One end of a connection. Both ends are of one family.
+impl Family {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+}
+
+/// One end of a connection. Both ends are of one family, but behind a published port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Side {
     /// An endpoint, by its address of a family.

@@ -45,13 +45,14 @@ pub(super) struct Found {
 }
 
 impl Judge {
-    /// The families in which both ends can meet.
+    /// The families in which the sender can reach the receiver.
     ///
     /// # Errors
     /// When there is none.
-    pub(super) fn families(from: &End, to: &End, asked: Families) -> Result<Vec<Family>> {
-        let families: Vec<_> =
-            asked.list().iter().copied().filter(|family| from.has(*family) && to.has(*family)).collect();
+    pub(super) fn families(&self, from: &End, to: &End, asked: Families) -> Result<Vec<Family>> {
+        let can_meet =
+            |family: &Family| from.has(*family) && (to.has(*family) || self.may_cross(from, to, *family));
+        let families: Vec<_> = asked.list().iter().copied().filter(can_meet).collect();
         let name = |family| if family == Family::V4 { "IPv4" } else { "IPv6" };
         if families.is_empty() {
             for end in [from, to] {
@@ -83,7 +84,9 @@ impl Judge {
             to.name()
         );
         let wanted = service.wanted(family);
-        let sides = (self.side(from, &to, family), self.side(&to, from, family));
+        // What is translated at a published port reaches the endpoint by the family that it has.
+        let reached = if to.has(family) || !way.is_published() { family } else { family.other() };
+        let sides = (self.side(from, &to, family), self.side(&to, from, reached));
         let (Some(sender), Some(receiver)) = sides else {
             bail!("{} and {} have no address family in common", from.name(), to.name());
         };

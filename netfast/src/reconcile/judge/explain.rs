@@ -19,7 +19,7 @@ impl Judge {
     /// When the ends have no address family in common, neither is an endpoint, or the receiver has no port of the name.
     pub fn explain(&self, from: &End, to: &End, service: &Service, asked: Families) -> Result<ExplainView> {
         let service = self.resolve(service, to)?;
-        let families = Self::families(from, to, asked)?;
+        let families = self.families(from, to, asked)?;
         let answers: Vec<_> = families
             .iter()
             .map(|family| Ok(self.family(from, &self.ask(from, to, &service, *family)?)))
@@ -104,7 +104,9 @@ impl Judge {
     fn met_as(&self, end: &End, other: &End, family: Family) -> Option<IpAddr> {
         match end.who {
             Who::Host => Some(self.host_address(end, other, family)),
-            Who::Endpoint(_) | Who::Outside => end.address(family),
+            // Behind a published port, also by an address of the other family.
+            Who::Endpoint(_) => end.address(family).or(end.address(family.other())),
+            Who::Outside => end.address(family),
         }
     }
 

@@ -96,7 +96,7 @@ impl Judge {
         options: &MatrixOptions,
         texts: &mut Texts,
     ) -> Result<Vec<CellAnswerView>> {
-        let Ok(families) = Self::families(from, to, options.families) else { return Ok(Vec::new()) };
+        let Ok(families) = self.families(from, to, options.families) else { return Ok(Vec::new()) };
         let ask = |service: &Service| -> Result<Vec<Found>> {
             families.iter().map(|family| self.ask(from, to, service, *family)).collect()
         };

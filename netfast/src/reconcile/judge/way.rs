@@ -35,6 +35,11 @@ impl Way {
         matches!(self, Self::Direct | Self::Itself | Self::Published { .. })
     }
 
+    /// Whether they come to a published port, or would if it were one.
+    pub(super) const fn is_published(&self) -> bool {
+        matches!(self, Self::Published { .. } | Self::SourceNotAllowed { .. } | Self::Unpublished { .. })
+    }
+
     /// What to tell of it; `None`: nothing.
     pub(super) fn note(&self) -> Option<String> {
         Some(match self {
@@ -115,7 +120,8 @@ impl Judge {
     }
 
     fn way_in(&self, source: Option<IpAddr>, to: &EndpointId, service: &Service, family: Family) -> Way {
-        if self.network_of(to).is_some_and(|network| network.routed) {
+        let is_routed = self.network_of(to).is_some_and(|network| network.routed);
+        if is_routed && self.endpoint_end(to).has(family) {
             return Way::Direct;
         }
         let target = format!("{to} {service}");
@@ -171,6 +177,15 @@ impl Judge {
             _ => Way::Published { host, target },
         };
         Some(Target { end, service, way })
+    }
+
+    /// Whether the outside can reach, by a published port, an endpoint that has no address of the family.
+    pub(super) fn may_cross(&self, from: &End, to: &End, family: Family) -> bool {
+        let endpoint = to.endpoint().filter(|id| !self.endpoint_end(id).has(family));
+        from.who == Who::Outside
+            && endpoint
+                .and_then(|id| self.endpoint(id))
+                .is_some_and(|endpoint| endpoint.publish.iter().any(|publish| is_on(publish, family)))
     }
 
     fn is_internal(&self, end: &End) -> bool {

@@ -282,6 +282,25 @@ fn a_flood_of_lone_fragments_hurts_nobody_who_is_in_order() {
     assert_eq!(read(&helper(lab), "netfilter/nf_conntrack_count"), "0");
 }
 
+/// A packet that never gets complete is given up after five seconds. Its sender is not told of that by the place.
+#[test]
+fn the_place_itself_says_nothing() {
+    require_root!();
+    let ways = Ways::new(None).unwrap();
+    let client = ways.ns(Who::Endpoint("client")).unwrap();
+    let heard = ways.lab.host.raw(&device(&ways.lab)).unwrap();
+    for family in [0, 1] {
+        let to = SocketAddr::new(DIRECT.to[family].parse().unwrap(), 53);
+        let from = SocketAddr::new(DIRECT.seen[family].parse().unwrap(), 4000);
+        let mut pieces = reversed(udp_pieces(from, to, 80, &[7; 4_000], 1_024).unwrap());
+        pieces.remove(1);
+        client.send_pieces(to.ip(), &pieces).unwrap();
+    }
+    let told = heard.find(Duration::from_secs(8), |_| true);
+    assert_eq!(told, None, "the place spoke");
+    assert_eq!(counted(&ways.lab, "drops", "fragment_unknown"), 0);
+}
+
 /// Ways to take the place away.
 #[expect(clippy::type_complexity, reason = "it is a table")]
 const BREAKS: &[(&str, fn(&Lab))] = &[
@@ -291,6 +310,16 @@ const BREAKS: &[(&str, fn(&Lab))] = &[
     ("its namespace unmounted", |lab| {
         let path = lab.dir().join("run/netns/+defrag").display().to_string();
         assert!(lab.host.finish("umount", &["-l", &path], PATIENCE).unwrap().success());
+    }),
+    ("its rules deleted", |lab| {
+        assert!(helper(lab).finish("nft", &["flush", "ruleset"], PATIENCE).unwrap().success());
+    }),
+    ("its route deleted", |lab| drop(helper(lab).ip("route del default").unwrap())),
+    ("its IPv6 route deleted", |lab| drop(helper(lab).ip("-6 route del default").unwrap())),
+    ("its device inside down", |lab| drop(helper(lab).ip("link set defrag down").unwrap())),
+    ("its forwarding off", |lab| {
+        let write = || Ok(std::fs::write("/proc/sys/net/ipv4/conf/all/forwarding", "0")?);
+        helper(lab).run(write).unwrap();
     }),
 ];
 

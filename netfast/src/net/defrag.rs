@@ -112,6 +112,51 @@ impl Netlink {
     }
 }
 
+/// What makes a namespace put fragments in order: the generation of its rules, its default routes and its settings, a line
+/// each. Whole it stays as it was made.
+///
+/// # Errors
+/// When it cannot be entered, or the kernel does not answer.
+pub fn defrag_state(netns: &Netns) -> Result<Vec<String>, Error> {
+    netns.run(|| {
+        let generation = nft::generation().map_err(|e| Error::system("read", "nf_tables generation", e))?;
+        let mut lines = vec![format!("rules {generation}")];
+        lines.extend(default_routes("route", |[device, to, gateway, _, _, _, _, mask]| {
+            (to == "00000000" && mask == "00000000").then(|| format!("{device} {gateway}"))
+        })?);
+        lines.extend(default_routes("ipv6_route", |[to, length, _, _, gateway, .., device]: [&str; 10]| {
+            let is_default = length == "00" && to.bytes().all(|digit| digit == b'0') && device == INSIDE;
+            is_default.then(|| format!("{device} {gateway}"))
+        })?);
+        for (key, _) in SETTINGS.iter().chain(&SETTINGS_V6) {
+            match fs::read_to_string(Path::new("/proc/sys/net").join(key)) {
+                Ok(value) => lines.push(format!("{key} {}", value.trim_end())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::system("read", key, error)),
+            }
+        }
+        Ok(lines)
+    })?
+}
+
+/// The default routes that a table of `/proc/net` lists, by its columns.
+fn default_routes<const N: usize>(
+    table: &str,
+    read: impl Fn([&str; N]) -> Option<String>,
+) -> Result<Vec<String>, Error> {
+    let path = Path::new("/proc/thread-self/net").join(table);
+    let text = match fs::read_to_string(&path) {
+        // Without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text.map_err(|e| Error::system("read", path.display(), e))?,
+    };
+    let columns = |line: &str| -> Option<String> {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        read(*columns.first_chunk::<N>()?)
+    };
+    Ok(text.lines().filter_map(columns).collect())
+}
+
 fn is_without_ipv6(error: &Error) -> bool {
     matches!(error.errno(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP | libc::EACCES | libc::ENODEV))
 }

@@ -39,7 +39,7 @@ pub use self::bridge::BridgeSpec;
 pub use self::capabilities::{drop_capabilities, keep_capabilities};
 pub use self::changes::Changes;
 pub use self::container::configure_container;
-pub use self::defrag::DefragSpec;
+pub use self::defrag::{DefragSpec, defrag_state};
 pub use self::error::Error;
 pub use self::exec::{ExecError, enter_and_exec};
 pub use self::fdb::{FdbEntry, FdbKind};

@@ -5,7 +5,7 @@ use netfast_common::addr::DEFRAG_MAC;
 
 use super::host::{Host, netns_dir};
 use crate::kernel::Hook;
-use crate::net::{DefragSpec, Netlink, Netns};
+use crate::net::{DefragSpec, Netlink, Netns, defrag_state};
 use crate::store::{DefragRecord, Instance, fault};
 
 /// The file of the namespace, among those of endpoints: none of those begins like this.
@@ -25,16 +25,20 @@ pub(super) fn check(netlink: &Netlink, record: Option<&DefragRecord>) -> Result<
 }
 
 fn damage(netlink: &Netlink, record: &DefragRecord) -> Result<Option<&'static str>> {
-    let netns = Netns::open(&record.netns).and_then(|netns| netns.inode()).ok();
-    if record.netns_inode.is_none() || netns != record.netns_inode {
+    let netns = Netns::open(&record.netns).ok();
+    let inode = netns.as_ref().and_then(|netns| netns.inode().ok());
+    let Some(netns) = netns.filter(|_| inode.is_some() && inode == record.netns_inode) else {
         return Ok(Some("it is gone"));
-    }
+    };
     match netlink.link(&record.device) {
         Ok(link) if Some(link.index) != record.ifindex || link.kind.as_deref() != Some("veth") => {
             Ok(Some("its device is gone"))
         }
         Ok(link) if !link.up => Ok(Some("its device is down")),
-        Ok(_) => Ok(None),
+        Ok(_) => {
+            let state = defrag_state(&netns).context("look into the namespace for fragments")?;
+            Ok((state != record.state).then_some("its rules, routes or settings have been changed"))
+        }
         Err(error) if error.is_not_found() => Ok(Some("its device is gone")),
         Err(error) => Err(error).context("look for the device of the namespace for fragments"),
     }
@@ -57,6 +61,7 @@ pub(super) fn ensure(host: &Host<'_>, instance: &mut Instance) -> Result<()> {
         ifindex: None,
         netns: netns_dir(run_dir).join(NETNS),
         netns_inode: None,
+        state: Vec::new(),
     };
     instance.defrag = Some(record.clone());
     host.store.save_instance(instance)?;
@@ -87,6 +92,7 @@ fn create(host: &Host<'_>, record: &mut DefragRecord) -> Result<()> {
     host.netlink.set_up(ifindex)?;
     record.ifindex = Some(ifindex);
     record.netns_inode = Some(netns.inode()?);
+    record.state = defrag_state(&netns)?;
     Ok(())
 }
 

@@ -34,6 +34,9 @@ pub struct DefragRecord {
     pub netns: PathBuf,
     /// Device and inode number of the namespace, once all is made.
     pub netns_inode: Option<(u64, u64)>,
+    /// What is set up inside, once all is made, as the namespace tells it.
+    #[serde(default)]
+    pub state: Vec<String>,
 }
 
 /// The running instance.

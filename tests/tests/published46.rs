@@ -155,6 +155,9 @@ fn a_port_without_a_server_is_refused() {
         let refused = lab.outside.udp_ask(&at(side.host, side.closed_udp), PATIENCE).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
+    // All four questions reached the endpoints.
+    let counters = &lab.netfast_json(&["status"]).unwrap()["counters"]["paths"];
+    assert!(counters["from_outside"]["packets"].as_u64().unwrap() >= 4, "{counters}");
 }
 
 #[test]

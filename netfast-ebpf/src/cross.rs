@@ -32,28 +32,29 @@ pub(crate) fn packet<P: Packet>(packet: &mut P, work: &mut Work) -> Outcome {
 #[inline(always)]
 fn try_packet<P: Packet>(packet: &mut P, work: &mut Work) -> Result<(), DropReason> {
     let Work { headers, target, .. } = work;
-    let fields = fields(packet, headers)?;
+    // Read once: the verifier takes what it reads again for another value.
+    let is_v4 = headers.is_v4;
+    let fields = fields(packet, headers, is_v4)?;
     // IPv6 has no datagrams without a checksum, and to make one takes all of the payload.
-    let is_unsummed = |field: u16| headers.is_v4 && field == 0;
-    if fields.protocol == protocol::UDP && is_unsummed(packet.load(headers.l4 + 6)?) {
+    if is_v4 && fields.protocol == protocol::UDP && packet.load::<u16>(headers.l4 + 6)? == 0 {
         return Err(DropReason::Untranslatable);
     }
     let difference = nat::addresses_difference(&headers.tuple, target);
     nat::rewrite_transport(packet, headers, target, difference)?;
-    exchange(packet, headers, &Fields { src: target.src, dst: target.dst, ..fields })
+    exchange(packet, headers, is_v4, &Fields { src: target.src, dst: target.dst, ..fields })
 }
 
-/// What the packet's IP header says.
+/// What the packet's IP header says, which is one of IPv4 or not.
 ///
 /// # Errors
 /// [`DropReason::Untranslatable`] when that is more than a header of the other family can say.
 #[inline(always)]
-pub(crate) fn fields<P: Packet>(packet: &P, headers: &Headers) -> Result<Fields, DropReason> {
-    if headers.is_fragment || headers.l4 != L3 + header::len(headers.is_v4) {
+pub(crate) fn fields<P: Packet>(packet: &P, headers: &Headers, is_v4: bool) -> Result<Fields, DropReason> {
+    if headers.is_fragment || headers.l4 != L3 + header::len(is_v4) {
         return Err(DropReason::Untranslatable);
     }
     let [[a, b, c, d], [e, f, _, _]] = packet.load::<[u32; 2]>(L3)?.map(u32::to_ne_bytes);
-    let (class, payload) = if headers.is_v4 {
+    let (class, payload) = if is_v4 {
         (b, u32::from(u16::from_be_bytes([c, d])) - V4_LEN)
     } else {
         (a << 4 | b >> 4, u32::from(u16::from_be_bytes([e, f])))
@@ -67,7 +68,7 @@ pub(crate) fn fields<P: Packet>(packet: &P, headers: &Headers) -> Result<Fields,
     Ok(Fields { class, payload, ttl, protocol, src: tuple.src, dst: tuple.dst })
 }
 
-/// Gives the packet a header of the other family.
+/// Gives the packet a header of the other family; `is_v4`: it has one of IPv4.
 ///
 /// # Errors
 /// [`DropReason::DatapathError`] when the kernel cannot.
@@ -75,12 +76,13 @@ pub(crate) fn fields<P: Packet>(packet: &P, headers: &Headers) -> Result<Fields,
 pub(crate) fn exchange<P: Packet>(
     packet: &mut P,
     headers: &mut Headers,
+    is_v4: bool,
     fields: &Fields,
 ) -> Result<(), DropReason> {
-    headers.is_v4 = !headers.is_v4;
-    if headers.is_v4 {
-        packet.exchange(ethertype::IPV4, &header::v4(fields))
-    } else {
+    headers.is_v4 = !is_v4;
+    if is_v4 {
         packet.exchange(ethertype::IPV6, &header::v6(fields))
+    } else {
+        packet.exchange(ethertype::IPV4, &header::v4(fields))
     }
 }

@@ -30,47 +30,49 @@ pub(crate) fn error<P: Packet>(packet: &mut P, work: &mut Work) -> Outcome {
 #[inline(always)]
 fn try_error<P: Packet>(packet: &mut P, work: &mut Work) -> Result<(), DropReason> {
     let Work { headers, target, quoted, quoted_target, .. } = work;
-    let fields = cross::fields(packet, headers)?;
+    // Read once, as in `cross`.
+    let is_v4 = headers.is_v4;
+    let fields = cross::fields(packet, headers, is_v4)?;
     let [kind_and_checksum, detail] = packet.load::<[u32; 2]>(headers.l4)?;
     let [kind, code, ..] = kind_and_checksum.to_ne_bytes();
-    let message = if headers.is_v4 {
-        in_v6(kind, code, u32::from_be(detail))
-    } else {
-        in_v4(kind, code, u32::from_be(detail))
-    };
+    let message =
+        if is_v4 { in_v6(kind, code, u32::from_be(detail)) } else { in_v4(kind, code, u32::from_be(detail)) };
     let message = message.ok_or(DropReason::Untranslatable)?;
-    let quoted_fields = quoted_fields(packet, headers, quoted)?;
+    let quoted_fields = quoted_fields(packet, headers.l4 + ICMP_LEN, quoted, is_v4)?;
     let quote = quote(packet.load(quoted.l4)?, &quoted.tuple, quoted_target);
 
-    let to_v4 = !headers.is_v4;
-    let (icmp, quoted_header) = (L3 + header::len(to_v4), header::len(to_v4));
+    let (icmp, quoted_header) = (L3 + header::len(!is_v4), header::len(!is_v4));
     let length = ICMP_LEN + quoted_header + QUOTED;
-    let protocol = if to_v4 { protocol::ICMP } else { protocol::ICMPV6 };
+    let protocol = if is_v4 { protocol::ICMPV6 } else { protocol::ICMP };
     let (src, dst) = (target.src, target.dst);
-    cross::exchange(packet, headers, &Fields { payload: length, protocol, src, dst, ..fields })?;
+    cross::exchange(packet, headers, is_v4, &Fields { payload: length, protocol, src, dst, ..fields })?;
     packet.resize(icmp + length)?;
     let about = Fields { src: quoted_target.src, dst: quoted_target.dst, ..quoted_fields };
     let mut sum = header::sum(&quote);
-    if to_v4 {
-        let header = header::v4(&about);
-        packet.store(icmp + ICMP_LEN, &header)?;
-        sum += header::sum(&header);
-    } else {
+    if is_v4 {
         let header = header::v6(&about);
         packet.store(icmp + ICMP_LEN, &header)?;
         sum += header::sum(&header.words) + address_sum(&about.src) + address_sum(&about.dst);
         sum += error_message::pseudo_header((&src, &dst), length);
+    } else {
+        let header = header::v4(&about);
+        packet.store(icmp + ICMP_LEN, &header)?;
+        sum += header::sum(&header);
     }
     packet.store(icmp + ICMP_LEN + quoted_header, &quote)?;
     error_message::store(packet, icmp, &message, sum)
 }
 
-/// What the IP header of the quoted packet says.
+/// What the IP header of the quoted packet says, which stands at `l3`.
 #[inline(always)]
-fn quoted_fields<P: Packet>(packet: &P, headers: &Headers, quoted: &Headers) -> Result<Fields, DropReason> {
-    let l3 = headers.l4 + ICMP_LEN;
+fn quoted_fields<P: Packet>(
+    packet: &P,
+    l3: u32,
+    quoted: &Headers,
+    is_v4: bool,
+) -> Result<Fields, DropReason> {
     let [[a, b, c, d], [e, f, _, hops], [ttl, ..]] = packet.load::<[u32; 3]>(l3)?.map(u32::to_ne_bytes);
-    let (class, total, ttl) = if headers.is_v4 {
+    let (class, total, ttl) = if is_v4 {
         (b, u32::from(u16::from_be_bytes([c, d])), ttl)
     } else {
         (a << 4 | b >> 4, u32::from(u16::from_be_bytes([e, f])) + V6_LEN, hops)

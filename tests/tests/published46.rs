@@ -4,11 +4,15 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::Duration;
 
-use netfast_tests::{HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, Reply, require_root, udp_ask_on};
+use netfast_tests::{
+    HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, Reply, UdpQuestion, require_root, udp_ask_on,
+};
 use nix::errno::Errno;
+use nix::libc;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -141,6 +145,34 @@ fn from_outside() {
         // In segments as large as the kernel makes them, both ways, and every byte of them.
         lab.outside.tcp_stream(&at(side.host, side.tcp), 30_000_001, 3 * PATIENCE).unwrap();
         lab.outside.udp_ask_sized(&at(side.host, side.udp), 1400, PATIENCE).unwrap();
+    }
+}
+
+/// The kernel cuts what is sent at once only where it leaves the last device that can take it whole.
+#[test]
+fn datagrams_that_are_cut_on_their_way() {
+    require_root!();
+    let World { lab, .. } = &world("");
+    for side in &SIDES {
+        let socket = lab.outside.udp_connect(None, &at(side.host, side.udp)).unwrap();
+        let size: libc::c_int = 1200;
+        // SAFETY: the option's value is an integer that lives through the call.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_UDP,
+                libc::UDP_SEGMENT,
+                (&raw const size).cast(),
+                4,
+            )
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        for waited_for in [0, 1, 2] {
+            let questions: Vec<_> = (0..3).map(|_| UdpQuestion::new(1200)).collect();
+            let all: Vec<&[u8]> = questions.iter().map(UdpQuestion::payload).collect();
+            socket.send(&all.concat()).unwrap();
+            questions[waited_for].answered(&socket, PATIENCE).unwrap();
+        }
     }
 }
 

@@ -155,8 +155,12 @@ fn rows(datapath: &mut Datapath, endpoints: [(u32, Party); 2], uplink: u32) {
         let addr = WEB.addr(is_v4);
         let key = PublishKey::new(addr.unspecified(), 8080, UDP);
         let row = PublishRow { addr, port: 80, incarnation: 500, ..PublishRow::default() };
+        // And a port that leads to its address of the other family.
+        let across = PublishKey { port: 8081, ..key };
+        let to_other = PublishRow { addr: WEB.addr(!is_v4), incarnation: 501, ..row };
         for version in &mut maps.published {
             version.insert(key, row).unwrap();
+            version.insert(across, to_other).unwrap();
         }
     }
 }
@@ -278,6 +282,42 @@ fn from_outside_to_a_published_port() {
             assert_eq!(back, expected);
         }
     });
+}
+
+#[test]
+fn from_outside_to_an_endpoint_of_the_other_family() {
+    journey(|host, is_v4| {
+        let outside = (OUTSIDE.mac, OUTSIDE.addr(is_v4), 25000);
+        let (web, gateway) = ((WEB.mac, WEB.addr(!is_v4), 80), (GATEWAY.mac, GATEWAY.addr(!is_v4), 25000));
+        for _ in 0..2 {
+            let question = udp(outside, (HOST.mac, HOST.addr(is_v4), 8081), 64);
+            let got = host.comes_in(&question);
+            assert_eq!(got, unfragmentable(udp(gateway, web, 63)));
+            let answer = udp(web, gateway, 64);
+            let back = host.endpoint_sends(host.web, &answer, Path::ToOutside);
+            let expected = udp((WEB.mac, HOST.addr(is_v4), 8081), (GATEWAY.mac, outside.1, 25000), 63);
+            assert_eq!(back, unfragmentable(expected));
+        }
+        // What the endpoint says of it is made anew in the client's family, and quotes 8 bytes.
+        let refused =
+            unreachable(!is_v4, (GATEWAY.mac, gateway.1), (WEB.mac, web.1), 64, &udp(gateway, web, 63)[14..]);
+        let told = host.endpoint_sends(host.web, &refused, Path::ToOutside);
+        let quoted = unfragmentable(udp(outside, (HOST.mac, HOST.addr(is_v4), 8081), 63));
+        let quoted = &quoted[14..14 + if is_v4 { 28 } else { 48 }];
+        let expected = unreachable(is_v4, (GATEWAY.mac, outside.1), (WEB.mac, HOST.addr(is_v4)), 63, quoted);
+        assert_eq!(told, unfragmentable(expected));
+    });
+}
+
+/// The packet as one that is not to be fragmented, if it is of IPv4.
+fn unfragmentable(mut packet: Vec<u8>) -> Vec<u8> {
+    if packet[12..14] == [8, 0] {
+        let old = u16::from_be_bytes([packet[24], packet[25]]);
+        let new = netfast_common::checksum::update(old, &[packet[20], packet[21]], &[0x40, 0]);
+        packet[20..22].copy_from_slice(&[0x40, 0]);
+        packet[24..26].copy_from_slice(&new.to_be_bytes());
+    }
+    packet
 }
 
 #[test]

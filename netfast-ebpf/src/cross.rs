@@ -18,7 +18,7 @@ const V4_PAYLOAD: u32 = 0xffff - V4_LEN;
 /// By how many bytes a packet of this family grows when it gets a header of the other.
 #[inline(always)]
 pub(crate) const fn growth(headers: &Headers) -> i32 {
-    let growth = (V6_LEN - V4_LEN) as i32;
+    let growth = (V6_LEN - V4_LEN).cast_signed();
     if headers.is_v4 { growth } else { -growth }
 }
 
@@ -53,11 +53,12 @@ pub(crate) fn fields<P: Packet>(packet: &P, headers: &Headers, is_v4: bool) -> R
     if headers.is_fragment || headers.l4 != L3 + header::len(is_v4) {
         return Err(DropReason::Untranslatable);
     }
-    let [[a, b, c, d], [e, f, _, _]] = packet.load::<[u32; 2]>(L3)?.map(u32::to_ne_bytes);
+    let [[first, second, total @ ..], [length_high, length_low, ..]] =
+        packet.load::<[u32; 2]>(L3)?.map(u32::to_ne_bytes);
     let (class, payload) = if is_v4 {
-        (b, u32::from(u16::from_be_bytes([c, d])) - V4_LEN)
+        (second, u32::from(u16::from_be_bytes(total)) - V4_LEN)
     } else {
-        (a << 4 | b >> 4, u32::from(u16::from_be_bytes([e, f])))
+        (first << 4 | second >> 4, u32::from(u16::from_be_bytes([length_high, length_low])))
     };
     // Of longer packets than it can say, IPv6 says nothing.
     if payload == 0 || payload > V4_PAYLOAD {

@@ -71,11 +71,12 @@ fn quoted_fields<P: Packet>(
     quoted: &Headers,
     is_v4: bool,
 ) -> Result<Fields, DropReason> {
-    let [[a, b, c, d], [e, f, _, hops], [ttl, ..]] = packet.load::<[u32; 3]>(l3)?.map(u32::to_ne_bytes);
+    let [[first, second, total @ ..], [length_high, length_low, _, hops], [ttl, ..]] =
+        packet.load::<[u32; 3]>(l3)?.map(u32::to_ne_bytes);
     let (class, total, ttl) = if is_v4 {
-        (b, u32::from(u16::from_be_bytes([c, d])), ttl)
+        (second, u32::from(u16::from_be_bytes(total)), ttl)
     } else {
-        (a << 4 | b >> 4, u32::from(u16::from_be_bytes([e, f])) + V6_LEN, hops)
+        (first << 4 | second >> 4, u32::from(u16::from_be_bytes([length_high, length_low])) + V6_LEN, hops)
     };
     let payload = total.saturating_sub(quoted.l4 - l3);
     let tuple = &quoted.tuple;
@@ -85,15 +86,15 @@ fn quoted_fields<P: Packet>(
 /// The first words of the quoted transport header: the ports, and of a datagram length and checksum.
 #[inline(always)]
 fn quote([_, second]: [u32; 2], old: &Tuple, new: &Tuple) -> [u32; 2] {
-    let [[a, b], [c, d]] = [new.sport, new.dport].map(u16::to_be_bytes);
-    let [e, f, g, h] = second.to_ne_bytes();
     let ports = sum_differences(word_difference(old.sport, new.sport), word_difference(old.dport, new.dport));
-    let [g, h] = if new.protocol == protocol::UDP {
-        patch([g, h], sum_differences(nat::addresses_difference(old, new), ports))
+    let [length_high, length_low, field @ ..] = second.to_ne_bytes();
+    let [high, low] = if new.protocol == protocol::UDP {
+        patch(field, sum_differences(nat::addresses_difference(old, new), ports))
     } else {
-        [g, h]
+        field
     };
-    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+    let first = u32::from(new.sport) << 16 | u32::from(new.dport);
+    [first.to_be(), u32::from_ne_bytes([length_high, length_low, high, low])]
 }
 
 /// An ICMP error in ICMPv6; `None`: there is none like it.

@@ -219,18 +219,18 @@ fn from_processes_of_the_host() {
     only_v6.set_only_v6(true).unwrap();
     let refusal = only_v6.connect(&at("::1", four.tcp).parse::<SocketAddr>().unwrap().into()).unwrap_err();
     assert_eq!(refusal.raw_os_error(), Some(Errno::ENETUNREACH as i32));
-    is_unreachable(lab.host.tcp_ask(&at("127.0.0.1", six.tcp), PATIENCE).unwrap_err());
-    is_unreachable(lab.host.udp_ask(&at("127.0.0.1", six.udp), PATIENCE).unwrap_err());
+    is_unreachable(&lab.host.tcp_ask(&at("127.0.0.1", six.tcp), PATIENCE).unwrap_err());
+    is_unreachable(&lab.host.udp_ask(&at("127.0.0.1", six.udp), PATIENCE).unwrap_err());
     // Nor can a socket of IPv6 send there without connecting; the kernel has no way to lead it.
     for (family, to) in [(Domain::IPV6, at("::1", four.udp)), (Domain::IPV4, at("127.0.0.1", six.udp))] {
         let socket: UdpSocket = lab.host.socket(family, Type::DGRAM, None).unwrap().into();
-        is_unreachable(socket.send_to(b"a question", to.parse::<SocketAddr>().unwrap()).unwrap_err());
+        is_unreachable(&socket.send_to(b"a question", to.parse::<SocketAddr>().unwrap()).unwrap_err());
     }
 }
 
 /// Before Linux 6.1 programs cannot choose what a process is told.
 #[track_caller]
-fn is_unreachable(error: io::Error) {
+fn is_unreachable(error: &io::Error) {
     let told = error.raw_os_error();
     let expected = [Errno::ENETUNREACH, Errno::EPERM].map(|errno| Some(errno as i32));
     assert!(expected.contains(&told), "{error}");
@@ -280,7 +280,7 @@ fn ports_run_out_and_are_counted() {
         udp_ask_on(&connect(), 100, SHORT).unwrap_err();
         assert!(dropped(lab, "masquerade_exhausted") > before);
         // Those that are there go on.
-        open.iter().for_each(|socket| assert!(ports.contains(&ask(socket))));
+        assert!(open.iter().all(|socket| ports.contains(&ask(socket))));
     }
 }
 
@@ -360,13 +360,17 @@ fn flows_go_on_under_another_netfasts_programs() {
     require_root!();
     let World { lab, .. } = &world("");
     let mut open = SIDES.map(|side| lab.outside.tcp_connect(&at(side.host, side.tcp), PATIENCE).unwrap());
-    open.iter_mut().for_each(|open| drop(open.ask().unwrap()));
+    for open in &mut open {
+        open.ask().unwrap();
+    }
     let pins = lab.dir().join("bpffs/v1");
     let script = format!("cd {} && mv programs-* programs-0000000000000000", pins.display());
     assert!(lab.host.finish("sh", &["-c", &script], PATIENCE).unwrap().success());
     lab.up(MANIFEST).unwrap();
     assert_eq!(lab.netfast_json(&["status"]).unwrap()["object"]["is_own"], true);
-    open.iter_mut().for_each(|open| open.swap(300_000).unwrap());
+    for open in &mut open {
+        open.swap(300_000).unwrap();
+    }
     // What is not published any more ends.
     lab.up(&MANIFEST.replace("'8080:80', ", "").replace("'9080:80', ", "")).unwrap();
     for open in &mut open {

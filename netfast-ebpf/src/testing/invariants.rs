@@ -82,10 +82,10 @@ fn keeps_its_length(before: &[u8], after: &[u8]) {
     let (old, new) = (before.len(), after.len());
     match (before.get(12..14), after.get(12..14)) {
         (Some([8, 0]), Some([0x86, 0xdd])) => {
-            assert!(new == old + 20 || new == 14 + 40 + 8 + 48, "{old}, {new}")
+            assert!(new == old + 20 || new == 14 + 40 + 8 + 48, "{old}, {new}");
         }
         (Some([0x86, 0xdd]), Some([8, 0])) => {
-            assert!(new + 20 == old || new == 14 + 20 + 8 + 28, "{old}, {new}")
+            assert!(new + 20 == old || new == 14 + 20 + 8 + 28, "{old}, {new}");
         }
         (one, other) => assert_eq!((one, old), (other, new)),
     }

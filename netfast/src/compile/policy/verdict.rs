@@ -21,6 +21,7 @@ pub enum Family {
 
 impl Family {
     /// The other one.
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::V4 => Self::V6,

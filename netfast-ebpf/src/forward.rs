@@ -208,7 +208,8 @@ pub(crate) fn send<P: Packet, W: World>(
         if work.headers.ttl <= 1 {
             return Err(DropReason::TtlExpired.into());
         }
-        let growth = if known.entry.get().flags & FLOW_CROSSES != 0 { cross::growth(&work.headers) } else { 0 };
+        let growth =
+            if known.entry.get().flags & FLOW_CROSSES != 0 { cross::growth(&work.headers) } else { 0 };
         let length = (work.length - L3).wrapping_add_signed(growth);
         if is_outside(to)
             && length > work.config.smallest_mtu

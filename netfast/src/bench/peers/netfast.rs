@@ -190,7 +190,14 @@ fn published(scale: Scale) -> Vec<Publish> {
 
 const fn publish(first: u16, last: u16, protocol: Protocol) -> Publish {
     let range = PortRange { first, last };
-    Publish { host_ip: None, host: Some(range), container: range, protocol, from: Vec::new(), bindable: false }
+    Publish {
+        host_ip: None,
+        host: Some(range),
+        container: range,
+        protocol,
+        from: Vec::new(),
+        bindable: false,
+    }
 }
 
 fn policy(app: &str, ingress: Option<Vec<Rule>>, egress: Option<Vec<Rule>>) -> Result<Policy> {

@@ -71,7 +71,9 @@ pub(super) fn problems_of(
     let damage = damage::damage(&netlink, &records)?;
     damage.networks.iter().for_each(|(name, why)| broken(&format_args!("network {name}: {why}")));
     damage.endpoints.iter().for_each(|(id, why)| broken(&format_args!("endpoint {id}: {why}")));
-    adopt::check(&netlink, &records).iter().for_each(|wrong| broken(wrong));
+    for wrong in &adopt::check(&netlink, &records) {
+        broken(wrong);
+    }
     for lost in damage::lost(&netlink, &definitions.world, &records)? {
         broken(&lost);
     }

@@ -100,8 +100,9 @@ fn limits_are_kept_whichever_plugin_comes_first() {
         for direction in ["ingress", "egress"] {
             let lab = Lab::new().unwrap();
             let chain = lab.chain(&[&[bridge(&lab)][..], &order].concat());
-            let slow = chain.with_runtime(limit(direction)).add("slow").unwrap();
             let fast = chain.add("fast").unwrap();
+            // The last one: another `ADD` would notice the queue.
+            let slow = chain.with_runtime(limit(direction)).add("slow").unwrap();
             let _servers = [&slow, &fast].map(|member| member.ns.tcp_serve("[::]:80").unwrap());
             // A stream is answered with as much, so either end sees its limit.
             let taken = takes(&fast, &slow);

@@ -1,12 +1,12 @@
 //! What others change at the devices of endpoints: a plugin that comes later may give an interface another MAC address, or
 //! hold packets back at the host's end. Nobody calls netfast then.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use netfast_common::rows::{ENDPOINT_HELD, ENDPOINT_PLAIN};
 
 use super::adopt;
 use super::assign::Records;
-use super::facts::Facts;
+use super::facts::{self, Facts};
 use super::instance::Instance;
 use crate::kernel::{Bpffs, Datapath};
 use crate::model::World;
@@ -24,7 +24,10 @@ impl Instance {
             let Some(datapath) = Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? else {
                 return Ok(false);
             };
-            is_held_back_otherwise(&netlink, &datapath, &self.definitions()?.world, &records)?
+            let world = &self.definitions()?.world;
+            let facts = facts::look(&netlink, &records, world.uplinks.as_ref())?;
+            has_other_uplinks(&facts, &datapath)?
+                || is_held_back_otherwise(&facts, &datapath, world, &records)?
         };
         if has_changed {
             self.converge_as_before()?;
@@ -33,14 +36,19 @@ impl Instance {
     }
 }
 
+/// Whether the host has other uplinks than the rows say: a plugin may have made a device, as one to hold packets back.
+fn has_other_uplinks(facts: &Facts, datapath: &Datapath) -> Result<bool> {
+    let known = datapath.maps.uplinks.to_map()?;
+    Ok(!facts.uplinks.iter().map(|uplink| uplink.ifindex).eq(known.into_keys()))
+}
+
 /// Whether packets have to go another way than the rows of endpoints say.
 fn is_held_back_otherwise(
-    netlink: &Netlink,
+    facts: &Facts,
     datapath: &Datapath,
     world: &World,
     records: &Records,
 ) -> Result<bool> {
-    let facts = Facts::of_queueing(netlink).context("list the host's queueing disciplines")?;
     for record in records.endpoints.values() {
         let (Some(endpoint), Some(ifindex)) = (world.endpoints.get(&record.id), record.host_ifindex) else {
             continue;

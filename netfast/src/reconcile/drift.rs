@@ -18,21 +18,30 @@ impl Instance {
     /// # Errors
     /// When a state file or the kernel cannot be read, or the kernel refuses.
     pub fn follow(&mut self) -> Result<bool> {
-        let netlink = Netlink::open(self.netns())?;
-        let records = Records { networks: self.store().networks()?, endpoints: self.store().endpoints()? };
-        let has_changed = !adopt::check(&netlink, &records).is_empty() || {
-            let Some(datapath) = Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? else {
-                return Ok(false);
-            };
-            let world = &self.definitions()?.world;
-            let facts = facts::look(&netlink, &records, world.uplinks.as_ref())?;
-            has_other_uplinks(&facts, &datapath)?
-                || is_held_back_otherwise(&facts, &datapath, world, &records)?
-        };
-        if has_changed {
+        let has_drifted = self.has_drifted()?;
+        if has_drifted {
             self.converge_as_before()?;
         }
-        Ok(has_changed)
+        Ok(has_drifted)
+    }
+
+    /// Whether uplinks, queues or MAC addresses are others than the rows say.
+    ///
+    /// # Errors
+    /// When a state file or the kernel cannot be read.
+    pub(super) fn has_drifted(&self) -> Result<bool> {
+        let netlink = Netlink::open(self.netns())?;
+        let records = Records { networks: self.store().networks()?, endpoints: self.store().endpoints()? };
+        if !adopt::check(&netlink, &records).is_empty() {
+            return Ok(true);
+        }
+        let Some(datapath) = Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? else {
+            return Ok(false);
+        };
+        let world = &self.definitions()?.world;
+        let facts = facts::look(&netlink, &records, world.uplinks.as_ref())?;
+        Ok(has_other_uplinks(&facts, &datapath)?
+            || is_held_back_otherwise(&facts, &datapath, world, &records)?)
     }
 }
 

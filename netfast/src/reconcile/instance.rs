@@ -191,6 +191,7 @@ impl Instance {
     fn make(&mut self, before: &Definitions, after: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
         if let Some(difference) = single::difference(before, after)
             && let Some(ledger) = self.store.ledger()?
+            && !self.has_drifted()?
         {
             let mut single = self.single(ledger);
             let is_done = match difference {

@@ -193,8 +193,8 @@ fn endpoint_addresses(rows: &Rows) -> impl Iterator<Item = (&Addr, &AddressRow)>
     rows.addresses.iter().filter(|(_, row)| row.kind == ADDRESS_ENDPOINT)
 }
 
-/// Removes the rows by which the endpoint of `rows` is found. Until a grace period is over, programs may be running that
-/// have found them.
+/// Removes the rows by which the endpoint of `rows` is found, and has every flow judged again: those that led to it would
+/// hold their tuples against an heir. Until a grace period is over, programs may be running that have found the rows.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -213,7 +213,10 @@ pub(super) fn withdraw(maps: &mut Maps, rows: &Rows) -> Result<()> {
         fault::point("remove an endpoint");
         maps.endpoints.remove(ifindex)?;
     }
-    Ok(())
+    fault::point("raise the generation");
+    // By two, so that the same version of the rows stays in force.
+    let config = maps.config.get(0)?;
+    Ok(maps.config.set(0, Config { generation: config.generation.wrapping_add(2), ..config })?)
 }
 
 fn insert_rules(maps: &mut Maps, rules: &BTreeMap<(RuleKey, u32), RuleRow>) -> Result<()> {

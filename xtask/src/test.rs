@@ -32,7 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return guest::run(kernel, only.as_deref());
     }
     setup::run()?;
-    let without_runtimes = setup::ensure_runtimes()?;
+    let without_runtimes = setup::ensure_runtimes();
     let mut stages = Stages::default();
     if only.is_none() {
         if !fast {

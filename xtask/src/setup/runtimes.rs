@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::anyhow;
 
 use crate::output;
 use crate::setup::apt;
@@ -28,20 +28,22 @@ const NEEDED: [(&str, &str, &str); 7] = [
 ];
 
 /// Installs what is missing. Where that cannot be done, returns why: the tests that need it are to be skipped then.
-pub(crate) fn ensure() -> Result<Option<String>> {
+pub(crate) fn ensure() -> Option<String> {
     let missing: Vec<_> = NEEDED.iter().filter(|(what, ..)| !is_there(what)).collect();
     if missing.is_empty() {
-        return Ok(None);
+        return None;
     }
     let packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
-    if !apt::offers(&packages)? {
-        let reason = format!("{} cannot be installed here", packages.join(", "));
-        output::heading(&format!("tests with container runtimes are skipped: {reason}"));
-        return Ok(Some(reason));
-    }
     let why: Vec<_> = missing.iter().map(|(_, package, why)| format!("{package}: {why}")).collect();
-    apt::install_without_services(&packages, &why.join("; "))?;
-    Ok(None)
+    let installed = match apt::offers(&packages) {
+        Ok(true) => apt::install_without_services(&packages, &why.join("; ")),
+        Ok(false) => Err(anyhow!("apt does not know them")),
+        Err(error) => Err(error),
+    };
+    let error = installed.err()?;
+    let reason = format!("{} cannot be installed here: {error:#}", packages.join(", "));
+    output::heading(&format!("tests with container runtimes are skipped: {reason}"));
+    Some(reason)
 }
 
 /// Whether a program or a file is there.

@@ -4,15 +4,16 @@
 //! generation's lowest bit selects one. The version that is not in force is written, then the generation is raised, and only when no program
 //! can still be running that read the old one is anything removed.
 
+mod endpoint;
+mod held;
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use netfast_common::addr::Addr;
-use netfast_common::maps as name;
-use netfast_common::policy::{ANY_IDENTITY, RuleKey, RuleRow};
 use netfast_common::rows::{
-    ADDRESS_ENDPOINT, AddressRow, CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey,
-    PublishRow, SlotRow, SourceKey, Subject, UplinkRow,
+    CONFIG_KEEP, CidrRow, Config, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
 };
 
 use crate::compile::policy::Prefix as Block;
@@ -20,6 +21,10 @@ use crate::compile::rows::Rows;
 use crate::kernel::{Maps, Prefix, Row, Table, grace_period};
 use crate::model::{Established, PortRange, World};
 use crate::store::{Instance, fault};
+
+use self::held::Held;
+
+pub(super) use self::endpoint::{add, remove_rules, remove_sources, replace_subject, withdraw};
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
 /// that the host's own connections never collide with it.
@@ -152,248 +157,10 @@ pub(super) fn differing(maps: &Maps, rows: &Rows, settings: &Settings) -> Result
     Ok(Held::read(maps)?.differing(rows, settings))
 }
 
-/// Writes the rows of one more endpoint, of which nobody knows yet: no packet has its addresses or its identity, and no
-/// device its programs, so they are in force at once and in both versions, without another generation.
-///
-/// # Errors
-/// When the kernel refuses a write.
-pub(super) fn add(maps: &mut Maps, rows: &Rows) -> Result<()> {
-    add_in(maps, rows).context("write the maps")
-}
-
-fn add_in(maps: &mut Maps, rows: &Rows) -> Result<()> {
-    insert_rules(maps, &rows.rules)?;
-    for (slot, subject) in &rows.subjects {
-        fault::point("write a slot");
-        maps.slots.set(*slot, SlotRow { versions: [*subject; 2] })?;
-    }
-    for source in &rows.sources {
-        fault::point("write a source");
-        maps.sources.insert(&source_prefix(source), 1)?;
-    }
-    for (ifindex, row) in &rows.endpoints {
-        fault::point("write an endpoint");
-        maps.endpoints.insert(ifindex, row)?;
-    }
-    for (addr, row) in endpoint_addresses(rows) {
-        fault::point("write an address");
-        maps.addresses.insert(addr, row)?;
-    }
-    for published in &mut maps.published {
-        for (key, row) in &rows.published {
-            fault::point("write a published port");
-            published.insert(key, row)?;
-        }
-    }
-    Ok(())
-}
-
-/// The addresses of endpoints among all.
-fn endpoint_addresses(rows: &Rows) -> impl Iterator<Item = (&Addr, &AddressRow)> {
-    rows.addresses.iter().filter(|(_, row)| row.kind == ADDRESS_ENDPOINT)
-}
-
-/// Removes the rows by which the endpoint of `rows` is found, and has every flow judged again: those that led to it would
-/// hold their tuples against an heir. Until a grace period is over, programs may be running that have found the rows.
-///
-/// # Errors
-/// When the kernel refuses.
-pub(super) fn withdraw(maps: &mut Maps, rows: &Rows) -> Result<()> {
-    for published in &mut maps.published {
-        for key in rows.published.keys() {
-            fault::point("remove a published port");
-            published.remove(key)?;
-        }
-    }
-    for (addr, _) in endpoint_addresses(rows) {
-        fault::point("remove an address");
-        maps.addresses.remove(addr)?;
-    }
-    for ifindex in rows.endpoints.keys() {
-        fault::point("remove an endpoint");
-        maps.endpoints.remove(ifindex)?;
-    }
-    fault::point("raise the generation");
-    // By two, so that the same version of the rows stays in force.
-    let config = maps.config.get(0)?;
-    Ok(maps.config.set(0, Config { generation: config.generation.wrapping_add(2), ..config })?)
-}
-
-fn insert_rules(maps: &mut Maps, rules: &BTreeMap<(RuleKey, u32), RuleRow>) -> Result<()> {
-    let rules: Vec<_> = rules.iter().map(|(rule, row)| (rule_prefix(rule), *row)).collect();
-    for rules in rules.chunks(AT_A_TIME) {
-        fault::point("write rules");
-        maps.rules.insert_all(rules)?;
-    }
-    Ok(())
-}
-
-/// Removes rules that nobody is asked by any more.
-///
-/// # Errors
-/// When the kernel refuses.
-pub(super) fn remove_rules(maps: &mut Maps, rules: &[(RuleKey, u32)]) -> Result<()> {
-    let rules: Vec<_> = rules.iter().map(rule_prefix).collect();
-    for rules in rules.chunks(AT_A_TIME) {
-        fault::point("remove rules");
-        maps.rules.remove_all(rules)?;
-    }
-    Ok(())
-}
-
-fn rule_prefix((key, bits): &(RuleKey, u32)) -> Prefix<RuleKey> {
-    Prefix { key: *key, bits: *bits }
-}
-
-/// Has policy see one endpoint otherwise, by another generation that is like the one in force but for that. Where policy
-/// sees it like that already, nothing is written.
-///
-/// # Errors
-/// When the kernel refuses a write. What was in force before still is.
-pub(super) fn replace_subject(
-    maps: &mut Maps,
-    slot: u32,
-    subject: Subject,
-    rules: &BTreeMap<(RuleKey, u32), RuleRow>,
-) -> Result<()> {
-    let config = maps.config.get(0)?;
-    if maps.slots.get(slot)?.versions[(config.generation & 1) as usize] == subject {
-        return Ok(());
-    }
-    insert_rules(maps, rules)?;
-    let generation = config.generation.wrapping_add(1);
-    let (current, next) = ((config.generation & 1) as usize, (generation & 1) as usize);
-    for (index, row) in (0..).zip(maps.slots.all()?) {
-        let wanted = if index == slot { subject } else { row.versions[current] };
-        if row.versions[next] != wanted {
-            fault::point("write a slot");
-            let mut row = row;
-            row.versions[next] = wanted;
-            maps.slots.set(index, row)?;
-        }
-    }
-    for (prefix, mut row) in maps.cidrs.to_map()? {
-        if row.identities[next] != row.identities[current] {
-            fault::point("write a prefix");
-            row.identities[next] = row.identities[current];
-            maps.cidrs.insert(&prefix, row)?;
-        }
-    }
-    let published = maps.published[current].to_map()?;
-    let old = maps.published[next].to_map()?;
-    write_published(&mut maps.published[next], &old, &Rows { published, ..Rows::default() })?;
-    fault::point("raise the generation");
-    Ok(maps.config.set(0, Config { generation, ..config })?)
-}
-
-/// Removes the lists of sources of ports that were withdrawn.
-///
-/// # Errors
-/// When the kernel refuses.
-pub(super) fn remove_sources(maps: &mut Maps, rows: &Rows) -> Result<()> {
-    for source in &rows.sources {
-        fault::point("remove a source");
-        maps.sources.remove(&source_prefix(source))?;
-    }
-    Ok(())
-}
-
-/// What the maps hold.
-struct Held {
-    config: Config,
-    slots: Vec<SlotRow>,
-    endpoints: BTreeMap<u32, EndpointRow>,
-    addresses: BTreeMap<Addr, AddressRow>,
-    published: [BTreeMap<PublishKey, PublishRow>; 2],
-    sources: BTreeMap<Prefix<SourceKey>, u32>,
-    uplinks: BTreeMap<u32, UplinkRow>,
-    cidrs: BTreeMap<Prefix<Addr>, CidrRow>,
-    rules: BTreeMap<Prefix<RuleKey>, RuleRow>,
-}
-
-impl Held {
-    fn read(maps: &Maps) -> Result<Self> {
-        let [even, odd] = &maps.published;
-        Ok(Self {
-            config: maps.config.get(0)?,
-            slots: maps.slots.all()?,
-            endpoints: maps.endpoints.to_map()?,
-            addresses: maps.addresses.to_map()?,
-            published: [even.to_map()?, odd.to_map()?],
-            sources: maps.sources.to_map()?,
-            uplinks: maps.uplinks.to_map()?,
-            cidrs: maps.cidrs.to_map()?,
-            rules: maps.rules.to_map()?,
-        })
-    }
-
-    fn slot(&self, slot: u32) -> Option<&SlotRow> {
-        self.slots.get(usize::try_from(slot).ok()?)
-    }
-
-    fn differing(&self, rows: &Rows, settings: &Settings) -> Vec<&'static str> {
-        let current = (self.config.generation & 1) as usize;
-        let holds_subject = |(slot, subject): (&u32, &Subject)| {
-            self.slot(*slot).is_some_and(|row| row.versions[current] == *subject)
-        };
-        let blocks = self.cidrs.iter();
-        let blocks = blocks
-            .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
-        // A row of a set or of a class that nobody has is litter, and does no harm.
-        let live = Live::of(rows);
-        let rules = self.rules.iter().map(|(prefix, row)| ((prefix.key, prefix.bits), *row));
-        let rules = rules.filter(|((key, _), _)| live.asks(key));
-        let wanted_rules = rows.rules.iter().filter(|((key, _), _)| live.asks(key));
-        let sources = self.sources.keys().copied();
-        let holds = [
-            (name::CONFIG, self.config == settings.in_config(rows, self.config)),
-            (name::SLOT, rows.subjects.iter().all(holds_subject)),
-            (name::ENDPOINT, self.endpoints == rows.endpoints),
-            (name::ADDRESS, self.addresses == rows.addresses),
-            (name::PUBLISH[current], self.published[current] == rows.published),
-            (name::SOURCE, sources.eq(rows.sources.iter().map(source_prefix))),
-            (name::UPLINK, self.uplinks == rows.uplinks),
-            (name::CIDR, blocks.eq(rows.cidrs.iter().map(|(block, identity)| (*block, *identity)))),
-            (name::RULE, rules.eq(wanted_rules.map(|(key, row)| (*key, *row)))),
-        ];
-        holds.into_iter().filter(|(_, holds)| !holds).map(|(map, _)| map).collect()
-    }
-}
-
-/// The rule sets and identities that somebody has.
-struct Live {
-    sets: BTreeSet<u32>,
-    identities: BTreeSet<u32>,
-}
-
-impl Live {
-    fn of(rows: &Rows) -> Self {
-        let mut live = Self { sets: BTreeSet::new(), identities: rows.cidrs.values().copied().collect() };
-        live.identities.insert(ANY_IDENTITY);
-        for subject in rows.subjects.values() {
-            let Subject { ingress, egress, audit_ingress, audit_egress, identity4, identity6 } = *subject;
-            live.sets.extend([ingress, egress, audit_ingress, audit_egress]);
-            live.identities.extend([identity4, identity6]);
-        }
-        live
-    }
-
-    /// Whether a packet may be judged by a rule with this key.
-    fn asks(&self, key: &RuleKey) -> bool {
-        self.sets.contains(&key.set) && self.identities.contains(&key.identity)
-    }
-}
-
-/// Rules that are written or removed with one system call.
-const AT_A_TIME: usize = 1024;
-
 fn write_rules(maps: &mut Maps, held: &Held, rows: &Rows) -> Result<usize> {
-    let wanted = rows.rules.iter().map(|((key, bits), row)| (Prefix { key: *key, bits: *bits }, *row));
-    let new: Vec<_> = wanted.filter(|(prefix, row)| held.rules.get(prefix) != Some(row)).collect();
-    for rules in new.chunks(AT_A_TIME) {
-        fault::point("write rules");
-        maps.rules.insert_all(rules)?;
-    }
+    let wanted = rows.rules.iter().map(|(rule, row)| (rules::key(rule), *row));
+    let new: Vec<_> = wanted.filter(|(rule, row)| held.rules.get(rule) != Some(row)).collect();
+    rules::insert(maps, &new)?;
     Ok(new.len())
 }
 
@@ -493,10 +260,7 @@ fn sweep_tries(maps: &mut Maps, held: &Held, rows: &Rows) -> Result<usize> {
         return Ok(0);
     }
     grace_period();
-    for rules in rules.chunks(AT_A_TIME) {
-        fault::point("remove rules");
-        maps.rules.remove_all(rules)?;
-    }
+    rules::remove(maps, &rules)?;
     for block in blocks {
         fault::point("remove a prefix");
         maps.cidrs.remove(block)?;

@@ -107,7 +107,7 @@ impl Lab {
 
     /// netfast on the host as a CNI plugin, which its configuration tells which instance it is.
     pub(crate) fn plugin_command(&self) -> Command {
-        self.used.store(true, Ordering::Relaxed);
+        self.mark_used();
         self.host.command(&self.binary)
     }
 

@@ -56,7 +56,7 @@ pub use tcp::{Conversation, Reply, TcpServer};
 pub use tcx::Counting;
 pub use traffic::{Report, Traffic};
 pub use udp::{UdpQuestion, UdpServer, udp_ask_on};
-pub use uplink::{Addresses, SECOND, eventually};
+pub use uplink::{Addresses, FAR, FAR_ROUTER, SECOND, eventually};
 pub use ways::{PROTOCOLS, Protocol, WAYS, Way, Ways, Who, asker};
 
 /// Whether the caller may make namespaces.

@@ -175,6 +175,17 @@ impl Ns {
         Ok(())
     }
 
+    /// Makes it a router: what comes in for others goes on to them.
+    pub fn forward(&self) -> Result<()> {
+        self.run(|| {
+            for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                let path = format!("/proc/sys/net/{setting}");
+                fs::write(&path, "1").with_context(|| format!("write {path}"))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Adds an address (`192.0.2.1/24`) to a device that is up. It is usable on return, an IPv6 address too:
     /// without duplicate detection.
     pub fn address(&self, device: &str, address: &str) -> Result<()> {

@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
-use netfast_tests::{Container, Lab, Ns, Plugin, address, require_root};
+use netfast_tests::{Container, Lab, Ns, Plugin, TcpServer, address, require_root};
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(10);
@@ -39,15 +39,33 @@ fn pod<'a>(plugin: &Plugin<'a>, namespace: &str, name: &str, labels: &str) -> Co
     plugin.container(name).unwrap().with_args(&args)
 }
 
-fn asks(from: &Ns, to: &Value) -> bool {
-    let to = format!("{}:80", address(to, 4).unwrap());
-    // What is to be let through is; what is not may only be waited for.
-    from.tcp_ask(&to, SHORT).is_ok()
+/// The pod `shop/web`, which [`POLICY`] is about: it serves.
+struct Web<'a> {
+    pod: Container<'a>,
+    added: Value,
+    to: String,
+    _server: TcpServer,
 }
 
-#[track_caller]
-fn reaches(from: &Ns, to: &Value) {
-    from.tcp_ask(&format!("{}:80", address(to, 4).unwrap()), SECOND).unwrap();
+impl<'a> Web<'a> {
+    fn new(lab: &Lab, plugin: &Plugin<'a>) -> Self {
+        lab.file("policies.d/web.yaml", POLICY).unwrap();
+        let pod = pod(plugin, "shop", "web", "app:web");
+        let added = pod.add().unwrap();
+        let to = format!("{}:80", address(&added, 4).unwrap());
+        let server = pod.ns.tcp_serve("[::]:80").unwrap();
+        Self { pod, added, to, _server: server }
+    }
+
+    fn lets_in(&self, from: &Ns) -> bool {
+        // What is to be let through is; what is not may only be waited for.
+        from.tcp_ask(&self.to, SHORT).is_ok()
+    }
+
+    #[track_caller]
+    fn answers(&self, from: &Ns) {
+        from.tcp_ask(&self.to, SECOND).unwrap();
+    }
 }
 
 #[test]
@@ -55,10 +73,7 @@ fn a_directory_says_who_reaches_whom() {
     require_root!();
     let lab = Lab::new().unwrap();
     let plugin = plugin(&lab);
-    lab.file("policies.d/web.yaml", POLICY).unwrap();
-    let web = pod(&plugin, "shop", "web", "app:web");
-    let added = web.add().unwrap();
-    let _server = web.ns.tcp_serve("[::]:80").unwrap();
+    let web = Web::new(&lab, &plugin);
     let front = pod(&plugin, "front", "client", "");
     let admin = pod(&plugin, "shop", "admin", "role:admin");
     let by_config = plugin.with(&json!({"labels": {"role": "admin"}}));
@@ -70,17 +85,17 @@ fn a_directory_says_who_reaches_whom() {
         container.add().unwrap();
     }
     for container in [&front, &admin, &configured, &argued] {
-        reaches(&container.ns, &added);
+        web.answers(&container.ns);
     }
-    assert!(!asks(&stranger.ns, &added), "a pod of another namespace");
+    assert!(!web.lets_in(&stranger.ns), "a pod of another namespace");
 
     // The directory changes: with the next container the change is in force for all.
     fs::remove_file(lab.dir().join("policies.d/web.yaml")).unwrap();
-    assert!(!asks(&stranger.ns, &added), "nothing has been added since");
+    assert!(!web.lets_in(&stranger.ns), "nothing has been added since");
     let next = plugin.container("next").unwrap();
     next.add().unwrap();
-    reaches(&stranger.ns, &added);
-    reaches(&next.ns, &added);
+    web.answers(&stranger.ns);
+    web.answers(&next.ns);
 }
 
 #[test]
@@ -88,13 +103,10 @@ fn a_mistake_leaves_what_is_in_force_and_keeps_others_out() {
     require_root!();
     let lab = Lab::new().unwrap();
     let plugin = plugin(&lab);
-    lab.file("policies.d/web.yaml", POLICY).unwrap();
-    let web = pod(&plugin, "shop", "web", "app:web");
-    let added = web.add().unwrap();
-    let _server = web.ns.tcp_serve("[::]:80").unwrap();
+    let web = Web::new(&lab, &plugin);
     let stranger = pod(&plugin, "default", "stranger", "");
     stranger.add().unwrap();
-    assert!(!asks(&stranger.ns, &added));
+    assert!(!web.lets_in(&stranger.ns));
 
     lab.file("policies.d/web.yaml", &POLICY.replace("podSelector", "podSelectr")).unwrap();
     let next = pod(&plugin, "front", "next", "");
@@ -104,14 +116,14 @@ fn a_mistake_leaves_what_is_in_force_and_keeps_others_out() {
         assert!(message.starts_with("policies: ") && message.contains("web.yaml:6"), "{message}");
         assert_eq!(next.ns.links().unwrap(), ["lo"]);
     }
-    assert!(!asks(&stranger.ns, &added));
-    web.check(&added).unwrap().ok().unwrap();
+    assert!(!web.lets_in(&stranger.ns));
+    web.pod.check(&web.added).unwrap().ok().unwrap();
     let gone = plugin.with(&json!({"policyDir": lab.dir().join("nowhere")})).container("gone").unwrap();
     assert_eq!(gone.call("ADD").unwrap().failure().unwrap().0, 7);
 
     lab.file("policies.d/web.yaml", POLICY).unwrap();
     next.add().unwrap();
-    reaches(&next.ns, &added);
+    web.answers(&next.ns);
     stranger.del().unwrap();
 }
 
@@ -120,18 +132,15 @@ fn what_a_file_says_and_what_a_directory_says_add_up() {
     require_root!();
     let lab = Lab::new().unwrap();
     let plugin = plugin(&lab);
-    lab.file("policies.d/web.yaml", POLICY).unwrap();
-    let web = pod(&plugin, "shop", "web", "app:web");
-    let added = web.add().unwrap();
-    let _server = web.ns.tcp_serve("[::]:80").unwrap();
+    let web = Web::new(&lab, &plugin);
     let stranger = pod(&plugin, "default", "stranger", "");
     let front = pod(&plugin, "front", "client", "");
     stranger.add().unwrap();
     front.add().unwrap();
     // A file is brought up beside: containers, policies and labels of namespaces stay.
     lab.up("{networks: {own: {subnet: 10.90.0.0/24}}, endpoints: {db: {network: own}}}").unwrap();
-    reaches(&front.ns, &added);
-    assert!(!asks(&stranger.ns, &added));
+    web.answers(&front.ns);
+    assert!(!web.lets_in(&stranger.ns));
     // Its own policies reach the containers.
     lab.file(
         "deny.yaml",
@@ -140,8 +149,8 @@ fn what_a_file_says_and_what_a_directory_says_add_up() {
     )
     .unwrap();
     lab.up("{networks: {own: {subnet: 10.90.0.0/24}}, policies: [deny.yaml]}").unwrap();
-    assert!(!asks(&front.ns, &added));
+    assert!(!web.lets_in(&front.ns));
     lab.up("{networks: {own: {subnet: 10.90.0.0/24}}}").unwrap();
-    reaches(&front.ns, &added);
-    assert!(!asks(&stranger.ns, &added));
+    web.answers(&front.ns);
+    assert!(!web.lets_in(&stranger.ns));
 }

@@ -57,24 +57,32 @@ fn list(directory: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// A lab in which one container is attached and stays, so that the instance itself is no difference.
-fn with_one(lab: &Lab) -> Container<'_> {
-    let one = plugin(lab).with(&json!({"runtimeConfig": {}})).container("stays").unwrap();
-    one.add().unwrap();
-    one
+/// What is there before a case, and is there again after it.
+struct Before<'a> {
+    /// A container that stays, so that the instance itself is no difference.
+    stays: Container<'a>,
+    plugin: Plugin<'a>,
+    held: BTreeSet<String>,
+}
+
+impl<'a> Before<'a> {
+    fn of(lab: &'a Lab) -> Self {
+        let plugin = plugin(lab);
+        let stays = plugin.with(&json!({"runtimeConfig": {}})).container("stays").unwrap();
+        stays.add().unwrap();
+        // One to and fro: what is made for the first container that publishes anything stays.
+        let first = plugin.container("first").unwrap();
+        first.add().unwrap();
+        first.del().unwrap();
+        Self { stays, plugin, held: held(lab) }
+    }
 }
 
 #[test]
 fn a_removal_leaves_nothing_however_it_comes() {
     require_root!();
     let lab = Lab::new().unwrap();
-    let stays = with_one(&lab);
-    let plugin = plugin(&lab);
-    // One to and fro first: what is made for the first container that publishes anything stays.
-    let first = plugin.container("first").unwrap();
-    first.add().unwrap();
-    first.del().unwrap();
-    let before = held(&lab);
+    let Before { stays, plugin, held: before } = Before::of(&lab);
 
     // Never added.
     plugin.container("never").unwrap().del().unwrap();
@@ -273,12 +281,7 @@ fn the_status_tells_whether_containers_can_come() {
 fn one_that_dies_while_it_adds_leaves_nothing_to_the_next() {
     require_root!();
     let lab = Lab::new().unwrap();
-    let stays = with_one(&lab);
-    let plugin = plugin(&lab);
-    let first = plugin.container("first").unwrap();
-    first.add().unwrap();
-    first.del().unwrap();
-    let before = held(&lab);
+    let Before { stays, plugin, held: before } = Before::of(&lab);
     let input = plugin.config().to_string();
     let add = |fault: &str| {
         let container = plugin.container("c1").unwrap();

@@ -75,9 +75,7 @@ fn all_ways_are_open(ways: &Ways) {
 fn dockers_forward_policy_and_bridge_netfilter() {
     require_nft!();
     let lab = Lab::new().unwrap();
-    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        assert!(set(&lab, setting, "1"));
-    }
+    lab.host.forward().unwrap();
     for setting in ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"] {
         if !set(&lab, setting, "1") {
             eprintln!("this kernel has no {setting}");

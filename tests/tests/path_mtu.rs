@@ -7,7 +7,9 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use etherparse::{NetSlice, TransportSlice};
-use netfast_tests::{HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, Raw, require_root, udp_ask_on};
+use netfast_tests::{
+    FAR, FAR_ROUTER, HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, Raw, require_root, udp_ask_on,
+};
 use nix::libc;
 use socket2::Socket;
 
@@ -22,7 +24,6 @@ endpoints:
   web: {publish: ['8080:80', '5353:53/udp']}
 ";
 
-const FAR: [&str; 2] = ["198.51.100.2", "2001:db8:51::2"];
 const HOST: [&str; 2] = [HOST_V4, HOST_V6];
 const OUTSIDE: [&str; 2] = [OUTSIDE_V4, OUTSIDE_V6];
 const GATEWAY: [&str; 2] = ["10.77.0.1", "fd77::1"];
@@ -41,18 +42,9 @@ fn world(uplink: u32, behind: u32) -> World {
     for (ns, device) in [(&lab.host, "uplink0"), (&lab.outside, "eth0")] {
         ns.ip(&format!("link set dev {device} mtu {uplink}")).unwrap();
     }
-    let far = Ns::new("far").unwrap();
-    lab.outside.join("eth1", &far, "eth0").unwrap();
-    for (ns, device, last) in [(&lab.outside, "eth1", 1), (&far, "eth0", 2)] {
+    let far = lab.far().unwrap();
+    for (ns, device) in [(&lab.outside, "eth1"), (&far, "eth0")] {
         ns.ip(&format!("link set dev {device} mtu {behind}")).unwrap();
-        ns.address(device, &format!("198.51.100.{last}/24")).unwrap();
-        ns.address(device, &format!("2001:db8:51::{last}/64")).unwrap();
-    }
-    far.ip("route add default via 198.51.100.1").unwrap();
-    far.ip("-6 route add default via 2001:db8:51::1").unwrap();
-    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        let path = format!("/proc/sys/net/{setting}");
-        lab.outside.run(|| Ok(std::fs::write(&path, "1")?)).unwrap();
     }
     lab.up(MANIFEST).unwrap();
     let web = lab.endpoint_ns("web").unwrap();
@@ -197,9 +189,8 @@ fn traceroute_from_outside_to_a_published_port() {
     require_root!();
     let world = world(1500, 1500);
     let heard = world.far.raw("eth0").unwrap();
-    let routers = ["198.51.100.1", "2001:db8:51::1"];
     for family in [0, 1] {
-        for (ttl, hop) in [(1, routers[family]), (2, HOST[family])] {
+        for (ttl, hop) in [(1, FAR_ROUTER[family]), (2, HOST[family])] {
             probe(&world.far, &at(HOST[family], 5353), ttl);
             assert_eq!(reporter(&heard), Some((hop.parse().unwrap(), EXCEEDED[family])), "{ttl}");
         }

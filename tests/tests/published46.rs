@@ -415,19 +415,8 @@ fn a_path_that_takes_less_is_found_out() {
     require_root!();
     let World { lab, .. } = &world("");
     // The router's wire behind takes 1300 bytes, which the host there does not know.
-    let far = Ns::new("far").unwrap();
-    lab.outside.join("eth1", &far, "eth0").unwrap();
+    let far = lab.far().unwrap();
     lab.outside.ip("link set dev eth1 mtu 1300").unwrap();
-    for (ns, device, last) in [(&lab.outside, "eth1", 1), (&far, "eth0", 2)] {
-        ns.address(device, &format!("198.51.100.{last}/24")).unwrap();
-        ns.address(device, &format!("2001:db8:51::{last}/64")).unwrap();
-    }
-    far.ip("route add default via 198.51.100.1").unwrap();
-    far.ip("-6 route add default via 2001:db8:51::1").unwrap();
-    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        let path = format!("/proc/sys/net/{setting}");
-        lab.outside.run(|| Ok(std::fs::write(&path, "1")?)).unwrap();
-    }
     for side in &SIDES {
         far.tcp_stream(&at(side.host, side.tcp), 1_000_001, 3 * PATIENCE).unwrap();
     }

@@ -1,5 +1,8 @@
 //! Network devices: listing, flags, removal.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use nix::ifaddrs::getifaddrs;
 use nix::libc;
 use nix::net::if_::InterfaceFlags;
@@ -11,7 +14,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::error::was_there;
 use super::netlink::Request;
-use super::{Error, Netlink};
+use super::{Error, Netlink, Netns};
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,8 +214,24 @@ impl Netlink {
 ///
 /// # Errors
 /// When devices cannot be listed.
-pub fn is_running(device: &str) -> Result<bool, Error> {
+fn is_running(device: &str) -> Result<bool, Error> {
     let mut devices = getifaddrs().map_err(|e| Error::system("list", "devices", e))?;
     let running = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
     Ok(devices.any(|found| found.interface_name == device && found.flags.contains(running)))
+}
+
+/// Waits until a device runs: the kernel gives it its queue some time after its carrier came, and drops all until then.
+/// `false`: it did not within `limit`.
+///
+/// # Errors
+/// When the namespace cannot be entered, or its devices cannot be listed.
+pub fn wait_until_running(netns: &Netns, device: &str, limit: Duration) -> Result<bool, Error> {
+    let deadline = Instant::now() + limit;
+    while !netns.run(|| is_running(device))?? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
 }

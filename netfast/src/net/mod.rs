@@ -50,7 +50,7 @@ pub use self::descriptors::close_on_exec;
 pub use self::error::Error;
 pub use self::exec::{ExecError, enter_and_exec};
 pub use self::fdb::{FdbEntry, FdbKind};
-pub use self::link::{Link, PortFlags, is_running};
+pub use self::link::{Link, PortFlags, wait_until_running};
 pub use self::neighbour::Neighbour;
 pub use self::netlink::Netlink;
 pub use self::netns::Netns;

@@ -1,13 +1,12 @@
 //! Namespaces and wires that every peer begins with.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 
-use crate::net::{Netlink, Netns, is_running};
+use crate::net::{Netlink, Netns, wait_until_running};
 
 /// The host's way out.
 pub(crate) const UPLINK: &str = "uplink0";
@@ -104,12 +103,9 @@ pub(super) fn wired() -> Result<[Netns; 2]> {
     Ok(ends)
 }
 
-/// Waits until a device runs: the kernel gives it its queue some time after its carrier came, and drops all until then.
+/// Waits until a device runs.
 pub(crate) fn wait_for(netns: &Netns, device: &str) -> Result<()> {
-    let deadline = Instant::now() + CARRIER;
-    while !netns.run(|| is_running(device))?? && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until_running(netns, device, CARRIER)?;
     Ok(())
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -13,7 +12,7 @@ use super::ends::{Place, Places};
 use super::subnets::Plan;
 use crate::manifest::cases::{Case, End};
 use crate::model::{Limits, World};
-use crate::net::{Netlink, Netns};
+use crate::net::{Netlink, Netns, wait_until_running};
 use crate::reconcile::instance::{Instance, Options};
 use crate::store::PathsOptions;
 
@@ -123,14 +122,10 @@ impl<'p> Stage<'p> {
     }
 }
 
-/// Waits until devices run: the kernel gives one its queue some time after its carrier came, and drops all until then.
 fn wait_for_carriers(places: &Places) -> Result<()> {
-    let deadline = Instant::now() + CARRIER;
     for (place, netns) in places {
         let device = if *place == Place::Node { UPLINK } else { DEVICE };
-        while !netns.run(|| crate::net::is_running(device))?? && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(2));
-        }
+        wait_until_running(netns, device, CARRIER)?;
     }
     Ok(())
 }

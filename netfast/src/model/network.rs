@@ -40,8 +40,8 @@ pub struct Network {
 pub const DEFAULT_MTU: u16 = 1500;
 
 impl Network {
-    /// A network that another plugin made.
-    pub const fn adopted(name: Name) -> Self {
+    /// A network of which nothing is said yet, its subnets neither.
+    pub const fn new(name: Name) -> Self {
         Self {
             name,
             subnet: None,
@@ -50,9 +50,14 @@ impl Network {
             fixed_gateway6: None,
             internal: false,
             routed: false,
-            adopted: true,
+            adopted: false,
             mtu: DEFAULT_MTU,
         }
+    }
+
+    /// A network that another plugin made.
+    pub fn adopted(name: Name) -> Self {
+        Self { adopted: true, ..Self::new(name) }
     }
 
     /// The gateway's IPv4 address.

@@ -245,15 +245,14 @@ impl Instance {
         let Some(record) = self.store().endpoint(&endpoint.id)? else { return Ok(None) };
         let Some(bridge) = self.store().network(&record.network)? else { return Ok(None) };
         let network = Network {
-            name: bridge.name.clone(),
             subnet: bridge.subnet,
             subnet6: bridge.subnet6,
             fixed_gateway: bridge.fixed_gateway,
             fixed_gateway6: bridge.fixed_gateway6,
             internal: bridge.internal,
-            routed: false,
             adopted: bridge.adopted,
             mtu: bridge.mtu,
+            ..Network::new(bridge.name.clone())
         };
         let host_mac = match netlink.link(&record.host_ifname) {
             Ok(link) => link.mac,

@@ -138,15 +138,9 @@ fn key(container: &str) -> AttachmentKey {
 
 fn network() -> Network {
     Network {
-        name: name("cni"),
         subnet: Some("10.88.0.0/16".parse().unwrap()),
         subnet6: Some("fd88::/64".parse().unwrap()),
-        fixed_gateway: None,
-        fixed_gateway6: None,
-        internal: false,
-        routed: false,
-        adopted: false,
-        mtu: 1500,
+        ..Network::new(name("cni"))
     }
 }
 

@@ -49,19 +49,12 @@ fn next(ip: IpAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::network::DEFAULT_MTU;
 
     fn rotated(ranges: &[(&str, &str)], last: &[&str]) -> Vec<String> {
         let network = Network {
-            name: "lab".parse().unwrap(),
             subnet: Some("10.0.0.0/29".parse().unwrap()),
             subnet6: Some("fd00::/126".parse().unwrap()),
-            fixed_gateway: None,
-            fixed_gateway6: None,
-            internal: false,
-            routed: false,
-            adopted: false,
-            mtu: DEFAULT_MTU,
+            ..Network::new("lab".parse().unwrap())
         };
         let ranges: Vec<_> =
             ranges.iter().map(|(first, last)| range(first.parse().unwrap(), last.parse().unwrap())).collect();

@@ -46,15 +46,9 @@ fn endpoint(namespace: usize, number: usize) -> Endpoint {
 /// 20 endpoints of 5 workloads and 10 policies in each namespace; a policy has 10 rules in each direction.
 fn world(namespaces: usize) -> World {
     let network = Network {
-        name: name("net"),
         subnet: Some("10.0.0.0/8".parse().unwrap()),
         subnet6: Some("fd00::/64".parse().unwrap()),
-        fixed_gateway: None,
-        fixed_gateway6: None,
-        internal: false,
-        routed: false,
-        adopted: false,
-        mtu: 1500,
+        ..Network::new(name("net"))
     };
     let mut world = World { networks: [(name("net"), network)].into(), ..World::default() };
     for n in 0..namespaces {

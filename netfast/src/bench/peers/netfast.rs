@@ -12,7 +12,6 @@ use super::ground::{CLIENT, DEVICE, Ground, OUTSIDE, SERVER, SUBNET, UPLINK_SUBN
 use super::{FIRST_PORT, Site, last, middle, stranger};
 use crate::bench::plan::Scale;
 use crate::kernel::{Bpffs, Datapath};
-use crate::model::network::DEFAULT_MTU;
 use crate::model::{
     Endpoint, EndpointId, Name, Network, Operator, Peer, Policy, PortMatch, PortRange, Ports, Protocol,
     Publish, Requirement, Rule, Selector, Source, World,
@@ -143,17 +142,7 @@ impl Drop for Installed {
 
 /// Two endpoints, and policies for both: what the client may do, and what may be done to the server.
 fn world(scale: Scale) -> Result<World> {
-    let network = Network {
-        name: NETWORK.parse()?,
-        subnet: Some(SUBNET.parse()?),
-        subnet6: None,
-        fixed_gateway: None,
-        fixed_gateway6: None,
-        internal: false,
-        routed: false,
-        adopted: false,
-        mtu: DEFAULT_MTU,
-    };
+    let network = Network { subnet: Some(SUBNET.parse()?), ..Network::new(NETWORK.parse()?) };
     let mut world = World { networks: [(network.name.clone(), network)].into(), ..World::default() };
     for (name, ip) in [("client", CLIENT), ("server", SERVER)] {
         let mut endpoint = endpoint(name, name)?;

@@ -11,7 +11,6 @@ use crate::manifest::cases::{End, NETWORK};
 use crate::model::Network;
 use crate::model::check::special::special;
 use crate::model::name::NameError;
-use crate::model::network::DEFAULT_MTU;
 
 /// Uplinks to choose from: the host is the first address, the world outside the second.
 const UPLINKS4: [(IpAddr, u8); 4] = [
@@ -92,17 +91,7 @@ fn nth(net: IpNet, n: usize) -> Option<IpNet> {
 /// The network of the endpoints. Who is outside reaches them by their own addresses.
 fn network(subnets: &[Option<IpNet>]) -> Result<Network, String> {
     let name = NETWORK.parse().map_err(|error: NameError| error.to_string())?;
-    let mut network = Network {
-        name,
-        subnet: None,
-        subnet6: None,
-        fixed_gateway: None,
-        fixed_gateway6: None,
-        internal: false,
-        routed: true,
-        adopted: false,
-        mtu: DEFAULT_MTU,
-    };
+    let mut network = Network { routed: true, ..Network::new(name) };
     for subnet in subnets.iter().flatten() {
         match subnet {
             IpNet::V4(net) => network.subnet = Some(*net),

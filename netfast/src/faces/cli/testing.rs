@@ -150,17 +150,7 @@ pub(super) fn nothing() -> InstanceView {
 
 /// A network as files define it.
 pub(super) fn network(name: &str, subnet: &str) -> Network {
-    Network {
-        name: name.parse().unwrap(),
-        subnet: Some(subnet.parse().unwrap()),
-        subnet6: None,
-        fixed_gateway: None,
-        fixed_gateway6: None,
-        internal: false,
-        routed: false,
-        adopted: false,
-        mtu: 1500,
-    }
+    Network { subnet: Some(subnet.parse().unwrap()), ..Network::new(name.parse().unwrap()) }
 }
 
 /// An endpoint as files define it.

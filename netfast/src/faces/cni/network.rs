@@ -21,7 +21,6 @@ pub(super) fn network(
             let subnet = if addressing.is_empty() { DEFAULT_SUBNET.parse().ok() } else { addressing.subnet };
             let internal = said.internal.unwrap_or(false);
             Network {
-                name: name.clone(),
                 subnet,
                 subnet6: addressing.subnet6,
                 fixed_gateway: addressing.gateway,
@@ -29,8 +28,8 @@ pub(super) fn network(
                 internal,
                 // Without an outside there is nothing to be routed to.
                 routed: said.ip_masq == Some(false) && !internal,
-                adopted: false,
                 mtu: said.mtu.unwrap_or(DEFAULT_MTU),
+                ..Network::new(name.clone())
             }
         }
     }

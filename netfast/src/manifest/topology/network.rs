@@ -14,15 +14,10 @@ pub(super) const KNOWN: [&str; 5] = ["subnet", "subnet6", "internal", "routed", 
 pub(super) fn read(name: Name, fields: &Fields<'_>, report: &mut Report) -> Option<Network> {
     let errors = report.errors();
     let mut network = Network {
-        name,
-        subnet: None,
-        subnet6: None,
-        fixed_gateway: None,
-        fixed_gateway6: None,
         internal: flag(fields, "internal", report).unwrap_or_default(),
         routed: flag(fields, "routed", report).unwrap_or_default(),
-        adopted: false,
         mtu: mtu(fields, report).unwrap_or(DEFAULT_MTU),
+        ..Network::new(name)
     };
     if let Some(field) = fields.get("subnet") {
         match field.parse(report, cidr::parse_strict) {

@@ -3,15 +3,9 @@ use crate::model::{Attachment, Endpoint, Network, PortRange, Protocol, Publish};
 
 fn network(name: &str, subnet: &str, subnet6: &str) -> Network {
     Network {
-        name: name.parse().unwrap(),
         subnet: subnet.parse().ok(),
         subnet6: subnet6.parse().ok(),
-        fixed_gateway: None,
-        fixed_gateway6: None,
-        internal: false,
-        routed: false,
-        adopted: false,
-        mtu: 1500,
+        ..Network::new(name.parse().unwrap())
     }
 }
 

@@ -1,12 +1,15 @@
 //! Brings the maps to the wanted rows, so that a packet sees the old world or the new one, never a mix.
 //!
 //! What policy says of an endpoint and of a prefix stands in rows of two versions, published ports stand in two maps; the
-//! generation's lowest bit selects one. The version that is not in force is written, then the generation is raised, and only when no program
-//! can still be running that read the old one is anything removed.
+//! generation's lowest bit selects one. The version that is not in force is written, when no program can still be running that
+//! reads it; then the generation is raised, and only when no program can still be running that read the old one is anything removed.
 
 mod endpoint;
 mod held;
 mod rules;
+mod standby;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +74,7 @@ impl Settings {
             masquerade_last,
             smallest_mtu,
             defrag: self.defrag,
-            pad: 0,
+            switched: config.switched,
         }
     }
 }
@@ -83,6 +86,8 @@ pub(super) struct Committed {
     pub generation: u32,
     /// Rows that were written or removed.
     pub rows: usize,
+    /// Whether it had to wait until it could write the version that was not in force.
+    pub has_waited: bool,
 }
 
 /// Makes the maps hold `rows` and the settings.
@@ -103,13 +108,14 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Commit
     let held = Held::read(maps)?;
     let config = held.config;
     if held.differing(rows, settings).is_empty() {
-        return Ok(Committed { generation: config.generation, rows: 0 });
+        return Ok(Committed { generation: config.generation, ..Committed::default() });
     }
     let generation = config.generation.wrapping_add(1);
     let next = (generation & 1) as usize;
     let mut written = 1;
 
     written += write_rules(maps, &held, rows)?;
+    let has_waited = standby::wait(&config);
     written += write_subjects(maps, &held, rows, next)?;
     written += write_blocks(maps, &held, rows, next)?;
     for (ifindex, row) in &rows.endpoints {
@@ -131,8 +137,7 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Commit
     }
     written += put(&mut maps.uplinks, &held.uplinks, &rows.uplinks, "write an uplink")?;
 
-    fault::point("raise the generation");
-    maps.config.set(0, Config { generation, ..settings.in_config(rows, config) })?;
+    standby::switch(maps, Config { generation, ..settings.in_config(rows, config) })?;
 
     for (ifindex, row) in &rows.endpoints {
         if held.endpoints.get(ifindex) != Some(row) {
@@ -146,7 +151,7 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Commit
     written += sweep(&mut maps.uplinks, &held.uplinks, &rows.uplinks, "remove an uplink")?;
     written += sweep_tries(maps, &held, rows)?;
     sweep_hits(maps, rows)?;
-    Ok(Committed { generation, rows: written })
+    Ok(Committed { generation, rows: written, has_waited })
 }
 
 /// The maps that do not hold exactly these rows.
@@ -232,11 +237,6 @@ fn write_published(
     old: &BTreeMap<PublishKey, PublishRow>,
     rows: &Rows,
 ) -> Result<usize> {
-    if *old == rows.published {
-        return Ok(0);
-    }
-    // It was in force until the last change, and a program may be running that read the generation before that.
-    grace_period();
     // What goes makes room for what comes.
     let removed = sweep(published, old, &rows.published, "remove a published port")?;
     Ok(removed + put(published, old, &rows.published, "write a published port")?)
@@ -260,6 +260,7 @@ fn sweep_tries(maps: &mut Maps, held: &Held, rows: &Rows) -> Result<usize> {
         return Ok(0);
     }
     grace_period();
+    standby::settle(maps)?;
     rules::remove(maps, &rules)?;
     for block in blocks {
         fault::point("remove a prefix");

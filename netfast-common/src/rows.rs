@@ -24,9 +24,8 @@ pub struct Config {
     pub smallest_mtu: u32,
     /// Index of the device behind which the kernel puts fragments in order; 0: there is none.
     pub defrag: u32,
-    /// When the generation was last raised by one, in milliseconds of `CLOCK_BOOTTIME`, as far as they fit; 0: not known. For
-    /// commands; programs do not look.
-    pub switched: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// The deny list is looked up in the uplinks' tc program, as the XDP slot of one of them is taken.

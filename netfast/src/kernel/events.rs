@@ -16,7 +16,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::bpffs::Bpffs;
 use super::load::Datapath;
-use super::{KernelError, Result, grace_period};
+use super::{KernelError, Programs, Result, grace_period};
 
 /// What a reader wants.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,7 @@ impl EventReader {
         let maps = datapath.pins.maps();
         let shared = Shared::open(&maps)?;
         shared.set_wants(number, 0);
-        grace_period();
+        grace_period(Programs::OfPackets);
         let ring_name = name::RINGS[number];
         let failed = |e: MapError| KernelError::map("open", ring_name, e);
         let data = MapData::from_pin(maps.join(ring_name)).map_err(failed)?;
@@ -95,7 +95,7 @@ impl EventReader {
     /// Has the programs write no more. What they have written can still be read, and nothing comes after.
     pub fn stop(&mut self) {
         self.shared.set_wants(self.number, 0);
-        grace_period();
+        grace_period(Programs::OfPackets);
     }
 
     /// The next event, if there is one. Its descriptor is readable while there are any.

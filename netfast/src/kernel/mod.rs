@@ -45,7 +45,7 @@ pub use self::error::KernelError;
 pub use self::events::{EventReader, Told, Wishes, active_readers, silence_reader};
 pub use self::flows::{FlowCounts, FlowRows, now};
 pub use self::frames::FrameSource;
-pub use self::grace::grace_period;
+pub use self::grace::{Programs, grace_period};
 pub use self::load::{Datapath, Loaded, ObjectState, has_tcx};
 #[cfg(feature = "log")]
 pub use self::log::follow;

@@ -1,6 +1,8 @@
 //! What the tests of this module share: a thread with network and mount namespaces of its own, so that nothing
 //! of the host is touched and everything is gone with the thread, however the test ends.
 
+pub(super) mod long_program;
+
 use std::path::Path;
 use std::process::Command;
 use std::{panic, thread};

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use netfast_common::policy::RuleKey;
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::assign::Records;
-use super::settled::{LONG, now};
 use crate::model::{EndpointId, Name, Network, PortRange, Protocol, Publish};
 use crate::store::{AttachmentKey, Definitions, EndpointRecord, PolicyDirectory};
 
@@ -134,12 +134,15 @@ impl Ledger {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Litter {
     rows: Vec<Row>,
-    /// When the last of them was dropped, in milliseconds.
+    /// When the last of them was dropped, in milliseconds of the clock that counts on while the machine sleeps.
     dropped: i64,
 }
 
 /// Set, identity, protocol, port, and bits of the key.
 type Row = (u32, u32, u8, u16, u32);
+
+/// How long no program runs, by far, in milliseconds.
+const LONG: i64 = 1000;
 
 impl Litter {
     /// Adds rows that have just become litter.
@@ -169,4 +172,8 @@ impl Litter {
         const MUCH: usize = 4096;
         !self.rows.is_empty() && (self.rows.len() > MUCH || now() - self.dropped >= LONG)
     }
+}
+
+fn now() -> i64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000)
 }

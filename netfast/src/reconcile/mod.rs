@@ -26,7 +26,6 @@ pub mod readiness;
 mod rotation;
 #[cfg(test)]
 mod scale_tests;
-mod settled;
 mod show;
 mod single;
 mod stale;

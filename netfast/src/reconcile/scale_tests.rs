@@ -13,7 +13,7 @@ use super::tables::{Settings, add, commit, differing, remove_rules, replace_subj
 use crate::compile::policy::{self, Assigned, Book, Family, Member, Numbers, Roll, Side};
 use crate::compile::rows::{PlacedEndpoint, PlacedNetwork, rows};
 use crate::kernel::testing::loaded;
-use crate::kernel::{Maps, grace_period};
+use crate::kernel::{Maps, Programs, grace_period};
 use crate::model::{
     Endpoint, EndpointId, Labels, Name, NamedPort, Network, Operator, Peer, Policy, PortMatch, PortRange,
     Ports, Protocol, Requirement, Rule, Selector, Source, World,
@@ -332,7 +332,7 @@ fn small_changes_of_a_big_world() {
         let mut graces: Vec<_> = (0..20)
             .map(|_| {
                 let start = Instant::now();
-                grace_period();
+                grace_period(Programs::OfPackets);
                 start.elapsed()
             })
             .collect();

@@ -17,7 +17,7 @@ use super::ports::{self, PortFacts};
 use super::{files, numbers, stale, tables, topology};
 use crate::compile::policy::{Assigned, Change, Member, Roll, Tables};
 use crate::compile::rows::Rows;
-use crate::kernel::{Bpffs, Datapath, Maps, Mode, grace_period};
+use crate::kernel::{Bpffs, Datapath, Maps, Mode, Programs, grace_period};
 use crate::model::check::check;
 use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
 use crate::net::{Netlink, Netns};
@@ -331,7 +331,7 @@ impl Ledger {
         if self.litter.is_due() {
             let (rows, is_fresh) = self.litter.take();
             if is_fresh {
-                grace_period();
+                grace_period(Programs::OfPackets);
             }
             tables::remove_rules(maps, &rows)?;
         }

@@ -107,7 +107,7 @@ pub(super) fn netns_cookie() -> Check {
 }
 
 pub(super) fn membarrier() -> Check {
-    let without = "a change of policies waits 50 ms for running programs instead of asking the kernel";
+    let without = "a change of published ports waits 50 ms for running programs instead of asking the kernel";
     Check::whether(kernel::has_membarrier(), "membarrier", "there", without).since("4.3")
 }
 

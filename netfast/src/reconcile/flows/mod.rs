@@ -15,7 +15,7 @@ pub use self::filter::{FlowFilter, FlowState};
 pub use self::view::{CountsView, EndView, FlowView, FlowsView, SocketView, TableView};
 
 use super::instance::Options;
-use crate::kernel::{Bpffs, Datapath, FlowRows, grace_period, now};
+use crate::kernel::{Bpffs, Datapath, FlowRows, Programs, grace_period, now};
 use crate::store::{LockedStore, Paths, Store};
 
 const NOT_UP: &str = "not up (netfast up -f FILE brings it up)";
@@ -85,7 +85,7 @@ pub(super) fn flush(store: &LockedStore, filter: &FlowFilter) -> Result<usize> {
         removed = removed.and_then(|()| {
             selected.iter().try_for_each(|entry| remove(&mut datapath, entry).map(|count| entries += count))
         });
-        grace_period();
+        grace_period(Programs::OfPackets);
     }
     // Also after a failure: what is gone is not to be taken for evicted.
     datapath.count_flushed(entries)?;

@@ -7,9 +7,9 @@ use netfast_common::addr::Addr;
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow, Config, SlotRow, Subject};
 
-use super::{Committed, rules, source_prefix, standby, write_published};
+use super::{rules, source_prefix, write_published};
 use crate::compile::rows::Rows;
-use crate::kernel::Maps;
+use crate::kernel::{Maps, Programs, grace_period};
 use crate::store::fault;
 
 /// Writes the rows of one more endpoint, of which nobody knows yet: no packet has its addresses or its identity, and no
@@ -74,7 +74,7 @@ pub(in crate::reconcile) fn withdraw(maps: &mut Maps, rows: &Rows) -> Result<()>
         maps.endpoints.remove(ifindex)?;
     }
     fault::point("raise the generation");
-    // By two, so that the same version of the rows stays in force; and the other one was left no later than is noted.
+    // By two, so that the same version of the rows stays in force.
     let config = maps.config.get(0)?;
     Ok(maps.config.set(0, Config { generation: config.generation.wrapping_add(2), ..config })?)
 }
@@ -89,14 +89,14 @@ pub(in crate::reconcile) fn replace_subject(
     slot: u32,
     subject: Subject,
     rules: &BTreeMap<(RuleKey, u32), RuleRow>,
-) -> Result<Committed> {
+) -> Result<()> {
     let config = maps.config.get(0)?;
     if maps.slots.get(slot)?.versions[(config.generation & 1) as usize] == subject {
-        return Ok(Committed { generation: config.generation, ..Committed::default() });
+        return Ok(());
     }
     insert_rules(maps, rules)?;
-    let has_waited = standby::wait(&config);
-    let mut written = rules.len() + 1;
+    // As in a change of everything: programs that began before the last one may read what is written next.
+    grace_period(Programs::OfPackets);
     let generation = config.generation.wrapping_add(1);
     let (current, next) = ((config.generation & 1) as usize, (generation & 1) as usize);
     for (index, row) in (0..).zip(maps.slots.all()?) {
@@ -106,7 +106,6 @@ pub(in crate::reconcile) fn replace_subject(
             let mut row = row;
             row.versions[next] = wanted;
             maps.slots.set(index, row)?;
-            written += 1;
         }
     }
     for (prefix, mut row) in maps.cidrs.to_map()? {
@@ -114,15 +113,13 @@ pub(in crate::reconcile) fn replace_subject(
             fault::point("write a prefix");
             row.identities[next] = row.identities[current];
             maps.cidrs.insert(&prefix, row)?;
-            written += 1;
         }
     }
     let published = maps.published[current].to_map()?;
     let old = maps.published[next].to_map()?;
-    let wanted = Rows { published, ..Rows::default() };
-    written += write_published(&mut maps.published[next], &old, &wanted)?;
-    standby::switch(maps, Config { generation, ..config })?;
-    Ok(Committed { generation, rows: written, has_waited })
+    write_published(&mut maps.published[next], &old, &Rows { published, ..Rows::default() })?;
+    fault::point("raise the generation");
+    Ok(maps.config.set(0, Config { generation, ..config })?)
 }
 
 /// Removes rules that nobody is asked by any more.

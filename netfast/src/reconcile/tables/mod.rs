@@ -7,9 +7,6 @@
 mod endpoint;
 mod held;
 mod rules;
-mod standby;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +18,7 @@ use netfast_common::rows::{
 
 use crate::compile::policy::Prefix as Block;
 use crate::compile::rows::Rows;
-use crate::kernel::{Maps, Prefix, Row, Table, grace_period};
+use crate::kernel::{Maps, Prefix, Programs, Row, Table, grace_period};
 use crate::model::{Established, PortRange, World};
 use crate::store::{Instance, fault};
 
@@ -74,7 +71,7 @@ impl Settings {
             masquerade_last,
             smallest_mtu,
             defrag: self.defrag,
-            switched: config.switched,
+            pad: 0,
         }
     }
 }
@@ -86,8 +83,6 @@ pub(super) struct Committed {
     pub generation: u32,
     /// Rows that were written or removed.
     pub rows: usize,
-    /// Whether it had to wait until it could write the version that was not in force.
-    pub has_waited: bool,
 }
 
 /// Makes the maps hold `rows` and the settings.
@@ -108,14 +103,15 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Commit
     let held = Held::read(maps)?;
     let config = held.config;
     if held.differing(rows, settings).is_empty() {
-        return Ok(Committed { generation: config.generation, ..Committed::default() });
+        return Ok(Committed { generation: config.generation, rows: 0 });
     }
     let generation = config.generation.wrapping_add(1);
     let next = (generation & 1) as usize;
     let mut written = 1;
 
     written += write_rules(maps, &held, rows)?;
-    let has_waited = standby::wait(&config);
+    // The version that is written next was in force until the last change, and programs that began before it may read it.
+    grace_period(Programs::OfPackets);
     written += write_subjects(maps, &held, rows, next)?;
     written += write_blocks(maps, &held, rows, next)?;
     for (ifindex, row) in &rows.endpoints {
@@ -137,7 +133,8 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Commit
     }
     written += put(&mut maps.uplinks, &held.uplinks, &rows.uplinks, "write an uplink")?;
 
-    standby::switch(maps, Config { generation, ..settings.in_config(rows, config) })?;
+    fault::point("raise the generation");
+    maps.config.set(0, Config { generation, ..settings.in_config(rows, config) })?;
 
     for (ifindex, row) in &rows.endpoints {
         if held.endpoints.get(ifindex) != Some(row) {
@@ -151,7 +148,7 @@ fn commit_in(maps: &mut Maps, rows: &Rows, settings: &Settings) -> Result<Commit
     written += sweep(&mut maps.uplinks, &held.uplinks, &rows.uplinks, "remove an uplink")?;
     written += sweep_tries(maps, &held, rows)?;
     sweep_hits(maps, rows)?;
-    Ok(Committed { generation, rows: written, has_waited })
+    Ok(Committed { generation, rows: written })
 }
 
 /// The maps that do not hold exactly these rows.
@@ -237,6 +234,11 @@ fn write_published(
     old: &BTreeMap<PublishKey, PublishRow>,
     rows: &Rows,
 ) -> Result<usize> {
+    if *old == rows.published {
+        return Ok(0);
+    }
+    // Programs of sockets look there too.
+    grace_period(Programs::All);
     // What goes makes room for what comes.
     let removed = sweep(published, old, &rows.published, "remove a published port")?;
     Ok(removed + put(published, old, &rows.published, "write a published port")?)
@@ -259,8 +261,7 @@ fn sweep_tries(maps: &mut Maps, held: &Held, rows: &Rows) -> Result<usize> {
     if gone == 0 {
         return Ok(0);
     }
-    grace_period();
-    standby::settle(maps)?;
+    grace_period(Programs::OfPackets);
     rules::remove(maps, &rules)?;
     for block in blocks {
         fault::point("remove a prefix");

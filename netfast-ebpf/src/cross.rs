@@ -22,8 +22,8 @@ pub(crate) const fn growth(headers: &Headers) -> i32 {
     if headers.is_v4 { growth } else { -growth }
 }
 
-/// Gives a packet the addresses and ports of [`Work::target`], which is of the other family. A function of its own in BPF:
-/// few packets need it.
+/// Gives a packet the addresses and ports of [`Work::target`], which is of the other family, and counts its TTL down, which must
+/// be more than 1. A function of its own in BPF: few packets need it.
 #[inline(never)]
 pub(crate) fn packet<P: Packet>(packet: &mut P, work: &mut Work) -> Outcome {
     Outcome::pack(try_packet(packet, work).map(|()| true).map_err(Into::into))
@@ -41,7 +41,12 @@ fn try_packet<P: Packet>(packet: &mut P, work: &mut Work) -> Result<(), DropReas
     }
     let difference = nat::addresses_difference(&headers.tuple, target);
     nat::rewrite_transport(packet, headers, target, difference)?;
-    exchange(packet, headers, is_v4, &Fields { src: target.src, dst: target.dst, ..fields })
+    exchange(
+        packet,
+        headers,
+        is_v4,
+        &Fields { src: target.src, dst: target.dst, ttl: fields.ttl.wrapping_sub(1), ..fields },
+    )
 }
 
 /// What the packet's IP header says, which is one of IPv4 or not.

@@ -203,8 +203,9 @@ pub(crate) fn send<P: Packet, W: World>(
 ) -> Result<Verdict, Dropped> {
     let is_translated = known.is_translated();
     // Before anything is changed: an error about the packet quotes it as it came.
-    let to = known.receiver();
-    if is_translated || is_outside(known.sender()) || is_outside(to) {
+    let (from, to) = (known.sender(), known.receiver());
+    let is_routed = is_routed(from, to, is_translated);
+    if is_routed {
         if work.headers.ttl <= 1 {
             return Err(DropReason::TtlExpired.into());
         }
@@ -224,12 +225,19 @@ pub(crate) fn send<P: Packet, W: World>(
     }
     if is_translated {
         rewrite(packet, work).unpack()?;
+    } else if is_routed {
+        nat::decrement_ttl(packet, &work.headers)?;
     }
-    deliver(packet, world, (known.sender(), known.receiver()), is_translated, work)
+    deliver(packet, world, (from, to), is_routed, work)
 }
 
-/// Addresses a packet to its receiver and says where it goes. It counts down the TTL of what crosses the host's
-/// routing.
+/// Whether a packet between these two crosses the host's routing, which counts its TTL down. Otherwise they are on one wire.
+#[inline(always)]
+pub(crate) const fn is_routed(from: Hop, to: Hop, is_translated: bool) -> bool {
+    is_translated || is_outside(from) || is_outside(to)
+}
+
+/// Addresses a packet to its receiver and says where it goes.
 ///
 /// # Errors
 /// When it cannot be sent; see [`DropReason`].
@@ -238,14 +246,10 @@ pub(crate) fn deliver<P: Packet, W: World>(
     packet: &mut P,
     world: &W,
     (from, to): (Hop, Hop),
-    is_translated: bool,
+    is_routed: bool,
     work: &Work,
 ) -> Result<Verdict, Dropped> {
     let target = if to.incarnation == 0 { None } else { Some(ready(world, to)?) };
-    let is_routed = is_translated || is_outside(from) || is_outside(to);
-    if is_routed {
-        nat::decrement_ttl(packet, &work.headers)?;
-    }
     let length = work.length;
     match target {
         Some(target) => {
@@ -280,7 +284,7 @@ fn aim(entry: FlowRef, is_original: bool, work: &mut Work) -> bool {
     work.target.src.is_v4() != work.headers.tuple.src.is_v4()
 }
 
-/// A function of its own in BPF.
+/// Translates the packet and counts its TTL down. A function of its own in BPF.
 #[inline(never)]
 fn rewrite<P: Packet>(packet: &mut P, work: &mut Work) -> Outcome {
     if work.headers.tuple.src.is_v4() != work.target.src.is_v4() {
@@ -292,9 +296,10 @@ fn rewrite<P: Packet>(packet: &mut P, work: &mut Work) -> Outcome {
 /// Addresses the frame to its receiver; `source` where it did not stand on one wire with the sender.
 #[inline(always)]
 fn address_frame<P: Packet>(packet: &mut P, to: Mac, source: Option<Mac>) -> Result<(), DropReason> {
-    packet.store(0, &to)?;
     match source {
-        Some(source) => packet.store(6, &source),
-        None => Ok(()),
+        Some(source) => packet.store(0, &[to, source]),
+        // Neighbours know each other's address, so it is written already.
+        None if packet.frame()?.dst == to => Ok(()),
+        None => packet.store(0, &to),
     }
 }

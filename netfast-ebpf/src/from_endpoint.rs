@@ -12,7 +12,7 @@ use netfast_common::rows::{
 use crate::forward;
 use crate::fragment::{self, Place};
 use crate::neighbour;
-use crate::packet::{Frame, Packet};
+use crate::packet::Packet;
 use crate::parse::{self, Headers, ethertype};
 use crate::policy::{self, Party, PolicyPort};
 use crate::related;
@@ -45,7 +45,7 @@ fn handle<P: Packet, W: World>(
     if endpoint.flags & ENDPOINT_READY == 0 {
         return Err(DropReason::NotReady.into());
     }
-    let frame: Frame = packet.load(0)?;
+    let frame = packet.frame()?;
     let is_free = endpoint.flags & ENDPOINT_ANY_SOURCE != 0;
     if frame.src != endpoint.mac && !is_free {
         return Err(DropReason::SpoofedMac.into());
@@ -76,7 +76,7 @@ fn handle<P: Packet, W: World>(
     admit(headers, is_own, is_free).unpack()?;
 
     work.config = world.config();
-    work.now = world.now();
+    work.tell_time(world);
     work.length = packet.len();
     let place = Place { incarnation: endpoint.incarnation, is_egress: false };
     if let Some(verdict) = fragment::complete(packet, world, work, place)? {

@@ -9,7 +9,7 @@ use netfast_common::rows::{
 
 use crate::forward;
 use crate::fragment::{self, Place};
-use crate::packet::{Frame, Packet};
+use crate::packet::Packet;
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
 use crate::related;
@@ -48,7 +48,7 @@ fn is_shared<P: Packet, W: World>(packet: &P, world: &W, work: &Work) -> bool {
 
 #[inline(always)]
 fn handle<P: Packet, W: World>(packet: &mut P, world: &W, work: &mut Work) -> Result<Verdict, Dropped> {
-    let Ok(frame) = packet.load::<Frame>(0) else {
+    let Ok(frame) = packet.frame() else {
         return Ok(Verdict::Next);
     };
     if packet.has_vlan_tag() || !matches!(frame.ether_type, ethertype::IPV4 | ethertype::IPV6) {
@@ -68,7 +68,7 @@ fn handle<P: Packet, W: World>(packet: &mut P, world: &W, work: &mut Work) -> Re
         return Ok(Verdict::Next);
     }
 
-    work.now = world.now();
+    work.tell_time(world);
     work.length = packet.len();
     if work.headers.is_fragment {
         match fragment(packet, world, work) {

@@ -6,6 +6,7 @@ use netfast_common::flow::{ECHO_PORT, Tuple};
 use netfast_common::protocol;
 use netfast_common::reason::DropReason;
 
+use crate::header::V4_LEN;
 use crate::packet::{Checksum, Packet};
 use crate::parse::{Headers, L3};
 
@@ -40,8 +41,8 @@ const fn identifier(tuple: &Tuple) -> u16 {
 
 const _: () = assert!(ECHO_PORT == 0);
 
-/// Gives the packet the addresses and ports of `target`. Both ends are written at once: that takes fewer helper calls
-/// than finding out which of them changed.
+/// Gives the packet the addresses and ports of `target`, and counts its TTL down, which must be more than 1. Both ends are
+/// written at once: that takes fewer helper calls than finding out which of them changed.
 ///
 /// # Errors
 /// [`DropReason::UnsupportedProtocol`] where the protocol's checksum cannot be kept right.
@@ -52,11 +53,22 @@ pub(crate) fn rewrite<P: Packet>(
     target: &Tuple,
 ) -> Result<(), DropReason> {
     let difference = addresses_difference(&headers.tuple, target);
-    store_addresses(packet, target, difference)?;
+    let ports_follow = headers.l4 == L3 + V4_LEN
+        && !headers.is_later_fragment
+        && matches!(target.protocol, protocol::TCP | protocol::UDP);
+    if target.src.is_v4() {
+        store_v4(packet, headers, target, difference, ports_follow)?;
+    } else {
+        packet.store(L3 + 8, &[target.src, target.dst])?;
+        decrement_ttl(packet, headers)?;
+    }
     if headers.is_later_fragment {
         return Ok(());
     }
-    rewrite_transport(packet, headers, target, difference)
+    match patch_transport(packet, headers, target, difference)? {
+        Some(layout) if !ports_follow => store_ports(packet, headers, target, &layout),
+        _ => Ok(()),
+    }
 }
 
 /// Gives the transport header the ports of `target`; the addresses its checksum covers change by `difference`.
@@ -70,17 +82,32 @@ pub(crate) fn rewrite_transport<P: Packet>(
     target: &Tuple,
     difference: u32,
 ) -> Result<(), DropReason> {
+    match patch_transport(packet, headers, target, difference)? {
+        Some(layout) => store_ports(packet, headers, target, &layout),
+        None => Ok(()),
+    }
+}
+
+/// Makes the transport checksum that of a header with the ports of `target`, which are still to be written if it answers with
+/// where; otherwise they stand there already.
+#[inline(always)]
+fn patch_transport<P: Packet>(
+    packet: &mut P,
+    headers: &Headers,
+    target: &Tuple,
+    difference: u32,
+) -> Result<Option<Layout>, DropReason> {
     let tuple = &headers.tuple;
     let changes_port = (tuple.sport, tuple.dport) != (target.sport, target.dport);
     let Some(layout) = layout(tuple.protocol) else {
-        return if changes_port { Err(DropReason::UnsupportedProtocol) } else { Ok(()) };
+        return if changes_port { Err(DropReason::UnsupportedProtocol) } else { Ok(None) };
     };
     let checksum = headers.l4 + layout.checksum;
     if layout.has_pseudo_header {
         packet.patch_checksum(checksum, Checksum::PseudoHeader, layout.is_optional, difference)?;
     }
     if !changes_port {
-        return Ok(());
+        return Ok(None);
     }
     // One of the two ports of an echo is zero on either side, and cancels out.
     let difference = sum_differences(
@@ -88,6 +115,17 @@ pub(crate) fn rewrite_transport<P: Packet>(
         word_difference(tuple.dport, target.dport),
     );
     packet.patch_checksum(checksum, Checksum::Segment, layout.is_optional, difference)?;
+    Ok(Some(layout))
+}
+
+/// Writes the ports of `target`, or the identifier.
+#[inline(always)]
+fn store_ports<P: Packet>(
+    packet: &mut P,
+    headers: &Headers,
+    target: &Tuple,
+    layout: &Layout,
+) -> Result<(), DropReason> {
     match layout.identifier {
         Some(at) => packet.store(headers.l4 + at, &identifier(target).to_be()),
         None => packet.store(headers.l4, &[target.sport.to_be(), target.dport.to_be()]),
@@ -104,6 +142,29 @@ pub(crate) fn addresses_difference(old: &Tuple, new: &Tuple) -> u32 {
 #[inline(always)]
 const fn word(addr: &Addr) -> u32 {
     u32::from_ne_bytes(addr.v4_octets())
+}
+
+/// Writes all that a translating hop changes in an IPv4 header, which stands in one piece: TTL, checksum and addresses, which
+/// change by `difference`; and the ports, if they follow.
+#[inline(always)]
+fn store_v4<P: Packet>(
+    packet: &mut P,
+    headers: &Headers,
+    target: &Tuple,
+    difference: u32,
+    ports_follow: bool,
+) -> Result<(), DropReason> {
+    let (ttl, protocol) = (headers.ttl.wrapping_sub(1), target.protocol);
+    let ttl_difference = word_difference(u16::from(headers.ttl) << 8, u16::from(ttl) << 8);
+    let difference = sum_differences(difference, ttl_difference);
+    let [high, low] = patch(headers.checksum.to_ne_bytes(), difference);
+    let first = u32::from_ne_bytes([ttl, protocol, high, low]);
+    let (src, dst) = (word(&target.src), word(&target.dst));
+    if !ports_follow {
+        return packet.store(L3 + 8, &[first, src, dst]);
+    }
+    let ([a, b], [c, d]) = (target.sport.to_be_bytes(), target.dport.to_be_bytes());
+    packet.store(L3 + 8, &[first, src, dst, u32::from_ne_bytes([a, b, c, d])])
 }
 
 /// Writes both addresses, and the header checksum where there is one.

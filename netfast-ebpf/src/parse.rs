@@ -7,7 +7,7 @@ use netfast_common::reason::DropReason;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use crate::packet::Packet;
+use crate::packet::{Packet, Wire};
 use crate::verdict::Outcome;
 
 /// Offset of the network header: what comes here has an Ethernet header without tags.
@@ -71,6 +71,8 @@ pub struct Headers {
     pub l4: u32,
     /// TTL or hop limit.
     pub ttl: u8,
+    /// Checksum of an IPv4 header, as it stands there.
+    pub checksum: u16,
     /// TCP flags; 0 for other protocols.
     pub tcp_flags: u8,
     /// ICMP or ICMPv6 type, of later fragments an echo's only; else [`icmp::NONE`].
@@ -182,26 +184,33 @@ fn try_ip<P: Packet>(packet: &P, ether_type: u16, headers: &mut Headers) -> Resu
 
 #[inline(always)]
 fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> {
-    let words: [u32; Ipv4Hdr::LEN / 4] = packet.load(L3)?;
-    let [version_and_length, _, total_high, total_low] = words[0].to_ne_bytes();
-    let [id_high, id_low, fragment_high, fragment_low] = words[1].to_ne_bytes();
-    let [ttl, protocol, _, _] = words[2].to_ne_bytes();
+    let words: [u16; Ipv4Hdr::LEN / 2] = packet.peek(L3)?;
+    let [version_and_length, _] = words[0].to_ne_bytes();
+    let [ttl, protocol] = words[4].to_ne_bytes();
     let length = u32::from(version_and_length & 0xf) * 4;
     // The frame may be padded, but never shorter than the packet says; nor may the packet be shorter than its header.
-    let total = u32::from(u16::from_be_bytes([total_high, total_low]));
+    let total = u32::from(u16::from_be(words[1]));
     if version_and_length >> 4 != 4 || length < 20 || total < length || L3 + total > packet.len() {
         return Err(DropReason::BadHeader);
     }
-    let bits = u16::from_be_bytes([fragment_high, fragment_low]);
-    headers.tuple.src = Addr::from_v4(words[3].to_ne_bytes());
-    headers.tuple.dst = Addr::from_v4(words[4].to_ne_bytes());
+    let bits = u16::from_be(words[3]);
+    headers.tuple.src = address(words[6], words[7]);
+    headers.tuple.dst = address(words[8], words[9]);
     headers.tuple.protocol = protocol;
     headers.ttl = ttl;
+    headers.checksum = words[5];
     headers.l4 = L3 + length;
     headers.is_later_fragment = bits & 0x1fff != 0;
     headers.is_fragment = bits & 0x3fff != 0;
-    headers.fragment_id = u32::from(u16::from_be_bytes([id_high, id_low]));
+    headers.fragment_id = u32::from(u16::from_be(words[2]));
     Ok(())
+}
+
+/// An IPv4 address from its halves as they stand in a packet.
+#[inline(always)]
+const fn address(high: u16, low: u16) -> Addr {
+    let ([a, b], [c, d]) = (high.to_ne_bytes(), low.to_ne_bytes());
+    Addr::from_v4([a, b, c, d])
 }
 
 /// Extension headers walked before giving up. Real packets have one or two.
@@ -277,18 +286,25 @@ fn extensions<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropRe
     Ok(())
 }
 
+/// Reads a transport header, which nearly always stands behind an IPv4 header without options.
+#[inline(always)]
+fn behind<P: Packet, T: Wire>(packet: &P, l4: u32) -> Result<T, DropReason> {
+    const PLAIN: u32 = L3 + Ipv4Hdr::LEN as u32;
+    if l4 == PLAIN { packet.peek(PLAIN) } else { packet.load(l4) }
+}
+
 #[inline(always)]
 fn transport<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> {
     let protocol = headers.tuple.protocol;
     match protocol {
         protocol::TCP => {
-            let [sport, dport, _, _, _, _, offset_and_flags]: [u16; 7] = packet.load(headers.l4)?;
+            let [sport, dport, _, _, _, _, offset_and_flags]: [u16; 7] = behind(packet, headers.l4)?;
             headers.tuple.sport = u16::from_be(sport);
             headers.tuple.dport = u16::from_be(dport);
             headers.tcp_flags = offset_and_flags.to_ne_bytes()[1];
         }
         protocol::UDP | protocol::SCTP => {
-            let [sport, dport]: [u16; 2] = packet.load(headers.l4)?;
+            let [sport, dport]: [u16; 2] = behind(packet, headers.l4)?;
             headers.tuple.sport = u16::from_be(sport);
             headers.tuple.dport = u16::from_be(dport);
         }

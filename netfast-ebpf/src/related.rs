@@ -37,7 +37,11 @@ pub(crate) fn forward<P: Packet, W: World>(
     }
     let (from, to) = (work.sender, work.receiver);
     let is_translated = work.quoted.tuple != work.quoted_target;
-    forward::deliver(packet, world, (from, to), is_translated, work).map(Some)
+    let is_routed = forward::is_routed(from, to, is_translated);
+    if is_routed {
+        nat::decrement_ttl(packet, &work.headers)?;
+    }
+    forward::deliver(packet, world, (from, to), is_routed, work).map(Some)
 }
 
 /// Whether an ICMP error to the endpoint of this incarnation is about one of its flows, and quotes it as the endpoint

@@ -10,7 +10,7 @@ use netfast_common::rows::{
 
 use crate::forward;
 use crate::fragment::{self, Place};
-use crate::packet::{Frame, Packet};
+use crate::packet::Packet;
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
 use crate::related;
@@ -46,7 +46,7 @@ fn handle<P: Packet, W: World>(
     if endpoint.flags & ENDPOINT_READY == 0 {
         return Err(DropReason::NotReady.into());
     }
-    let frame: Frame = packet.load(0)?;
+    let frame = packet.frame()?;
     match frame.ether_type {
         // The host's own requests: its neighbours are static, but whoever deletes one gets it resolved.
         ethertype::ARP => return Ok(Verdict::Next),
@@ -67,7 +67,7 @@ fn handle<P: Packet, W: World>(
     }
 
     work.config = world.config();
-    work.now = world.now();
+    work.tell_time(world);
     work.length = packet.len();
     let place = Place { incarnation: endpoint.incarnation, is_egress: true };
     if let Some(verdict) = fragment::complete(packet, world, work, place)? {

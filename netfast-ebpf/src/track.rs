@@ -210,11 +210,13 @@ fn keep_alias<W: World>(world: &W, work: &mut Work, entry: FlowRef) {
 /// could not be written.
 #[inline(always)]
 pub(crate) fn open<W: World>(world: &W, work: &mut Work) -> Result<Known, DropReason> {
+    // To the nanosecond, as flows with the same tuple are told apart by it.
+    work.now = world.now();
     if !record(world, work) {
         return Err(DropReason::MasqueradeExhausted);
     }
     // Where another CPU was faster, its entry stands and serves this packet too.
-    match world.flow(&work.key) {
+    match world.new_flow(&work.key) {
         Some(entry) if entry.get().flags & FLOW_ALIAS == 0 => {
             work.is_first = true;
             Ok(Known { entry, direction: Direction::Original })

@@ -24,6 +24,8 @@ pub trait World {
     fn config(&self) -> Config;
     /// Nanoseconds of `CLOCK_BOOTTIME`.
     fn now(&self) -> u64;
+    /// A number that is another one after a hundredth of a second, and costs less to read than the time.
+    fn tick(&self) -> u64;
     /// A random number.
     fn random(&self) -> u32;
 
@@ -48,6 +50,8 @@ pub trait World {
 
     /// The entry under a key, of a settled flow or of one in the nursery.
     fn flow(&self, key: &FlowKey) -> Option<FlowRef>;
+    /// As [`World::flow`], of an entry that has just been written in the nursery.
+    fn new_flow(&self, key: &FlowKey) -> Option<FlowRef>;
     /// Writes a new entry, in the nursery.
     ///
     /// # Errors

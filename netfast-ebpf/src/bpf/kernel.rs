@@ -4,7 +4,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_fib_lookup, bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_boot_ns,
+};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::maps::lpm_trie::Key;
 use netfast_common::addr::Addr;
@@ -104,6 +106,13 @@ impl World for Kernel {
     }
 
     #[inline(always)]
+    fn tick(&self) -> u64 {
+        // A load: the verifier puts it in the place of the call (since Linux 5.6, on 64 bits).
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_jiffies64() }
+    }
+
+    #[inline(always)]
     fn random(&self) -> u32 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_get_prandom_u32() }
@@ -160,10 +169,12 @@ impl World for Kernel {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
-        let entry = maps::FLOW.get_ptr_mut(key).or_else(|| maps::NURSERY.get_ptr_mut(key))?;
-        let entry = NonNull::new(entry)?;
-        // SAFETY: the map does not move entries, and frees none before the program ends.
-        Some(unsafe { FlowRef::new(entry) })
+        entry(maps::FLOW.get_ptr_mut(key).or_else(|| maps::NURSERY.get_ptr_mut(key)))
+    }
+
+    #[inline(always)]
+    fn new_flow(&self, key: &FlowKey) -> Option<FlowRef> {
+        entry(maps::NURSERY.get_ptr_mut(key).or_else(|| maps::FLOW.get_ptr_mut(key)))
     }
 
     #[inline(always)]
@@ -189,8 +200,11 @@ impl World for Kernel {
 
     #[inline(always)]
     fn remove_flow(&self, key: &FlowKey) {
-        remove_from(&maps::FLOW, key);
-        remove_from(&maps::NURSERY, key);
+        // What is in both is in the nursery only for as long as another CPU needs to settle it, or to find out that it is
+        // settled already.
+        if !remove_from(&maps::FLOW, key) {
+            remove_from(&maps::NURSERY, key);
+        }
     }
 
     #[inline(always)]
@@ -265,6 +279,14 @@ impl World for Kernel {
     }
 }
 
+/// A flow's entry in place.
+#[inline(always)]
+fn entry(found: Option<*mut Flow>) -> Option<FlowRef> {
+    let entry = NonNull::new(found?)?;
+    // SAFETY: the map does not move entries, and frees none before the program ends.
+    Some(unsafe { FlowRef::new(entry) })
+}
+
 /// Counts what is dropped, or would be, on an endpoint's account.
 #[inline(always)]
 fn add_to_endpoint(key: EndpointDropKey, length: u32) {
@@ -315,12 +337,14 @@ const fn halves(word: u64) -> [u32; 2] {
     if cfg!(target_endian = "little") { [low, high] } else { [high, low] }
 }
 
-/// Removes an entry, if there is one: another CPU may have been faster.
+/// Removes an entry; `false`: there is none, or another CPU was faster.
 #[inline(always)]
-fn remove_from(table: &LruHashMap<FlowKey, Flow>, key: &FlowKey) {
-    if table.remove(key).is_ok() {
+fn remove_from(table: &LruHashMap<FlowKey, Flow>, key: &FlowKey) -> bool {
+    let is_removed = table.remove(key).is_ok();
+    if is_removed {
         tell(FlowEvent::Removed);
     }
+    is_removed
 }
 
 /// Counts what became of a flow's entry.

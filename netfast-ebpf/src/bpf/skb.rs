@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_store_bytes,
 };
 use netfast_common::reason::DropReason;
-use netfast_ebpf::packet::{Checksum, Packet, Wire};
+use netfast_ebpf::packet::{Checksum, Frame, Packet, Wire};
 use netfast_ebpf::parse::L3;
 
 /// Mark of a packet on its way from one of netfast's programs to the egress of a host veth. No endpoint can set it: the
@@ -45,6 +45,20 @@ impl Skb {
     pub(super) fn mark_returned(&mut self) {
         // SAFETY: as in `len`.
         unsafe { (*self.skb).mark = RETURNED };
+    }
+
+    /// What stands at a constant offset of the first piece of memory; `None`: that ends before.
+    #[inline(always)]
+    fn in_place<T: Wire>(&self, offset: u32) -> Option<T> {
+        const { assert!(align_of::<T>() <= 2) };
+        // SAFETY: as in `len`.
+        let (start, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        let at = start + offset as usize;
+        if at + size_of::<T>() > end {
+            return None;
+        }
+        // SAFETY: within the packet, and every bit pattern is a `Wire`.
+        Some(unsafe { (at as *const T).read() })
     }
 
     /// Whether the packet was put in order. Takes the mark off: it means nothing to others.
@@ -119,6 +133,19 @@ impl Packet for Skb {
         done(result, DropReason::BadHeader)?;
         // SAFETY: written above; every bit pattern is a `Wire`.
         Ok(unsafe { value.assume_init() })
+    }
+
+    #[inline(always)]
+    fn peek<T: Wire>(&self, offset: u32) -> Result<T, DropReason> {
+        match self.in_place(offset) {
+            Some(value) => Ok(value),
+            None => self.load(offset),
+        }
+    }
+
+    #[inline(always)]
+    fn frame(&self) -> Result<Frame, DropReason> {
+        self.in_place(0).ok_or(DropReason::BadHeader)
     }
 
     #[inline(always)]

@@ -178,9 +178,14 @@ fn published<'a>(kernel: &'a Kernel, addr: &Addr, port: u16, protocol: u8) -> Op
     }
 }
 
-/// Shows the process the destination it asked for where it asks who its peer is.
+/// Shows the process the destination it asked for where it asks who its peer is. The kernel asks that for every connection that
+/// is accepted, too.
 #[inline(always)]
 fn restore<F: Family>(context: &SockAddrContext) -> i32 {
+    // First, as a socket that nobody has asked for its cookie has none yet, and takes longer to get one than all the rest.
+    if !is_ours(context, &Kernel { context: context.as_ptr() }) {
+        return ALLOW;
+    }
     let address = context.sock_addr;
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };

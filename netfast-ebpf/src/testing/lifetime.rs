@@ -1,5 +1,8 @@
 //! Endpoints that go while their flows live, and others that come in their place.
 
+use std::ptr::NonNull;
+
+use netfast_common::conntrack::{Flow, SECOND};
 use netfast_common::protocol::UDP;
 use netfast_common::reason::DropReason;
 
@@ -20,6 +23,29 @@ fn packets_to_an_endpoint_that_is_gone() {
         lab.maps.endpoints.remove(&WEB.ifindex);
         assert_eq!(lab.sends(&CLIENT, &ask.flags(ACK)), Fate::Dropped(DropReason::NotReady));
     }
+}
+
+#[test]
+fn within_a_tick_only_new_flows_read_the_clock() {
+    let mut lab = Lab::new();
+    lab.maps.tick = SECOND / 100;
+    let ask = |port| Message::new(&CLIENT, &WEB, Family::V4, udp(port, 53));
+    let sends = |lab: &mut Lab, port| {
+        let before = lab.maps.clock_reads.get();
+        assert_eq!(lab.sends(&CLIENT, &ask(port)).at(&WEB), ask(port));
+        lab.maps.clock_reads.get() - before
+    };
+    sends(&mut lab, 4000);
+    lab.maps.now += 7;
+    assert_eq!(sends(&mut lab, 4000), 0, "the time of the packet before will do");
+    assert_eq!(sends(&mut lab, 4001), 1, "flows of one tick are told apart by when they began");
+    // SAFETY: the lab never frees entries.
+    let beginning = |flow: &NonNull<Flow>| unsafe { flow.as_ref() }.created;
+    let mut begun: Vec<_> = lab.maps.nursery.borrow().values().map(beginning).collect();
+    begun.sort_unstable();
+    assert_eq!(begun, [lab.maps.now - 7, lab.maps.now]);
+    lab.maps.now += lab.maps.tick;
+    assert_eq!(sends(&mut lab, 4000), 1, "another tick");
 }
 
 #[test]

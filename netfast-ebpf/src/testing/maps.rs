@@ -24,6 +24,10 @@ use crate::world::{Taken, World};
 pub(super) struct Maps {
     pub(super) config: Config,
     pub(super) now: u64,
+    /// Nanoseconds of a tick; 0: one.
+    pub(super) tick: u64,
+    /// How often the clock was read.
+    pub(super) clock_reads: Cell<u32>,
     pub(super) endpoints: BTreeMap<u32, EndpointRow>,
     pub(super) addresses: BTreeMap<Addr, AddressRow>,
     pub(super) slots: BTreeMap<u32, SlotRow>,
@@ -98,7 +102,12 @@ impl World for Maps {
     }
 
     fn now(&self) -> u64 {
+        self.clock_reads.set(self.clock_reads.get() + 1);
         self.now
+    }
+
+    fn tick(&self) -> u64 {
+        self.now / self.tick.max(1)
     }
 
     fn random(&self) -> u32 {
@@ -146,6 +155,10 @@ impl World for Maps {
         let at = |table: &RefCell<BTreeMap<_, _>>| table.borrow().get(key).copied();
         // SAFETY: entries stay where they are as long as the maps are there.
         at(&self.flows).or_else(|| at(&self.nursery)).map(|entry| unsafe { FlowRef::new(entry) })
+    }
+
+    fn new_flow(&self, key: &FlowKey) -> Option<FlowRef> {
+        self.flow(key)
     }
 
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Taken> {

@@ -128,6 +128,12 @@ impl Addr {
         }
     }
 
+    /// Whether no packet on a wire has this source: it is unspecified, a loopback or a multicast address.
+    #[inline(always)]
+    pub const fn is_no_source(self) -> bool {
+        self.is_unspecified() || self.is_loopback() || self.is_multicast()
+    }
+
     /// Whether the address is of the loopback range of its family.
     #[inline(always)]
     pub const fn is_loopback(self) -> bool {

@@ -78,6 +78,10 @@ pub const FLOW_RESPONDER_FIN: u64 = 1 << 8;
 pub const FLOW_RST: u64 = 1 << 9;
 /// One end speaks IPv6 and the other IPv4.
 pub const FLOW_CROSSES: u64 = 1 << 10;
+/// The originator has acknowledged something after a RST.
+pub const FLOW_ORIGINATOR_WENT_ON: u64 = 1 << 11;
+/// The responder has acknowledged something after a RST.
+pub const FLOW_RESPONDER_WENT_ON: u64 = 1 << 12;
 
 /// Direction of a packet within its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +109,8 @@ pub mod tcp {
 /// Established TCP outlives the default keepalive of 7200 s (`tcp_keepalive_time`).
 #[inline(always)]
 pub const fn timeout(protocol: u8, flags: u64) -> u64 {
-    let both_fin = FLOW_ORIGINATOR_FIN | FLOW_RESPONDER_FIN;
     let seconds = match protocol {
-        protocol::TCP if flags & FLOW_RST != 0 || flags & both_fin == both_fin => 20,
+        protocol::TCP if is_closed(flags) => 20,
         protocol::TCP if flags & FLOW_ASSURED == 0 => 60,
         protocol::TCP => 8000,
         protocol::UDP if flags & FLOW_REPLIED == 0 => 30,
@@ -128,20 +131,31 @@ pub const fn is_over(protocol: u8, flags: u64, seen: u64, now: u64) -> bool {
 #[inline(always)]
 pub const fn is_closed(flags: u64) -> bool {
     let both_fin = FLOW_ORIGINATOR_FIN | FLOW_RESPONDER_FIN;
-    flags & FLOW_RST != 0 || flags & both_fin == both_fin
+    is_reset(flags) || flags & both_fin == both_fin
+}
+
+/// Whether one side has reset. Nobody looks at sequence numbers here; but where both sides go on, neither has sent that RST,
+/// or believed it.
+#[inline(always)]
+pub const fn is_reset(flags: u64) -> bool {
+    let both_went_on = FLOW_ORIGINATOR_WENT_ON | FLOW_RESPONDER_WENT_ON;
+    flags & FLOW_RST != 0 && flags & both_went_on != both_went_on
 }
 
 /// The flags of a flow after a packet: `tcp_flags` is 0 for other protocols.
 #[inline(always)]
 pub const fn step(protocol: u8, flags: u64, direction: Direction, tcp_flags: u8) -> u64 {
+    let acknowledges = tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK;
+    let went_on = flags & FLOW_RST != 0 && acknowledges;
     let mut flags = flags;
     match direction {
         Direction::Original => {
             // A second SYN, or a RST by the true owner of the address, shows nobody who wants the connection.
-            let answers =
-                protocol != protocol::TCP || tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK;
-            if flags & FLOW_REPLIED != 0 && answers {
+            if flags & FLOW_REPLIED != 0 && (protocol != protocol::TCP || acknowledges) {
                 flags |= FLOW_ASSURED;
+            }
+            if went_on {
+                flags |= FLOW_ORIGINATOR_WENT_ON;
             }
             if tcp_flags & tcp::FIN != 0 {
                 flags |= FLOW_ORIGINATOR_FIN;
@@ -149,6 +163,9 @@ pub const fn step(protocol: u8, flags: u64, direction: Direction, tcp_flags: u8)
         }
         Direction::Reply => {
             flags |= FLOW_REPLIED;
+            if went_on {
+                flags |= FLOW_RESPONDER_WENT_ON;
+            }
             if tcp_flags & tcp::FIN != 0 {
                 flags |= FLOW_RESPONDER_FIN;
             }
@@ -200,6 +217,23 @@ mod tests {
     #[test]
     fn a_reset_closes() {
         assert!(is_closed(step(protocol::TCP, FLOW_REPLIED | FLOW_ASSURED, Direction::Reply, tcp::RST)));
+    }
+
+    #[test]
+    fn a_reset_after_which_both_sides_go_on_closes_nothing() {
+        let goes_on = |flags, direction| step(protocol::TCP, flags, direction, tcp::ACK);
+        let reset = step(protocol::TCP, FLOW_REPLIED | FLOW_ASSURED, Direction::Reply, tcp::RST);
+        for (one, other) in [(Direction::Original, Direction::Reply), (Direction::Reply, Direction::Original)]
+        {
+            // What was on its way already.
+            let in_flight = goes_on(goes_on(reset, one), one);
+            let answered = step(protocol::TCP, in_flight, other, tcp::RST | tcp::ACK);
+            assert!(is_closed(in_flight) && is_closed(answered));
+            let living = goes_on(in_flight, other);
+            assert!(!is_closed(living) && timeout(protocol::TCP, living) > 7200 * SECOND);
+            let finished = living | FLOW_ORIGINATOR_FIN | FLOW_RESPONDER_FIN;
+            assert!(is_closed(finished));
+        }
     }
 
     #[test]

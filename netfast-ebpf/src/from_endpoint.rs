@@ -1,6 +1,5 @@
 //! Packets that an endpoint sends, as they come out of its veth.
 
-use netfast_common::addr::Addr;
 use netfast_common::conntrack::Hop;
 use netfast_common::flow::Tuple;
 use netfast_common::reason::DropReason;
@@ -109,13 +108,12 @@ fn goes_by_host(known: &Known) -> bool {
 #[inline(never)]
 fn admit(headers: &Headers, is_own: bool, is_free: bool) -> Outcome {
     let Tuple { src, dst, .. } = &headers.tuple;
-    let is_wrong = |addr: &Addr| addr.is_loopback() || addr.is_unspecified() || addr.is_multicast();
     let reason = if dst.is_multicast() {
         // Before the source is looked at: hosts send reports from `::` and link-local addresses by themselves.
         DropReason::Multicast
     } else if !is_own && !is_free {
         DropReason::SpoofedAddress
-    } else if is_wrong(dst) || (!is_own && is_wrong(src)) {
+    } else if dst.is_no_source() || (!is_own && src.is_no_source()) {
         DropReason::Martian
     } else {
         return Outcome::pack(Ok(true));
@@ -168,6 +166,10 @@ fn try_open<P: Packet, W: World>(
     opening.published = 0;
     opening.flags = 0;
     let target = destination(packet, world, config.generation, &headers.tuple, opening, endpoint)?;
+    // Outside it would pass for the host's word on any connection, those of the host's own processes too.
+    if headers.is_icmp_report() && opening.source != headers.tuple.src {
+        return Err(DropReason::InvalidState.into());
+    }
     // What an endpoint sends to itself through a published port is not for policies to stop.
     if opening.responder != opening.originator {
         let is_audited = policy::judge(

@@ -173,6 +173,13 @@ fn try_open<P: Packet, W: World>(packet: &P, world: &W, work: &mut Work) -> Resu
         };
         forward::publish_target(world, publish, opening)?
     };
+    if tuple.src.is_link_local_v6() {
+        // Only the host knows by which device to answer.
+        return Ok(false);
+    }
+    if tuple.src.is_no_source() {
+        return Err(DropReason::Martian.into());
+    }
     if is_the_host {
         // To the host itself it would be the host's to judge.
         return Err(DropReason::SpoofedAddress.into());

@@ -35,6 +35,8 @@ pub mod icmp {
     pub const UNREACHABLE: u8 = 3;
     /// Source quench (ICMP).
     pub const SOURCE_QUENCH: u8 = 4;
+    /// Redirect (ICMP).
+    pub const REDIRECT: u8 = 5;
     /// Time exceeded (ICMP).
     pub const TIME_EXCEEDED: u8 = 11;
     /// Parameter problem (ICMP).
@@ -57,6 +59,8 @@ pub mod icmp {
     pub const NEIGHBOUR_SOLICITATION: u8 = 135;
     /// Neighbour advertisement (ICMPv6).
     pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    /// Redirect (ICMPv6).
+    pub const REDIRECT_V6: u8 = 137;
     /// No type: reserved in ICMP and in ICMPv6.
     pub const NONE: u8 = 255;
 }
@@ -126,6 +130,17 @@ impl Headers {
         }
     }
 
+    /// Whether this is an ICMP or ICMPv6 message about another packet: an error or a redirect.
+    #[inline(always)]
+    pub const fn is_icmp_report(&self) -> bool {
+        let redirect = match self.tuple.protocol {
+            protocol::ICMP => icmp::REDIRECT,
+            protocol::ICMPV6 => icmp::REDIRECT_V6,
+            _ => return false,
+        };
+        self.is_icmp_error() || self.icmp_type == redirect
+    }
+
     /// Whether this is a neighbour discovery message that an endpoint sends.
     #[inline(always)]
     pub const fn is_neighbour_discovery(&self) -> bool {
@@ -152,7 +167,8 @@ pub const fn is_echo_reply(protocol: u8, icmp_type: u8) -> bool {
 /// Parses the IP packet of a frame with ethertype `ether_type`, which is IPv4 or IPv6. A function of its own in BPF:
 /// behind it, the verifier forgets by which of the many ways through the headers it came.
 ///
-/// Answers [`DropReason::BadHeader`] for headers that are cut short or contradict themselves. Of a later fragment
+/// Answers [`DropReason::BadHeader`] for headers that are cut short or contradict themselves, and [`DropReason::Martian`]
+/// for IPv4 addresses in an IPv6 header. Of a later fragment
 /// `fragment::complete` knows the rest.
 #[inline(never)]
 pub fn ip<P: Packet>(packet: &P, ether_type: u16, headers: &mut Headers) -> Outcome {
@@ -237,6 +253,10 @@ fn ipv6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> 
     }
     headers.tuple.src = packet.load(L3 + 8)?;
     headers.tuple.dst = packet.load(L3 + 24)?;
+    // Mapped IPv4 addresses never stand on a wire, and in a tuple they would be those of IPv4.
+    if headers.tuple.src.is_v4() || headers.tuple.dst.is_v4() {
+        return Err(DropReason::Martian);
+    }
     headers.tuple.protocol = next;
     headers.ttl = hop_limit;
     headers.l4 = L3 + IPV6_LEN;

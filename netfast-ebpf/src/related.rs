@@ -202,7 +202,8 @@ fn ports([first, second, third]: [u16; 3], tuple: &mut Tuple) -> bool {
                 return false;
             }
         }
-        _ => return false,
+        // Of other protocols a flow has no ports.
+        _ => (0, 0),
     };
     true
 }

@@ -2,7 +2,7 @@
 
 use netfast_common::conntrack::{
     self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_CROSSES, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A,
-    FLOW_RST, FLOW_SOURCE_NAT, Flow, Hop, SECOND,
+    FLOW_SOURCE_NAT, Flow, Hop, SECOND,
 };
 use netfast_common::flow::{FlowKey, Side, Tuple};
 use netfast_common::protocol;
@@ -374,9 +374,8 @@ fn try_reserve<W: World>(world: &W, work: &mut Work, is_patient: bool) -> bool {
         if !conntrack::is_closed(flow.flags) && !conntrack::is_over(protocol, flow.flags, flow.seen, *now) {
             return false;
         }
-        let was_reset = flow.flags & FLOW_RST != 0;
         if is_patient
-            && !was_reset
+            && !conntrack::is_reset(flow.flags)
             && conntrack::is_closed(flow.flags)
             && now.saturating_sub(flow.seen) < REST
         {

@@ -170,6 +170,34 @@ fn endpoints_are_added_and_removed() {
 }
 
 #[test]
+fn an_address_that_somebody_has_is_not_given_again() {
+    require_root!();
+    let lab = lab();
+    // It has not asked for them.
+    let client = lab.netfast_json(&["endpoint", "inspect", "client"]).unwrap();
+    for field in ["ip", "ip6", "mac"] {
+        let address = client[field].as_str().unwrap();
+        let told = lab.netfast(&["endpoint", "add", "rival", &format!("--{field}"), address]).unwrap();
+        let wanted = format!(
+            "endpoint rival: endpoint client has {address} (ask for another, or remove that one first)"
+        );
+        assert!(!told.success() && told.stderr.contains(&wanted), "{told:?}");
+    }
+    assert_eq!(lab.netfast_json(&["endpoint", "ls"]).unwrap().as_array().unwrap().len(), 2);
+    let _server = lab.endpoint_ns("client").unwrap().tcp_serve("[::]:80").unwrap();
+    let address = format!("{}:80", client["ip"].as_str().unwrap());
+    assert_eq!(lab.endpoint_ns("web").unwrap().tcp_ask(&address, SECOND).unwrap().by, "client");
+    // What nobody has any more can be asked for.
+    lab.netfast_ok(&["endpoint", "add", "first"]).unwrap();
+    let inspected = lab.netfast_json(&["endpoint", "inspect", "first"]).unwrap();
+    lab.netfast_ok(&["endpoint", "rm", "first"]).unwrap();
+    let address = inspected["ip"].as_str().unwrap();
+    let told = lab.netfast_ok(&["endpoint", "add", "second", "--ip", address]).unwrap();
+    assert!(told.contains(address), "{told}");
+    down(&lab);
+}
+
+#[test]
 fn inspect_tells_all() {
     require_root!();
     let lab = lab();

@@ -195,6 +195,35 @@ const BREAKS: &[(&str, fn(&Lab), &str)] = &[
     ),
 ];
 
+/// The run directory, but for what is mounted in it, and the state directory where that is asked for.
+fn remove_records(lab: &Lab, with_definitions: bool) {
+    let entries = |directory: &str| fs::read_dir(lab.dir().join(directory)).unwrap();
+    let of_state = with_definitions.then(|| entries("state")).into_iter().flatten();
+    for entry in entries("run").chain(of_state).map(|entry| entry.unwrap()) {
+        if entry.file_name() == "netns" {
+            continue;
+        }
+        let remove = if entry.path().is_dir() { fs::remove_dir_all } else { fs::remove_file };
+        remove(entry.path()).unwrap();
+    }
+}
+
+#[test]
+fn what_lost_its_records_is_cleared_away() {
+    require_root!();
+    for (with_definitions, is_wanted) in [(false, true), (true, true), (false, false), (true, false)] {
+        let (lab, file) = lab(&TOPOLOGY.replace(r#", command: [sleep, "1000"]"#, ""));
+        lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
+        remove_records(&lab, with_definitions);
+        if is_wanted {
+            lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
+            works(&lab);
+        }
+        lab.down().unwrap();
+        assert_eq!(lab.leftovers().unwrap(), NONE, "{with_definitions}, {is_wanted}");
+    }
+}
+
 #[test]
 fn the_next_command_repairs() {
     require_root!();

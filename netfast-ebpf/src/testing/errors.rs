@@ -4,8 +4,9 @@ use netfast_common::protocol::{TCP, UDP};
 use netfast_common::reason::DropReason;
 
 use super::cast::{CLIENT, ELSEWHERE, Family, HOST, Member, OUTSIDE, STRANGER, WEB};
-use super::lab::{Fate, Lab, Way};
+use super::lab::{Fate, Lab, Program, Way};
 use super::message::{Message, What, ping, tcp, udp};
+use crate::verdict::Verdict;
 
 /// An error that `reporter` sends to where `about` came from.
 fn error(reporter: &Member, family: Family, about: &Message) -> Message {
@@ -190,5 +191,50 @@ fn only_the_ends_of_a_flow_and_routers_outside_may_report() {
         // An error to somebody else than the sender of what it quotes.
         let misled = Message { dst: STRANGER.addr(family), ..error(&WEB, family, &ask) };
         assert_eq!(lab.sends(&WEB, &misled), Fate::Dropped(DropReason::OtherNetwork));
+    }
+}
+
+#[test]
+fn about_nothing_known_it_does_not_go_out_in_the_hosts_name() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        // The outside would take it for what the host says of a connection of its own.
+        let of_the_host = Message::new(&OUTSIDE, &HOST, family, tcp(443, 40000));
+        let report = error(&CLIENT, family, &of_the_host);
+        assert_eq!(lab.sends(&CLIENT, &report), Fate::Dropped(DropReason::InvalidState));
+        let kind = if family == Family::V4 { 5 } else { 137 };
+        let redirect = Message { what: What::Error { kind, code: 1 }, ..report };
+        assert_eq!(lab.sends(&CLIENT, &redirect), Fate::Dropped(DropReason::InvalidState));
+        assert_eq!(lab.flows(), 0);
+    }
+}
+
+#[test]
+fn about_a_masqueraded_protocol_without_ports() {
+    const ESP: u8 = 50;
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        // Any packet with eight bytes behind the IP header will do.
+        let as_esp = |message: &Message| {
+            let at = if family == Family::V4 { 14 + 9 } else { 14 + 6 };
+            let mut bytes = message.bytes();
+            bytes[at] = ESP;
+            if family == Family::V4 {
+                // The protocol is under the header's checksum.
+                let sum = u16::from_be_bytes([bytes[24], bytes[25]]);
+                let less = sum - (u16::from(ESP) - u16::from(UDP));
+                bytes[24..26].copy_from_slice(&less.to_be_bytes());
+            }
+            bytes
+        };
+        let ask = Message::new(&CLIENT, &OUTSIDE, family, udp(4000, 4500));
+        let (verdict, out) = lab.frame(Program::FromEndpoint, CLIENT.ifindex, as_esp(&ask));
+        assert!(matches!(verdict, Ok(Verdict::ToUplink(_))), "{verdict:?}");
+        let sent = Message { src: HOST.addr(family), ..ask.clone() };
+        let report = Message { payload: out[14..].to_vec(), ..error(&ELSEWHERE, family, &sent) };
+        let arrived = lab.comes_in(&report).at(&CLIENT);
+        assert_eq!((arrived.src, arrived.dst), (ELSEWHERE.addr(family), CLIENT.addr(family)));
+        let source = if family == Family::V4 { 12..16 } else { 8..24 };
+        assert_eq!(arrived.payload[source.clone()], ask.bytes()[14..][source], "as the endpoint sent it");
     }
 }

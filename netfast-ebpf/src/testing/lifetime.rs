@@ -8,7 +8,7 @@ use netfast_common::reason::DropReason;
 
 use super::cast::{CLIENT, Family, HOST, Member, OUTSIDE, WEB};
 use super::lab::{Fate, Lab, Way};
-use super::message::{ACK, Message, What, tcp, udp};
+use super::message::{ACK, Message, RST, What, tcp, udp};
 use crate::world::World;
 
 /// Another endpoint with the web server's addresses.
@@ -162,5 +162,22 @@ fn a_silent_flow_is_over() {
             Fate::Dropped(DropReason::PolicyEgress),
             "too late for one"
         );
+    }
+}
+
+#[test]
+fn a_reset_that_neither_end_believes_ends_nothing() {
+    for family in Family::BOTH {
+        let mut lab = Lab::new();
+        let ask = Message::new(&CLIENT, &OUTSIDE, family, tcp(25000, 443));
+        let got = lab.sends(&CLIENT, &ask).out();
+        let answer = got.reply();
+        lab.comes_in(&answer).at(&CLIENT);
+        lab.sends(&CLIENT, &ask.flags(ACK)).out();
+        lab.comes_in(&answer.flags(RST)).at(&CLIENT);
+        lab.comes_in(&answer.flags(ACK)).at(&CLIENT);
+        lab.sends(&CLIENT, &ask.flags(ACK)).out();
+        lab.wait(7200);
+        assert_eq!(lab.comes_in(&answer.flags(ACK)).at(&CLIENT).ports(), (443, 25000));
     }
 }

@@ -8,6 +8,7 @@ use super::bytes::Bytes;
 use super::cast::{CLIENT, Family, HOST, OUTSIDE, STRANGER, WEB};
 use super::lab::{Fate, Lab, Program};
 use super::message::{Message, ping, tcp, udp};
+use crate::verdict::Verdict;
 
 #[test]
 fn a_foreign_mac_or_address() {
@@ -111,4 +112,61 @@ fn vlan_tags_and_other_ethertypes() {
         let (verdict, _) = lab.frame(Program::FromEndpoint, CLIENT.ifindex, other);
         assert_eq!(verdict, Err(DropReason::BadEthertype));
     }
+}
+
+#[test]
+fn sources_from_outside_that_can_never_stand_on_a_wire() {
+    let [mut loopback, mut multicast] = [[0; 16]; 2];
+    loopback[15] = 1;
+    multicast[0] = 0xff;
+    multicast[1] = 2;
+    let v4 = [[127, 0, 0, 1], [0; 4], [224, 0, 0, 1], [255; 4]].map(Addr::from_v4);
+    let v6 = [Addr::from_v6(loopback), Addr::UNSPECIFIED_V6, Addr::from_v6(multicast)];
+    for (family, sources) in [(Family::V4, &v4[..]), (Family::V6, &v6[..])] {
+        let mut lab = Lab::new();
+        lab.publish(UDP, 8080, &WEB, 80);
+        for src in sources.iter().copied() {
+            let to = |port| Message { src, ..Message::new(&OUTSIDE, &HOST, family, udp(53, port)) };
+            assert_eq!(lab.comes_in(&to(8080)), Fate::Dropped(DropReason::Martian), "{src:?}");
+            assert_eq!(lab.comes_in(&to(4000)), Fate::On(to(4000)), "the host's to judge");
+        }
+        assert_eq!(lab.flows(), 0);
+    }
+}
+
+#[test]
+fn a_link_local_client_is_the_hosts_to_answer() {
+    // Only the host knows by which device to reach it; and says at once that nobody listens there.
+    let mut lab = Lab::new();
+    lab.publish(UDP, 8080, &WEB, 80);
+    let mut link_local = [0; 16];
+    link_local[0] = 0xfe;
+    link_local[1] = 0x80;
+    link_local[15] = 9;
+    let src = Addr::from_v6(link_local);
+    let ask = Message { src, ..Message::new(&OUTSIDE, &HOST, Family::V6, udp(53, 8080)) };
+    assert_eq!(lab.comes_in(&ask), Fate::On(ask.clone()));
+    assert_eq!(lab.flows(), 0);
+}
+
+#[test]
+fn an_ipv4_address_in_an_ipv6_header() {
+    // Here IPv4 addresses are held like that: what has one in a header of IPv6 would be taken for somebody else.
+    let mapped = |bytes: &[u8], at: usize, addr: Addr| {
+        let mut bytes = bytes.to_vec();
+        bytes[at..at + 16].copy_from_slice(&addr.octets());
+        bytes
+    };
+    let (source, destination) = (14 + 8, 14 + 24);
+    let mut lab = Lab::new();
+    lab.publish(UDP, 8080, &WEB, 80);
+    let ask = Message::new(&OUTSIDE, &HOST, Family::V6, udp(53, 8080)).bytes();
+    let (verdict, _) = lab.frame(Program::FromUplink, HOST.ifindex, mapped(&ask, source, OUTSIDE.ip4));
+    assert_eq!(verdict, Ok(Verdict::Next), "the host's to judge");
+    let ask = Message::new(&CLIENT, &WEB, Family::V6, udp(53, 80)).bytes();
+    for (at, addr) in [(source, CLIENT.ip4), (destination, WEB.ip4)] {
+        let (verdict, _) = lab.frame(Program::FromEndpoint, CLIENT.ifindex, mapped(&ask, at, addr));
+        assert_eq!(verdict, Err(DropReason::Martian));
+    }
+    assert_eq!(lab.flows(), 0);
 }

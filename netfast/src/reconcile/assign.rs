@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use netfast_common::addr::Mac;
 
 use super::ports::{self, PortFacts};
 use crate::compile::policy::Assigned;
@@ -23,7 +24,8 @@ pub(super) struct Records {
 /// The records `world` is to have, given those it has.
 ///
 /// # Errors
-/// When a network has no free address left, no port is free to be published, or a number is exhausted.
+/// When a network has no free address left, an endpoint asks for an address that another has, no port is free to be
+/// published, or a number is exhausted.
 pub(super) fn assign(
     world: &World,
     old: &Records,
@@ -62,8 +64,28 @@ pub(super) fn assign(
         };
         new.endpoints.insert(endpoint.id.clone(), record);
     }
+    each_has_its_own(&new)?;
     ports::assign(world, old, instance, ports, &mut new.endpoints)?;
     Ok(new)
+}
+
+/// Sees that no endpoint asks for what another was given without having asked, and keeps.
+fn each_has_its_own(records: &Records) -> Result<()> {
+    let mut oldest_first: Vec<_> = records.endpoints.values().collect();
+    oldest_first.sort_by_key(|record| record.incarnation);
+    let mut owners: BTreeMap<String, &EndpointId> = BTreeMap::new();
+    for EndpointRecord { id, ip, ip6, mac, .. } in oldest_first {
+        let addresses = [ip.map(IpAddr::V4), ip6.map(IpAddr::V6)].into_iter().flatten();
+        for address in addresses.map(|ip| ip.to_string()).chain([Mac::new(*mac).to_string()]) {
+            if let Some(owner) = owners.get(&address) {
+                bail!(
+                    "endpoint {id}: endpoint {owner} has {address} (ask for another, or remove that one first)"
+                );
+            }
+            owners.insert(address, id);
+        }
+    }
+    Ok(())
 }
 
 /// The addresses that `world` would get if it came up where nothing was: of each endpoint for which there are some.

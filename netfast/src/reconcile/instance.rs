@@ -11,7 +11,7 @@ use super::flows::{self, FlowFilter};
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::single::{self, Difference, Single};
-use super::{commands, converge, defrag, files, monitor, show, topology};
+use super::{commands, converge, defrag, files, monitor, show, strays, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
 use crate::model::check::check;
@@ -307,7 +307,7 @@ impl Instance {
     /// Voids what an earlier boot or a dead namespace left; refuses what belongs to a living one.
     fn settle(&mut self) -> Result<()> {
         let Some(instance) = self.store.instance()? else {
-            return Ok(());
+            return self.clear_strays();
         };
         if !instance.is_of_this_boot()? {
             return self.void();
@@ -327,6 +327,19 @@ impl Instance {
         }
         tracing::warn!("the network namespace of this instance is gone: removing what it left");
         self.clear()
+    }
+
+    /// Removes what is there though no record says so. Whoever names a wrong directory of states has none of this.
+    fn clear_strays(&mut self) -> Result<()> {
+        let paths = self.store.paths();
+        let namespaces = netns_dir(&paths.run_dir);
+        let bpffs = Bpffs::at(&paths.bpffs);
+        let was_here = namespaces.exists() || !self.definitions()?.world.networks.is_empty();
+        if was_here && strays::remove(&bpffs, &namespaces, &self.netns, self.netns_id.cookie)? {
+            tracing::warn!("the records of this instance are gone: what it left is removed");
+            self.clear()?;
+        }
+        Ok(())
     }
 
     /// Removes the files that a reboot was to remove, for a run directory that outlived it. No process is stopped: their

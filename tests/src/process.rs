@@ -141,7 +141,8 @@ impl Running {
             if Instant::now() > deadline {
                 bail!("{what} has ended, but something keeps its output open");
             }
-            thread::sleep(Duration::from_millis(1));
+            // Some calls are timed.
+            thread::sleep(Duration::from_micros(100));
         }
         Ok(finished)
     }

@@ -4,17 +4,17 @@
 //! pinned as `links/<ifindex>-<hook>-clsact`, which is how others learn of the filter. While a filter gets another
 //! program, that one is pinned as `links/<ifindex>-<hook>-clsact-new`.
 
-use std::mem;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
-use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
-use aya::programs::{Link, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use nix::libc;
-use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::net::if_::if_nametoindex;
 
 use super::bpffs::{Pins, list};
-use super::error::{errno, tc_errno};
+use super::error::errno;
 use super::load::{Datapath, has_tcx};
 use super::{KernelError, Result, filter, link};
 use crate::store::fault;
@@ -216,21 +216,9 @@ pub(super) fn detach_filter(links: &Path, name: &str) {
     if !matches!(filter::program_id(ifindex, hook.direction()), Ok(Some(id)) if id == info.id()) {
         return;
     }
-    let Ok(device) = if_indextoname(ifindex) else { return };
-    let device = device.to_string_lossy();
-    let detached = filter_link(&device, hook).map_err(ProgramError::from).and_then(Link::detach);
-    if let Err(error) = detached {
-        tracing::warn!(%device, %error, "cannot remove a filter");
+    if let Err(error) = filter::remove(ifindex, hook.direction()) {
+        tracing::warn!(ifindex, %error, "cannot remove a filter");
     }
-}
-
-/// Dropping the value unused deletes the filter.
-fn filter_link(device: &str, hook: Hook) -> std::io::Result<SchedClassifierLink> {
-    SchedClassifierLink::attached(device, hook.direction(), filter::PRIORITY, handle(), None)
-}
-
-const fn handle() -> TcHandle {
-    TcHandle::new(0, filter::HANDLE)
 }
 
 struct Target<'a> {
@@ -298,7 +286,7 @@ impl Target<'_> {
 
     fn attach_clsact(&self) -> Result<()> {
         let [marker, new] = clsact_names(self.ifindex, self.hook).map(|name| self.pins.links().join(name));
-        let (mut program, id) = self.program()?;
+        let (program, id) = self.open()?;
         let running = filter::program_id(self.ifindex, self.hook.direction())?;
         let pinned = |path: &Path| ProgramInfo::from_pin(path).ok().map(|info| info.id());
         if running == Some(id) && pinned(&marker) == Some(id) {
@@ -307,36 +295,24 @@ impl Target<'_> {
         // The pin comes first, and the old one stays until the end: a filter nobody knows of would stay for ever.
         if pinned(&new) != Some(id) {
             link::remove(&new)?;
-            program.pin(&new).map_err(|e| match e {
-                aya::pin::PinError::SyscallError(e) => {
-                    KernelError::file("pin a program at", &new, e.io_error)
-                }
-                other => KernelError::file("pin a program at", &new, std::io::Error::other(other)),
-            })?;
+            link::pin_open(&program, &new)?;
         }
         if running != Some(id) {
             fault::point("set a filter");
-            self.set_filter(&mut program, running.is_some()).map_err(|e| self.failed("attach", e))?;
+            filter::set(self.ifindex, self.hook.direction(), program.as_fd(), self.hook.program())
+                .map_err(|e| self.failed("attach", e.into()))?;
         }
         fault::point("note a filter");
         std::fs::rename(&new, &marker).map_err(|e| KernelError::file("rename to", marker, e))
     }
 
-    fn set_filter(&self, program: &mut SchedClassifier, replace: bool) -> Result<(), ProgramError> {
-        match tc::qdisc_add_clsact(self.device) {
-            Err(e) if tc_errno(&e) != Some(libc::EEXIST) => return Err(e.into()),
-            _ => {}
-        }
-        let id = if replace {
-            program.attach_to_link(filter_link(self.device, self.hook)?)?
-        } else {
-            let options = NlOptions { priority: filter::PRIORITY, handle: handle(), classid: None };
-            let direction = self.hook.direction();
-            program.attach_with_options(self.device, direction, TcAttachOptions::Netlink(options))?
-        };
-        // Dropping the link would remove the filter: it is meant to stay.
-        mem::forget(program.take_link(id)?);
-        Ok(())
+    /// The program as such, and its number.
+    fn open(&self) -> Result<(OwnedFd, u32)> {
+        let (name, pin) = (self.hook.program(), self.pins.program(self.hook.program()));
+        let failed = |e| KernelError::program("open", name, e);
+        let program = link::get(&pin).map_err(|e| failed(e.into()))?;
+        let id = ProgramInfo::from_pin(&pin).map_err(failed)?.id();
+        Ok((program, id))
     }
 }
 

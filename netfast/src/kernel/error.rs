@@ -238,7 +238,7 @@ pub(super) fn errno(error: &ProgramError) -> Option<i32> {
 }
 
 /// As [`errno`], of an error of the traffic control calls.
-pub(super) fn tc_errno(error: &TcError) -> Option<i32> {
+fn tc_errno(error: &TcError) -> Option<i32> {
     match error {
         TcError::NetlinkError(e) => e.raw_os_error(),
         TcError::IoError(e) => e.raw_os_error(),

@@ -17,13 +17,14 @@ use super::bpffs::unlink;
 use super::error::errno;
 use super::{KernelError, Result};
 
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
-/// The part of `union bpf_attr` that [`BPF_OBJ_GET`] reads.
+/// The part of `union bpf_attr` that [`BPF_OBJ_PIN`] and [`BPF_OBJ_GET`] read.
 #[repr(C)]
-struct GetObject {
+struct Object {
     path: u64,
     fd: u32,
     flags: u32,
@@ -131,11 +132,21 @@ pub(super) fn program_error(error: LinkError) -> ProgramError {
 /// Opens a pin.
 pub(super) fn get(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = GetObject { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let mut attr = Object { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     let fd = bpf(BPF_OBJ_GET, &mut attr)?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just returned this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins what is open once more.
+pub(super) fn pin_open(fd: &OwnedFd, path: &Path) -> Result<()> {
+    let pin = || {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let fd = u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)?;
+        bpf(BPF_OBJ_PIN, &mut Object { path: path.as_ptr() as u64, fd, flags: 0 })
+    };
+    pin().map(drop).map_err(|e| KernelError::file("pin a program at", path, e))
 }
 
 fn info(fd: &OwnedFd) -> io::Result<Info> {

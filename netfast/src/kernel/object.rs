@@ -1,7 +1,6 @@
 //! The embedded eBPF object: what it must hold, and what its maps look like.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use aya::include_bytes_aligned;
 use netfast_common::maps;
@@ -87,13 +86,9 @@ pub(super) struct Shape {
     pub(super) flags: u32,
 }
 
-/// Tells one object from another: FNV-1a of its bytes, 16 hexadecimal digits.
-pub(super) fn digest() -> &'static str {
-    static DIGEST: LazyLock<String> = LazyLock::new(|| {
-        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        format!("{:016x}", OBJECT.iter().fold(0xcbf2_9ce4_8422_2325, step))
-    });
-    &DIGEST
+/// Tells one object from another; the build script has it from the object's bytes.
+pub(super) const fn digest() -> &'static str {
+    env!("NETFAST_OBJECT_DIGEST")
 }
 
 /// The object's bytes.

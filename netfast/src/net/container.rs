@@ -28,6 +28,11 @@ pub struct ContainerSpec<'a> {
 ///
 /// The addresses are usable at once (no duplicate address detection), router advertisements are not listened to.
 pub fn configure_container(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<(), Error> {
+    // All of it on one thread inside.
+    netns.run(|| configure(netns, ifindex, spec))?
+}
+
+fn configure(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<(), Error> {
     let ContainerSpec { device, addresses, gateways, default_route, routes } = spec;
     let netlink = Netlink::open(netns)?;
     netlink.set_up(LOOPBACK_INDEX)?;

@@ -3,7 +3,7 @@
 //!
 //! It decides nothing: names, addresses and the order of steps come from the caller. Everything blocks. A thread never
 //! changes its own namespace: whatever has to run inside another one gets a thread (or, for commands, a process) of its
-//! own, so that no later work of a pooled thread lands in the wrong namespace.
+//! own, so that no later work of a pooled thread lands in the wrong namespace. What runs in one already stays on its thread.
 
 pub mod address;
 pub mod bridge;

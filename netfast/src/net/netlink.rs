@@ -1,36 +1,37 @@
 //! A netlink connection to one network namespace, and how its answers are judged.
 //!
-//! Requests go through rtnetlink's connection but not its request types: those hide whether a dump was interrupted
-//! by a change (it is repeated here), and the errno a dump may end with.
+//! Messages are rtnetlink's, its connection is not: that needs a runtime and a task of its own for a dialogue that is one
+//! question and its answer, and hides whether a dump was interrupted by a change (it is repeated here), and the errno a
+//! dump may end with.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
-use std::path::Path;
-use std::time::Duration;
 
-use futures_util::StreamExt;
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
+use nix::sys::time::TimeVal;
 use rtnetlink::packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_ALIGNTO, NetlinkBuffer,
+    NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::sys::AsyncSocket;
-use tokio::runtime::{Builder, Runtime};
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::{Error, Netns};
 
 /// How long the kernel may take over one message. It answers in microseconds; a minute is a device driver gone astray.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: TimeVal = TimeVal::new(60, 0);
 
 /// How often a dump that a concurrent change interrupted is repeated before its last result is taken as it is.
 const DUMP_ATTEMPTS: usize = 8;
 
 /// A connection to the network stack of one namespace. Its socket stays bound to that namespace whichever thread uses
 /// it, and keeps the namespace alive: a connection to a container's is not for keeping.
-///
-/// Every method blocks, on a runtime of its own, so none may be called (nor the handle dropped) in async code.
 pub struct Netlink {
-    runtime: Runtime,
-    handle: rtnetlink::Handle,
+    socket: Socket,
+    /// Number of the last request, by which an answer is told from one that came too late for its own.
+    number: Cell<u32>,
     netns: Netns,
 }
 
@@ -41,13 +42,20 @@ pub(super) struct Request<'a> {
     pub(super) object: &'a dyn Display,
 }
 
+/// What came in answer to a request.
+#[derive(Default)]
+struct Answers {
+    messages: Vec<RouteNetlinkMessage>,
+    /// Something changed while they were listed.
+    interrupted: bool,
+}
+
 impl Netlink {
     /// Connects to a namespace.
     pub fn open(netns: &Netns) -> Result<Self, Error> {
-        let runtime = runtime()?;
         // A socket belongs to the namespace of the thread that opens it.
-        let handle = netns.run(|| connect(&runtime))?.map_err(failed)?;
-        Ok(Self { runtime, handle, netns: netns.try_clone()? })
+        let socket = netns.run(connect)?.map_err(|e| Error::system("open", "netlink socket", e))?;
+        Ok(Self { socket, number: Cell::new(0), netns: netns.try_clone()? })
     }
 
     /// The namespace it is connected to.
@@ -71,9 +79,9 @@ impl Netlink {
         request: Request<'_>,
         message: RouteNetlinkMessage,
     ) -> Result<RouteNetlinkMessage, Error> {
-        // The acknowledgement ends the answer even where the answer itself cannot be read: rtnetlink drops such ones.
-        let (mut answers, _) = self.exchange(request, message, NLM_F_ACK)?;
-        answers.pop().ok_or_else(|| request.answer("the kernel's answer cannot be read"))
+        // The acknowledgement ends the answer even where the answer itself cannot be read.
+        let mut answers = self.exchange(request, message, NLM_F_ACK)?;
+        answers.messages.pop().ok_or_else(|| request.answer("the kernel's answer cannot be read"))
     }
 
     /// Asks for all objects of a kind. The message is built anew for every attempt.
@@ -82,15 +90,14 @@ impl Netlink {
         request: Request<'_>,
         message: impl Fn() -> RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        let mut answers = Vec::new();
+        let mut answers = Answers::default();
         for _ in 0..DUMP_ATTEMPTS {
-            let interrupted;
-            (answers, interrupted) = self.exchange(request, message(), NLM_F_DUMP)?;
-            if !interrupted {
+            answers = self.exchange(request, message(), NLM_F_DUMP)?;
+            if !answers.interrupted {
                 break;
             }
         }
-        Ok(answers)
+        Ok(answers.messages)
     }
 
     fn exchange(
@@ -98,60 +105,72 @@ impl Netlink {
         request: Request<'_>,
         message: RouteNetlinkMessage,
         flags: u16,
-    ) -> Result<(Vec<RouteNetlinkMessage>, bool), Error> {
+    ) -> Result<Answers, Error> {
+        let number = self.number.get().wrapping_add(1);
+        self.number.set(number);
         let mut message = NetlinkMessage::from(message);
         message.header.flags = NLM_F_REQUEST | flags;
-        let work = async {
-            let mut stream =
-                self.handle.clone().request(message).map_err(|_closed| request.answer("connection lost"))?;
-            let mut answers = Vec::new();
-            let mut interrupted = false;
-            while let Some(answer) = stream.next().await {
-                interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
-                match answer.payload {
-                    NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-                    NetlinkPayload::Error(error) if error.code.is_none() => {
-                        return Ok((answers, interrupted));
-                    }
-                    NetlinkPayload::Error(error) => return Err(request.refused(&error)),
-                    NetlinkPayload::Done(done) if done.code >= 0 => return Ok((answers, interrupted)),
-                    NetlinkPayload::Done(done) => return Err(request.errno(-done.code, None)),
-                    _ => return Err(request.answer("messages were lost")),
-                }
-            }
-            Err(request.answer("connection lost"))
+        message.header.sequence_number = number;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let failed = |error: io::Error| match error.raw_os_error() {
+            Some(libc::EAGAIN) => request.answer("the kernel does not answer"),
+            Some(libc::ENOBUFS) => request.answer("messages were lost"),
+            _ => Error::system(request.operation, request.object, error),
         };
-        self.runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, work).await })
-            .map_err(|_elapsed| request.answer("the kernel does not answer"))?
+        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map_err(failed)?;
+        let mut answers = Answers::default();
+        loop {
+            let datagram = match self.socket.recv_from_full() {
+                Ok((datagram, _)) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            if answers.read(&datagram, number, request)? {
+                return Ok(answers);
+            }
+        }
     }
 }
 
-/// Builds a runtime. The first one in a process makes the socket pair by which tokio learns of signals, which is never
-/// closed: made on a thread inside a container, it would keep the container's namespace alive as long as this process.
-/// (tokio 1.54: `enable_io` builds the signal driver wherever the `signal` feature is on.)
-fn runtime() -> Result<Runtime, Error> {
-    let own = Netns::open(Path::new("/proc/self/ns/net"))?;
-    own.run(|| Builder::new_current_thread().enable_io().enable_time().build())?.map_err(failed)
+impl Answers {
+    /// Takes what a datagram holds of the answer to a request of that number, and says whether that was the end of it.
+    fn read(&mut self, mut datagram: &[u8], number: u32, request: Request<'_>) -> Result<bool, Error> {
+        while let Ok(next) = NetlinkBuffer::new_checked(datagram) {
+            let length = next.length() as usize;
+            let (is_ours, flags) = (next.sequence_number() == number, next.flags());
+            // One that cannot be read is of a kind that nobody asked for, or from a kernel that knows more.
+            let message = NetlinkMessage::deserialize(datagram);
+            datagram =
+                datagram.get(length.next_multiple_of(usize::from(NLMSG_ALIGNTO))..).unwrap_or_default();
+            let Ok(message) = message else { continue };
+            if !is_ours {
+                continue;
+            }
+            self.interrupted |= flags & NLM_F_DUMP_INTR != 0;
+            match message.payload {
+                NetlinkPayload::InnerMessage(inner) => self.messages.push(inner),
+                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
+                NetlinkPayload::Error(error) => return Err(request.refused(&error)),
+                NetlinkPayload::Done(done) if done.code >= 0 => return Ok(true),
+                NetlinkPayload::Done(done) => return Err(request.errno(-done.code, None)),
+                _ => return Err(request.answer("messages were lost")),
+            }
+        }
+        Ok(false)
+    }
 }
 
-fn connect(runtime: &Runtime) -> io::Result<rtnetlink::Handle> {
-    let _entered = runtime.enter();
-    let (mut connection, handle, _unsolicited) = rtnetlink::new_connection_with_strict_check()?;
-    let socket = connection.socket_mut().socket_mut();
+fn connect() -> io::Result<Socket> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    setsockopt(&socket, ReceiveTimeout, &PATIENCE)?;
+    // What a request says and the kernel does not know is refused, and not passed over.
+    socket.set_netlink_get_strict_chk(true)?;
     // The kernel explains refusals in words; without CAP_ACK it would put the whole request in front of them.
     socket.set_ext_ack(true)?;
     socket.set_cap_ack(true)?;
-    // So that the end of an answer can be told from the end of the connection.
-    connection.set_forward_ack(true);
-    connection.set_forward_done(true);
-    // The task runs whenever a request is waited for, and dies with the runtime.
-    drop(runtime.spawn(connection));
-    Ok(handle)
-}
-
-fn failed(error: io::Error) -> Error {
-    Error::system("open", "netlink socket", error)
+    Ok(socket)
 }
 
 impl Request<'_> {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::thread;
 
@@ -77,11 +78,17 @@ impl Netns {
         })?
     }
 
-    /// Runs `work` on a fresh thread inside the namespace and returns its result.
+    /// Runs `work` inside the namespace and returns its result: on the calling thread where that is in the namespace, else
+    /// on a fresh one.
     ///
     /// # Errors
-    /// When the thread cannot be started or cannot enter, or when `work` panics.
+    /// When a thread cannot be started or cannot enter, or when `work` panics.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        if Self::current()?.inode()? == self.inode()? {
+            // As if on a thread: what was half done in there is given up with the panic.
+            let done = panic::catch_unwind(AssertUnwindSafe(work));
+            return done.map_err(|panic| Error::Panicked(panic_text(&*panic)));
+        }
         on_fresh_thread(|| {
             setns(&self.fd, CloneFlags::CLONE_NEWNET)
                 .map_err(|e| Error::system("enter", "network namespace", e))?;

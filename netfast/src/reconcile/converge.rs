@@ -9,7 +9,7 @@ use super::check::Problem;
 use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
-use super::ports::PortFacts;
+use super::ports::{self, PortFacts};
 use super::tables::Settings;
 use super::{adopt, check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
 use crate::compile::policy::{self, Assigned, Book, Numbers, Roll, Tables};
@@ -98,7 +98,8 @@ pub(super) fn converge(
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.
 fn bound_sockets(host: &Host<'_>, world: &World) -> Vec<BoundSocket> {
-    if world.endpoints.values().all(|endpoint| endpoint.publish.is_empty()) {
+    let mut published = world.endpoints.values().flat_map(|endpoint| &endpoint.publish);
+    if !published.any(ports::depends_on_sockets) {
         return Vec::new();
     }
     host.netns.bound_sockets().unwrap_or_else(|error| {

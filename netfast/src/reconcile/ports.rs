@@ -24,6 +24,11 @@ pub(super) struct PortFacts {
     pub most_rows: usize,
 }
 
+/// Whether it matters to a published port who holds which port of the host. Not where a container runtime has chosen it.
+pub(super) fn depends_on_sockets(publish: &Publish) -> bool {
+    !publish.bindable || publish.fixed_host().is_none()
+}
+
 /// Fills in the published ports of `new`. A port chosen earlier is kept, and what leads where it led keeps its number.
 ///
 /// # Errors

@@ -185,7 +185,11 @@ impl Single<'_> {
             endpoints: [(endpoint.id.clone(), record)].into(),
         };
         if !endpoint.publish.is_empty() {
-            let bound = self.netns.bound_sockets().unwrap_or_default();
+            let bound = if endpoint.publish.iter().any(ports::depends_on_sockets) {
+                self.netns.bound_sockets().unwrap_or_default()
+            } else {
+                Vec::new()
+            };
             let facts = PortFacts { bound, most_rows: usize::MAX };
             let new = &mut records.endpoints;
             if ports::assign(&world, &Records::default(), instance, &facts, new).is_err() {

@@ -1,4 +1,7 @@
 //! Files that are whole at any time: written beside their place and moved there.
+//!
+//! What a reboot voids is not synced to the disk: a killed process loses nothing by that, and a machine that crashes
+//! reboots. It costs nothing on a tmpfs, where it should be, but milliseconds a file where it is not.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
@@ -14,37 +17,62 @@ use super::{Result, StoreError};
 /// What unfinished files are called. No name of ours starts with a dot.
 const TEMPORARY: &str = ".tmp-";
 
-/// Writes `value` to `path` as JSON that people can read. A crash leaves the old file or the new one.
+/// How long a file has to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    /// Until the next boot.
+    UntilReboot,
+    /// Until somebody removes it.
+    ForGood,
+}
+
+/// Writes `value` to `path` as JSON that people can read, until the next boot. A killed process leaves the old file or the
+/// new one.
 pub(super) fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    write_json(path, serde_json::to_vec_pretty(value))
+    write_json(path, serde_json::to_vec_pretty(value), Lasts::UntilReboot)
 }
 
 /// As [`write()`], in as little as will do.
 pub(super) fn write_compact<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    write_json(path, serde_json::to_vec(value))
+    write_json(path, serde_json::to_vec(value), Lasts::UntilReboot)
+}
+
+/// As [`write()`], for good: a machine that crashes leaves the old file or the new one too.
+pub(super) fn write_for_good<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+    write_json(path, serde_json::to_vec_pretty(value), Lasts::ForGood)
 }
 
 /// As [`write()`], in a form that only programs can read.
 pub(super) fn write_binary<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     let failed = |e| StoreError::file("write", path, io::Error::other(e));
-    write_bytes(path, &postcard::to_stdvec(value).map_err(failed)?)
+    write_bytes(path, &postcard::to_stdvec(value).map_err(failed)?, Lasts::UntilReboot)
 }
 
-fn write_json(path: &Path, json: serde_json::Result<Vec<u8>>) -> Result<()> {
+fn write_json(path: &Path, json: serde_json::Result<Vec<u8>>, lasts: Lasts) -> Result<()> {
     let mut bytes = json.map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
     bytes.push(b'\n');
-    write_bytes(path, &bytes)
+    write_bytes(path, &bytes, lasts)
 }
 
-fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, TEMPORARY, 0o600, |file| file.write_all(bytes))
+fn write_bytes(path: &Path, bytes: &[u8], lasts: Lasts) -> Result<()> {
+    put(path, (TEMPORARY, 0o600), lasts, |file| file.write_all(bytes))
 }
 
-/// Puts what `content` writes at `path`. Until then it is in a file beside that, whose name begins with `temporary`.
+/// Puts what `content` writes at `path`, for good. Until then it is in a file beside that, whose name begins with
+/// `temporary`.
 pub(super) fn replace(
     path: &Path,
     temporary: &str,
     mode: u32,
+    content: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<()> {
+    put(path, (temporary, mode), Lasts::ForGood, content)
+}
+
+fn put(
+    path: &Path,
+    (temporary, mode): (&str, u32),
+    lasts: Lasts,
     content: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<()> {
     let failed = |e| StoreError::file("write", path, e);
@@ -56,10 +84,14 @@ pub(super) fn replace(
         .tempfile_in(directory)
         .map_err(failed)?;
     content(file.as_file_mut()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
+    if lasts == Lasts::ForGood {
+        file.as_file().sync_all().map_err(failed)?;
+    }
     fault::point("store: before a rename");
     file.persist(path).map_err(|e| failed(e.error))?;
-    sync_directory(directory).map_err(failed)?;
+    if lasts == Lasts::ForGood {
+        sync_directory(directory).map_err(failed)?;
+    }
     fault::point("store: after a write");
     Ok(())
 }
@@ -67,7 +99,12 @@ pub(super) fn replace(
 /// Reads the file at `path`; `None` where there is none.
 pub(super) fn read<T: DeserializeOwned>(path: &Path, advice: &'static str) -> Result<Option<T>> {
     let Some(bytes) = read_bytes(path)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Corrupt {
+    parse(path, &bytes, advice).map(Some)
+}
+
+/// Reads the content of the file at `path`.
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8], advice: &'static str) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|source| StoreError::Corrupt {
         path: path.to_owned(),
         advice,
         source,

@@ -118,7 +118,7 @@ impl LockedStore {
         kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
         kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
         kept.origins.retain(|_, origin| *origin != Origin::Cni);
-        atomic::write(&self.definitions_file(), &Written { schema: SCHEMA, definitions: &kept })
+        atomic::write_for_good(&self.definitions_file(), &Written { schema: SCHEMA, definitions: &kept })
     }
 
     /// Forgets what the instance was asked for. Says whether there was anything.

@@ -1,8 +1,8 @@
 //! The lock of an instance: held around looking at the state, computing what is to change, and changing it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -36,13 +36,13 @@ impl Lock {
             };
             let left = deadline.saturating_duration_since(Instant::now());
             let locked = lock_within(file, left).map_err(|e| StoreError::file("lock", &path, e))?;
-            let Some(mut file) = locked else {
+            let Some(file) = locked else {
                 return Err(StoreError::Locked { holder: holder(&path), path, waited: timeout });
             };
             // Whoever held it may have removed the file together with the instance: then what was locked is
             // nobody's file any more.
             if is_at(&file, &path) {
-                note_holder(&mut file).map_err(|e| StoreError::file("write", &path, e))?;
+                note_holder(&file).map_err(|e| StoreError::file("write", &path, e))?;
                 return Ok(Self { path, _file: file });
             }
         }
@@ -93,10 +93,10 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Writes down who has it, for those who wait in vain. What stands there means nothing while the lock is free.
-fn note_holder(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())
+/// Writes down who has it, for those who wait in vain. What stands there means nothing while the lock is free. All numbers
+/// are written in one width: cutting off what is left of a longer one has some file systems write to the disk.
+fn note_holder(file: &File) -> io::Result<()> {
+    file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0)
 }
 
 fn holder(path: &Path) -> String {

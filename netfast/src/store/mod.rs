@@ -148,4 +148,6 @@ fn remove_if_empty(directory: &std::path::Path) -> Result<()> {
 }
 
 #[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
 mod tests;

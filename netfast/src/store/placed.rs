@@ -101,7 +101,7 @@ impl Receipt {
             if let Some(directory) = self.path.parent() {
                 atomic::make_directory(directory)?;
             }
-            return atomic::write(&self.path, &self.files);
+            return atomic::write_for_good(&self.path, &self.files);
         }
         atomic::remove(&self.path)?;
         match self.path.parent() {

@@ -76,6 +76,20 @@ impl Instance {
         })
     }
 
+    /// What a file without content tells of: as nothing in the run directory is synced, a file system may have noted the
+    /// file and not what was in it when the machine crashed. Nothing else leaves such a one.
+    fn of_a_crashed_machine() -> Self {
+        Self {
+            netns: NetnsId { cookie: 0, dev: 0, ino: 0 },
+            boot_id: String::new(),
+            created: 0,
+            cgroup: None,
+            defrag: None,
+            next_incarnation: 1,
+            next_network: 1,
+        }
+    }
+
     /// Whether it was set up since the last boot.
     ///
     /// # Errors
@@ -127,7 +141,12 @@ impl Store {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn instance(&self) -> Result<Option<Instance>> {
-        atomic::read(&self.instance_file(), ADVICE)
+        let path = self.instance_file();
+        let Some(bytes) = atomic::read_bytes(&path)? else { return Ok(None) };
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(Some(Instance::of_a_crashed_machine()));
+        }
+        atomic::parse(&path, &bytes, ADVICE).map(Some)
     }
 
     /// The numbers given to what the maps hold: a value of whoever gives them.

@@ -13,7 +13,7 @@ use crate::model::{EndpointId, Name};
 const ROLE: &str = "NETFAST_TEST_ROLE";
 const PLACE: &str = "NETFAST_TEST_PLACE";
 
-fn store(dir: &Path) -> Store {
+pub(super) fn store(dir: &Path) -> Store {
     let options = PathsOptions {
         state_dir: Some(dir.join("state")),
         run_dir: Some(dir.join("run")),
@@ -27,7 +27,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn endpoint(namespace: &str, endpoint: &str) -> EndpointRecord {
+pub(super) fn endpoint(namespace: &str, endpoint: &str) -> EndpointRecord {
     EndpointRecord {
         id: EndpointId { namespace: name(namespace), name: name(endpoint) },
         incarnation: 1,
@@ -79,6 +79,20 @@ fn in_another_process() {
             locked.save_endpoint(&endpoint("default", "db")).unwrap();
         }
     }
+}
+
+#[test]
+fn a_file_without_content_is_of_an_earlier_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let locked = store.lock(LOCK_TIMEOUT).unwrap();
+    locked.save_instance(&Instance::new(NetnsId { cookie: 7, dev: 4, ino: 5 }).unwrap()).unwrap();
+    for content in [&b""[..], &[0; 512]] {
+        fs::write(store.instance_file(), content).unwrap();
+        assert!(!store.instance().unwrap().unwrap().is_of_this_boot().unwrap());
+    }
+    fs::write(store.instance_file(), "{").unwrap();
+    assert!(matches!(store.instance(), Err(StoreError::Corrupt { .. })));
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Call {
     }
 
     fn execute(&self, config: &str) -> Result<Finished> {
-        let mut command = self.host.command(&self.program);
+        let mut command = self.host.command_beside(&self.program);
         // A runtime passes its own environment on. Ours names another instance, or none.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

@@ -19,11 +19,20 @@ pub(crate) struct Chain<'lab> {
     runtime: Libcni<'lab>,
 }
 
-/// How long a container's ADD and DEL took.
+/// What a container's ADD and DEL took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    pub(crate) add: Duration,
-    pub(crate) del: Duration,
+    pub(crate) add: Took,
+    pub(crate) del: Took,
+}
+
+/// What a call of all plugins of a list took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// From the first one's start to the last one's end.
+    pub(crate) wall: Duration,
+    /// What they and the processes they started kept a processor busy. The kernel's own threads are not in it.
+    pub(crate) cpu: Duration,
 }
 
 impl<'lab> Chain<'lab> {
@@ -51,13 +60,23 @@ impl<'lab> Chain<'lab> {
         Self::new("bridge, portmap, firewall, tuning", list(&plugins), Libcni::new(lab, &[stock()]))
     }
 
+    /// A bridge and addresses, and netfast for ports, policies and connections.
+    pub(crate) fn chained(lab: &'lab Lab) -> Result<Self> {
+        let directory = lab.binary().parent().context("the binary has no directory")?;
+        let mut netfast = lab.cni_list("bench", &["10.89.0.0/16"])?["plugins"][0].take();
+        // Addresses are the bridge's.
+        netfast.as_object_mut().context("the plugin is no object")?.remove("ipam");
+        let plugins = json!([bridge(lab.dir(), true), netfast]);
+        Ok(Self::new("bridge, netfast", list(&plugins), Libcni::new(lab, &[stock(), directory])))
+    }
+
     const fn new(name: &'static str, list: Value, runtime: Libcni<'lab>) -> Self {
         Self { name, times: Vec::new(), list, runtime }
     }
 
     /// Adds and removes a container.
     pub(crate) fn round(&self, number: usize) -> Result<Times> {
-        once(&self.runtime, &self.list, number).map(|(add, del)| Times { add, del })
+        once(&self.runtime, &self.list, number)
     }
 
     /// Adds a container that stays as long as its namespace is kept.

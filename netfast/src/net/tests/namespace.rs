@@ -26,10 +26,23 @@ fn a_namespace_has_a_cookie_and_an_inode_of_its_own() {
 }
 
 #[test]
+fn what_runs_in_a_namespace_already_stays_on_its_thread() {
+    need_root!();
+    let (a, b) = (namespace(), namespace());
+    let thread = || thread::current().id();
+    let (outer, inner, other) = a.run(|| (thread(), a.run(thread).unwrap(), b.run(thread).unwrap())).unwrap();
+    assert_eq!(outer, inner);
+    assert!(outer != thread() && outer != other);
+    assert_eq!(Netns::current().unwrap().run(thread).unwrap(), thread());
+}
+
+#[test]
 fn a_panic_inside_is_an_error() {
     need_root!();
-    let error = namespace().run(|| panic!("on purpose")).unwrap_err();
-    assert!(matches!(&error, Error::Panicked(text) if text == "on purpose"), "{error}");
+    for netns in [namespace(), Netns::current().unwrap()] {
+        let error = netns.run(|| panic!("on purpose")).unwrap_err();
+        assert!(matches!(&error, Error::Panicked(text) if text == "on purpose"), "{error}");
+    }
 }
 
 #[test]

@@ -5,10 +5,12 @@ pub(super) mod long_program;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use std::{panic, thread};
 
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
+use nix::time::{ClockId, clock_gettime};
 
 use super::{Bpffs, Datapath, KernelError, has_tcx};
 use crate::model::Limits;
@@ -63,4 +65,9 @@ pub(super) fn loaded_with_tcx(test: impl FnOnce(&Bpffs, Datapath) + Send + 'stat
 pub(super) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
     assert!(status.success(), "ip {arguments}");
+}
+
+/// How long this thread has computed so far, in the kernel too: how long it waits for other tests is no part of it.
+pub(crate) fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }

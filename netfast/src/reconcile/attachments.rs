@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow, bail};
 use ipnet::IpNet;
 
+use super::entries::Claim;
 use super::instance::Instance;
-use super::ledger::{Claim, Ledger};
+use super::ledger::Ledger;
 use super::rotation::rotate;
 use super::topology;
 use crate::model::{Endpoint, EndpointId, Name, Network, Publish};
@@ -109,19 +110,17 @@ impl Instance {
     /// Makes the endpoint and looks at nothing else. `false`: that will not do, and nothing was done.
     fn attach_alone(&mut self, record: &AttachmentRecord, network: &Network) -> Result<bool> {
         let mut record = record.clone();
-        let Some(ledger) = self.store().ledger::<Ledger>()? else { return Ok(false) };
+        let Some(ledger) = Ledger::read(self.store())? else { return Ok(false) };
         let Some(mut instance) = self.store().instance()? else { return Ok(false) };
         let is_left = self.store().unfinished_attachment(&record.key)?.is_some();
         if is_left || ledger.networks.get(&network.name) != Some(network) {
             return Ok(false);
         }
-        let is_taken = |id: &EndpointId| ledger.entries.iter().any(|entry| entry.id == *id);
+        let is_taken = |id: &EndpointId| ledger.entries.iter().any(|entry| entry.is(id));
         record.endpoint.id.name = free_name(is_taken, &record.endpoint.id, &record.key.container)?;
-        let of_container = ledger
-            .entries
-            .iter()
-            .filter(|entry| entry.key.as_ref().is_some_and(|other| other.container == record.key.container));
-        let published: Vec<_> = of_container.flat_map(|entry| entry.published.clone()).collect();
+        let container = Some(record.key.container.as_str());
+        let of_container = ledger.entries.iter().filter(|entry| entry.container == container);
+        let published: Vec<_> = of_container.flat_map(|entry| entry.published).collect();
         leave_out_published(&mut record.endpoint, &published);
         let mut single = self.single_soon(ledger);
         let made = single
@@ -176,7 +175,7 @@ impl Instance {
             self.store().forget_attachment(key)?;
             return Ok(true);
         };
-        if let Some(ledger) = self.store().ledger::<Ledger>()? {
+        if let Some(ledger) = Ledger::read(self.store())? {
             let mut single = self.single(ledger);
             let removed = single.remove(&record.endpoint, |store| Ok(store.end_attachment(key)?)).and_then(
                 |is_removed| {

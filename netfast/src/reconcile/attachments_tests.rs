@@ -6,7 +6,7 @@ use std::time::Instant;
 use nix::mount::{MsFlags, mount};
 
 use super::*;
-use crate::kernel::testing::isolated;
+use crate::kernel::testing::{cpu_time, isolated};
 use crate::kernel::{Bpffs, Datapath};
 use crate::model::{self, Endpoint, Protocol};
 use crate::net::Netns;
@@ -348,6 +348,50 @@ fn names_and_networks_are_sorted_out() {
     });
 }
 
+/// How often this thread has read and written so far, and how many bytes. `None`: the kernel does not count.
+fn reads_and_writes() -> Option<[u64; 2]> {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").ok()?;
+    let of = |what: &str| -> Option<u64> {
+        counts.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(": ")?.parse().ok())
+    };
+    Some([of("syscr")? + of("syscw")?, of("rchar")? + of("wchar")?])
+}
+
+#[test]
+fn an_attachment_reads_of_each_other_a_line_and_no_file() {
+    isolated(|dir| {
+        const OTHERS: u64 = 24;
+        let lab = Lab::new(dir);
+        lab.attach("first");
+        let cost = |container: &str| {
+            let attachment = lab.attachment(container);
+            let before = reads_and_writes()?;
+            lab.open().attach(attachment).unwrap();
+            let after = reads_and_writes()?;
+            assert!(lab.open().detach(&key(container)).unwrap());
+            Some([0, 1].map(|what| after[what] - before[what]))
+        };
+        cost("probe1");
+        let Some([few_calls, few_bytes]) = cost("probe2") else {
+            eprintln!("skipped: the kernel does not count");
+            return;
+        };
+        for number in 0..OTHERS {
+            lab.attach(&format!("other{number}"));
+        }
+        let [many_calls, many_bytes] = cost("probe3").unwrap();
+        println!(
+            "beside 1: {few_calls} calls, {few_bytes} bytes; beside {}: {many_calls}, {many_bytes}",
+            OTHERS + 1
+        );
+        // Large files are read in several calls.
+        assert!(many_calls <= few_calls + OTHERS / 4, "{few_calls} and {many_calls} calls");
+        // What the ledger says of one is read once and written once; it says where its namespace is.
+        let each = 300 + 2 * lab.dir.as_os_str().len() as u64;
+        assert!(many_bytes <= few_bytes + OTHERS * each, "{few_bytes} and {many_bytes} bytes");
+    });
+}
+
 /// `NETFAST_TEST_ALL=1 cargo test --release -p netfast what_an_attachment_takes -- --nocapture` prints the numbers with 900
 /// others.
 #[test]
@@ -359,22 +403,25 @@ fn what_an_attachment_takes() {
         lab.attach("first");
         let tell = |when: &str| {
             let (mut attached, mut detached) = (Vec::new(), Vec::new());
+            let mut computed = Vec::new();
             for round in 0..rounds {
                 let attachment = lab.attachment(&format!("timed{round}"));
                 let key = attachment.key.clone();
-                let start = Instant::now();
+                let (start, cpu) = (Instant::now(), cpu_time());
                 lab.open().attach(attachment).unwrap();
                 attached.push(start.elapsed());
+                computed.push(cpu_time() - cpu);
                 let start = Instant::now();
                 lab.open().detach(&key).unwrap();
                 detached.push(start.elapsed());
             }
             attached.sort_unstable();
             detached.sort_unstable();
+            computed.sort_unstable();
             let middle = attached.len() / 2;
             println!(
-                "{when}: attached in {:?} (at least {:?}), detached in {:?} (at least {:?})",
-                attached[middle], attached[0], detached[middle], detached[0]
+                "{when}: attached in {:?} (at least {:?}) and {:?} of CPU time, detached in {:?} (at least {:?})",
+                attached[middle], attached[0], computed[middle], detached[middle], detached[0]
             );
         };
         tell("beside one");

@@ -93,7 +93,7 @@ pub(super) fn converge(
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)?;
     // What an attachment that came to nothing had made was in nobody's records, and is removed.
     host.store.forget_unfinished(definitions)?;
-    Ok((left, Ledger::new(definitions, &new)))
+    Ok((left, Ledger::new(definitions, &new)?))
 }
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.
@@ -116,7 +116,11 @@ pub(super) fn records(host: &Host<'_>) -> Result<Records> {
     Ok(Records { networks: host.store.networks()?, endpoints: host.store.endpoints()? })
 }
 
-fn compile(world: &World, records: &Records, numbers: &Numbers) -> Result<(Tables, Option<(Book, Roll)>)> {
+fn compile(
+    world: &World,
+    records: &Records,
+    numbers: &Numbers,
+) -> Result<(Tables, Option<(Book<'static>, Roll)>)> {
     // Half of the map, as it holds the old world's rows and the new one's at a time.
     let max_rows = usize::try_from(world.limits.rules / 2).unwrap_or(usize::MAX);
     Ok(policy::compile_to_change(world, &assigned(records), numbers, max_rows)?)

@@ -190,7 +190,7 @@ impl Instance {
     /// Makes it so, by as little as will do.
     fn make(&mut self, before: &Definitions, after: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
         if let Some(difference) = single::difference(before, after)
-            && let Some(ledger) = self.store.ledger()?
+            && let Some(ledger) = Ledger::read(&self.store)?
             && !self.has_drifted()?
         {
             let mut single = self.single(ledger);

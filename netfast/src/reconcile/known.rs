@@ -22,7 +22,7 @@ impl Instance {
     /// # Errors
     /// When a state file cannot be read.
     pub fn known(&self, network: &Name) -> Result<Known> {
-        if let Some(ledger) = self.store().ledger::<Ledger>()? {
+        if let Some(ledger) = Ledger::read(self.store())? {
             let network = ledger.networks.get(network).cloned();
             return Ok(Known { network, policy_directory: ledger.policy_directory });
         }

@@ -10,6 +10,7 @@ mod damage;
 mod defrag;
 pub mod doctor;
 mod drift;
+mod entries;
 mod facts;
 mod files;
 pub mod flows;

@@ -10,11 +10,13 @@ use anyhow::{Context as _, Result};
 
 use super::assign::{self, Records};
 use super::converge::make_rows;
+use super::entries::{Claim, Entry};
 use super::facts::Facts;
 use super::host::{Host, netns_dir};
-use super::ledger::{Claim, Entry, Ledger};
+use super::ledger::Ledger;
+use super::numbers::Small;
 use super::ports::{self, PortFacts};
-use super::{files, numbers, stale, tables, topology};
+use super::{files, stale, tables, topology};
 use crate::compile::policy::{Assigned, Change, Member, Roll, Tables};
 use crate::compile::rows::Rows;
 use crate::kernel::{Bpffs, Datapath, Maps, Mode, Programs, grace_period};
@@ -154,7 +156,7 @@ impl Single<'_> {
         fault::point("set a device up");
         let ifindex = record.host_ifindex.context("an endpoint without a device")?;
         host.netlink.set_up(ifindex).with_context(|| format!("set {} up", record.host_ifname))?;
-        self.ledger.entries.push(Entry::of(record, key.cloned()));
+        self.ledger.entries.push(&Entry::of(record, key.map(|key| key.container.as_str())))?;
         Ok(true)
     }
 
@@ -175,9 +177,10 @@ impl Single<'_> {
         if self.is_in_the_way(endpoint, &netns) || !self.is_place(endpoint, &netns)? {
             return Ok(None);
         }
-        let mut addresses = assign::Addresses::taken(ledger.addresses());
+        let held = ledger.entries.iter().flat_map(|entry| entry.addresses());
+        let mut addresses = assign::Addresses::taken(held.collect());
         let Ok(taken) = addresses.take(endpoint, network) else { return Ok(None) };
-        let slot = assign::lowest_free(&ledger.slots());
+        let slot = assign::lowest_free(&ledger.entries.iter().filter_map(|entry| entry.slot).collect());
         let incarnation = instance.take_incarnation()?;
         let record = assign::endpoint_record(endpoint, network, netns, incarnation, slot, taken);
         let mut records = Records {
@@ -196,11 +199,11 @@ impl Single<'_> {
                 return Ok(None);
             }
         }
-        let Some((book, mut roll)) = numbers::small(self.store)? else { return Ok(None) };
+        let Some(mut small) = Small::read(self.store)? else { return Ok(None) };
         let (ip, ip6) = taken;
         let member = Member { endpoint, assigned: Assigned { ip, ip6 } };
-        let Some(change) = book.change(&mut roll, None, Some(member)) else { return Ok(None) };
-        Ok(Some(Planned { world, records, change, roll }))
+        let Some(change) = small.change(None, Some(member)) else { return Ok(None) };
+        Ok(Some(Planned { world, records, change, roll: small.roll }))
     }
 
     /// Whether somebody has what the endpoint asks for.
@@ -213,12 +216,12 @@ impl Single<'_> {
         }
         self.ledger.entries.iter().any(|other| {
             // One of that name in another namespace of policies gets a longer name in `/etc/hosts`.
-            (other.id.name == endpoint.id.name && other.network == endpoint.network)
-                || other.id == endpoint.id
+            (other.name == endpoint.id.name.as_str() && other.network == endpoint.network.as_str())
+                || other.is(&endpoint.id)
                 || (endpoint.ip.is_some() && endpoint.ip == other.ip)
                 || (endpoint.ip6.is_some() && endpoint.ip6 == other.ip6)
                 || (endpoint.mac.is_some() && endpoint.mac == other.mac)
-                || (other.netns.as_deref() == Some(netns) && other.ifname == endpoint.ifname())
+                || (other.netns.map(Path::new) == Some(netns) && other.ifname == endpoint.ifname())
                 || other.published.iter().any(|held| claims.iter().any(|claim| claim.overlaps(held)))
         })
     }
@@ -226,7 +229,7 @@ impl Single<'_> {
     /// Whether there may be no room for the ports it publishes: each takes a row or two.
     fn may_be_too_many(&self, endpoint: &Endpoint, room: u32) -> bool {
         let held =
-            self.ledger.entries.iter().flat_map(|entry| &entry.published).map(|claim| claim.host.count());
+            self.ledger.entries.iter().flat_map(|entry| entry.published).map(|claim| claim.host.count());
         let own = endpoint.publish.iter().map(|publish| publish.container.count());
         !endpoint.publish.is_empty() && held.chain(own).map(u64::from).sum::<u64>() * 2 > u64::from(room)
     }
@@ -250,28 +253,28 @@ impl Single<'_> {
         begin: impl FnOnce(&LockedStore) -> Result<()>,
     ) -> Result<bool> {
         let id = &endpoint.id;
-        let Some(place) = self.ledger.entries.iter().position(|entry| entry.id == *id) else {
+        let Some(entry) = self.ledger.entries.iter().find(|entry| entry.is(id)) else {
             return Ok(false);
         };
-        let entry = &self.ledger.entries[place];
-        let is_shared = |other: &Entry| {
+        let is_shared = |other: &Entry<'_>| {
             // A name that two have, or a port that two have on different addresses, is written otherwise for one alone.
-            (other.id.name == entry.id.name && other.network == entry.network)
+            (other.name == entry.name && other.network == entry.network)
                 || other.published.iter().any(|held| entry.published.iter().any(|own| own.overlaps(held)))
         };
-        if self.ledger.entries.iter().any(|other| other.id != *id && is_shared(other)) {
+        if self.ledger.entries.iter().any(|other| !other.is(id) && is_shared(&other)) {
             return Ok(false);
         }
-        let Some(network) = self.ledger.networks.get(&entry.network) else { return Ok(false) };
+        let network = self.ledger.networks.values().find(|network| network.name.as_str() == entry.network);
+        let Some(network) = network.cloned() else { return Ok(false) };
         let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
         let Some(record) = self.store.endpoint(id)? else { return Ok(false) };
         if record.adopted.is_some() {
             // Its device stays, so there is no grace period below.
             return Ok(false);
         }
-        let Some((book, mut roll)) = numbers::small(self.store)? else { return Ok(false) };
+        let Some(mut small) = Small::read(self.store)? else { return Ok(false) };
         let member = Member { endpoint, assigned: Assigned { ip: record.ip, ip6: record.ip6 } };
-        let Some(change) = book.change(&mut roll, Some(member), None) else { return Ok(false) };
+        let Some(change) = small.change(Some(member), None) else { return Ok(false) };
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
         };
@@ -281,7 +284,7 @@ impl Single<'_> {
         let netlink = Netlink::open(self.netns)?;
         let mut host =
             Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
-        let (world, records) = alone(network, bridge, &record);
+        let (world, records) = alone(&network, bridge, &record);
         let rows = rows_of(&world, &records, &Change::default());
         // Nobody finds it any more; and before anything else gets the memory of these rows, its device goes, which takes
         // the kernel a grace period.
@@ -296,9 +299,9 @@ impl Single<'_> {
         topology::remove_endpoint(&host, &records, &record)?;
         tables::remove_sources(&mut host.datapath.maps, &rows)?;
         tables::remove_rules(&mut host.datapath.maps, &change.removed)?;
-        self.store.save_companion(Companion::Roll, &roll)?;
+        self.store.save_companion(Companion::Roll, &small.roll)?;
         self.ledger.sweep(&mut host.datapath.maps)?;
-        self.ledger.entries.remove(place);
+        self.ledger.entries.remove(id);
         Ok(true)
     }
 }
@@ -310,17 +313,17 @@ impl Single<'_> {
     /// When the kernel refuses. The policies see it as before then.
     pub(super) fn relabel(&mut self, was: &Endpoint, is: &Endpoint) -> Result<bool> {
         let Some(record) = self.store.endpoint(&is.id)? else { return Ok(false) };
-        let Some((book, mut roll)) = numbers::small(self.store)? else { return Ok(false) };
+        let Some(mut small) = Small::read(self.store)? else { return Ok(false) };
         let assigned = Assigned { ip: record.ip, ip6: record.ip6 };
         let member = |endpoint| Some(Member { endpoint, assigned });
-        let Some(change) = book.change(&mut roll, member(was), member(is)) else { return Ok(false) };
+        let Some(change) = small.change(member(was), member(is)) else { return Ok(false) };
         let Some(subject) = change.subject else { return Ok(false) };
         let Some(mut datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
         };
         fault::point("begin with one endpoint");
         self.store.remove_ledger()?;
-        self.store.save_companion(Companion::Roll, &roll)?;
+        self.store.save_companion(Companion::Roll, &small.roll)?;
         self.ledger.sweep(&mut datapath.maps)?;
         tables::replace_subject(&mut datapath.maps, record.slot, subject, &change.added)
             .context("write the maps")?;

@@ -143,16 +143,18 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Removes what killed writers left. Only the holder of the lock may, as others' unfinished files look the same.
 pub(super) fn sweep(directory: &Path) -> Result<()> {
-    for name in list(directory)? {
-        if name.starts_with(TEMPORARY) {
-            remove(&directory.join(name))?;
-        }
+    for name in names(directory, |name| name.starts_with(TEMPORARY))? {
+        remove(&directory.join(name))?;
     }
     Ok(())
 }
 
 /// Names of the files in a directory, sorted; none where it does not exist.
 pub(super) fn list(directory: &Path) -> Result<Vec<String>> {
+    names(directory, |_| true)
+}
+
+fn names(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let failed = |e| StoreError::file("list", directory, e);
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -162,8 +164,9 @@ pub(super) fn list(directory: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         // Ours are all ASCII.
-        if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
-            names.push(name);
+        let name = entry.map_err(failed)?.file_name();
+        if let Some(name) = name.to_str().filter(|name| is_wanted(name)) {
+            names.push(name.to_owned());
         }
     }
     names.sort_unstable();

@@ -5,11 +5,10 @@
 
 use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::stamp::Stamp;
-use super::{LockedStore, Result, Store, atomic};
+use super::{LockedStore, Result, Store, Written, atomic};
 
 /// Which companion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,30 +31,26 @@ impl Companion {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stamped<T> {
-    numbers: Stamp,
-    content: T,
-}
+/// Form of the companions. Another form of one takes another number: one of another form is as good as none.
+const FORM: [u8; 8] = *b"policy 2";
 
 impl Store {
     pub(super) fn companion_file(&self, companion: Companion) -> PathBuf {
         self.paths().run_dir.join(companion.file_name())
     }
 
+    /// Whether there is a file of a companion, be it void or not.
+    pub fn has_companion(&self, companion: Companion) -> bool {
+        self.companion_file(companion).exists()
+    }
+
     /// A companion of the numbers there are.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn companion<T: DeserializeOwned>(&self, companion: Companion) -> Result<Option<T>> {
-        let Some(bytes) = atomic::read_bytes(&self.companion_file(companion))? else { return Ok(None) };
+    pub fn companion(&self, companion: Companion) -> Result<Option<Written>> {
         let Some(numbers) = Stamp::of(&self.numbers_file())? else { return Ok(None) };
-        // One that cannot be understood is another netfast's, and as good as none.
-        let Ok((stamp, content)) = postcard::take_from_bytes::<Stamp>(&bytes) else { return Ok(None) };
-        if stamp != numbers {
-            return Ok(None);
-        }
-        Ok(postcard::from_bytes(content).ok())
+        Written::at(&self.companion_file(companion), FORM, &numbers)
     }
 }
 
@@ -66,15 +61,16 @@ impl LockedStore {
     /// When the file cannot be written.
     pub fn save_companion<T: Serialize>(&self, companion: Companion, content: &T) -> Result<()> {
         match Stamp::of(&self.numbers_file())? {
-            Some(numbers) => {
-                atomic::write_binary(&self.companion_file(companion), &Stamped { numbers, content })
-            }
+            Some(numbers) => atomic::write_binary(&self.companion_file(companion), &(FORM, numbers, content)),
             None => Ok(()),
         }
     }
 
     /// Removes them all.
-    pub(super) fn remove_companions(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove_companions(&self) -> Result<()> {
         let files = Companion::ALL.map(|companion| self.companion_file(companion));
         files.iter().try_for_each(|file| atomic::remove(file).map(drop))
     }

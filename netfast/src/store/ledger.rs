@@ -5,23 +5,18 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::stamp::Stamp;
-use super::{LockedStore, Result, Store, StoreError, atomic};
+use super::{LockedStore, Result, Store, Written, atomic};
 
-const ADVICE: &str = "remove it: it is written anew";
-
-/// A ledger with what tells whether it is about the definitions there are.
-#[derive(Serialize, Deserialize)]
-struct Stamped<T> {
-    definitions: Stamp,
-    ledger: T,
-}
+/// Form of the ledger. Another form of it takes another number: one of another form is as good as none.
+const FORM: [u8; 8] = *b"ledger 2";
 
 impl Store {
     pub(super) fn ledger_file(&self) -> PathBuf {
+        // Called so by every netfast, as each takes away what another one wrote; no JSON since the form has a number.
         self.paths().run_dir.join("ledger.json")
     }
 }
@@ -32,13 +27,9 @@ impl LockedStore {
     /// # Errors
     /// When a file cannot be read.
     pub fn ledger<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let stamped = match atomic::read::<Stamped<T>>(&self.ledger_file(), ADVICE) {
-            // Another netfast's; it is as good as none.
-            Err(StoreError::Corrupt { .. }) => None,
-            other => other?,
-        };
-        let now = Stamp::of(&self.definitions_file())?;
-        Ok(stamped.filter(|stamped| Some(&stamped.definitions) == now.as_ref()).map(|stamped| stamped.ledger))
+        let Some(definitions) = Stamp::of(&self.definitions_file())? else { return Ok(None) };
+        let written = Written::at(&self.ledger_file(), FORM, &definitions)?;
+        Ok(written.and_then(|written| written.read()))
     }
 
     /// Takes the ledger away: something is under way.
@@ -55,7 +46,7 @@ impl LockedStore {
     /// When the file cannot be written.
     pub fn save_ledger<T: Serialize>(&self, ledger: T) -> Result<()> {
         match Stamp::of(&self.definitions_file())? {
-            Some(definitions) => atomic::write_compact(&self.ledger_file(), &Stamped { definitions, ledger }),
+            Some(definitions) => atomic::write_binary(&self.ledger_file(), &(FORM, definitions, ledger)),
             None => Ok(()),
         }
     }

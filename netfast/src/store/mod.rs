@@ -20,6 +20,7 @@ mod readers;
 mod records;
 mod run;
 mod stamp;
+mod written;
 
 use std::io;
 use std::ops::Deref;
@@ -34,6 +35,7 @@ pub use self::policy_directory::PolicyDirectory;
 pub use self::readers::ReaderPlace;
 pub use self::records::{AdoptedRecord, CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
 pub use self::run::{DefragRecord, Instance, NetnsId};
+pub use self::written::Written;
 
 use self::lock::Lock;
 
@@ -151,3 +153,5 @@ fn remove_if_empty(directory: &std::path::Path) -> Result<()> {
 mod sync_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written_tests;

@@ -198,7 +198,7 @@ pub fn compile_to_change(
     addresses: &BTreeMap<EndpointId, Assigned>,
     previous: &Numbers,
     max_rows: usize,
-) -> Result<(Tables, Option<(Book, Roll)>), TooManyRows> {
+) -> Result<(Tables, Option<(Book<'static>, Roll)>), TooManyRows> {
     compile_in(world, addresses, previous, max_rows, true)
 }
 
@@ -208,7 +208,7 @@ fn compile_in(
     previous: &Numbers,
     max_rows: usize,
     is_to_change: bool,
-) -> Result<(Tables, Option<(Book, Roll)>), TooManyRows> {
+) -> Result<(Tables, Option<(Book<'static>, Roll)>), TooManyRows> {
     let endpoints = Endpoints::new(world);
     let mut marks = previous.marks.successor();
     let mut rules = previous.rules.successor();

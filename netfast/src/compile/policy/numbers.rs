@@ -19,6 +19,14 @@ pub struct Numbers {
     pub(super) sets: Register<Recipe>,
 }
 
+impl Numbers {
+    /// Passes over the numbers that may have been given to classes and rule sets since, and were not written down here.
+    pub fn skip(&mut self) {
+        self.identities.skip();
+        self.sets.skip();
+    }
+}
+
 /// The highest number there is: the bit above it says in a rule's row what the rule does.
 const MAX: u32 = RuleRow::MAX_NUMBER;
 
@@ -47,6 +55,12 @@ impl<K: Ord> Register<K> {
 
     pub(super) const fn last(&self) -> u32 {
         self.last
+    }
+
+    /// Passes over more numbers than anybody has given between two compiles.
+    fn skip(&mut self) {
+        const MANY: u32 = 1 << 24;
+        self.last = if self.last > MAX - MANY { MANY } else { self.last + MANY };
     }
 
     pub(super) fn get(&self, key: &K) -> Option<u32> {
@@ -148,6 +162,17 @@ mod tests {
         let second = draft.finish();
         assert_eq!(second.get(&'b'), None);
         assert_eq!(second.successor().number('b'), 4);
+    }
+
+    #[test]
+    fn numbers_that_may_be_given_are_passed_over() {
+        let mut register = Register { last: 1, numbers: BTreeMap::from([('a', 1)]) };
+        register.skip();
+        let mut draft = register.successor();
+        assert_eq!([draft.number('a'), draft.number('b')], [1, (1 << 24) + 2]);
+        let mut last = Register { last: MAX, numbers: BTreeMap::from([('a', MAX)]) };
+        last.skip();
+        assert_eq!(last.successor().number('b'), (1 << 24) + 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::bits::Bits;
 use super::endpoints::{Endpoints, Served};
 use super::places::Places;
+use super::small::{Draft, Ways};
 use crate::model::{Labels, Name, Peer, Selector};
 
 /// A property of addresses that some policy in force asks about. Addresses with the same marks are one class.
@@ -95,6 +96,22 @@ impl PeerList {
             cidr.contains(&addr) && !except.iter().any(|hole| hole.contains(&addr))
         };
         self.blocks.iter().any(holds)
+    }
+
+    /// Enters it where it can be found from what an endpoint has.
+    pub(super) fn enter(&self, number: u32, draft: &mut Draft) {
+        for Selected { namespaces, endpoints } in &self.selected {
+            draft.selector(
+                number,
+                match namespaces {
+                    Namespaces::One(namespace) => Ways::within(namespace, endpoints),
+                    Namespaces::Matching(namespaces) => Ways::across(namespaces, endpoints),
+                },
+            );
+        }
+        for block in &self.blocks {
+            draft.block(number, block.cidr);
+        }
     }
 
     /// The places that are among these peers.

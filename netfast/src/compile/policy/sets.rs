@@ -85,20 +85,22 @@ impl<'r> Pantry<'r> {
         rules: &'r Register<RuleName>,
         identities: &Register<Signature>,
     ) -> Self {
-        Self::of(marks.iter(), rules.by_number(), &identities.iter().collect::<Vec<_>>())
+        let serving = marks.iter().filter_map(|(mark, number)| match mark {
+            Mark::Serves(served) => Some((served, number)),
+            Mark::Peer(_) => None,
+        });
+        Self::of(serving, rules.by_number(), &identities.iter().collect::<Vec<_>>())
     }
 
-    /// One with these things only.
+    /// One with these things only. `serving` are the marks of those who serve a port of some name.
     pub(super) fn of(
-        marks: impl Iterator<Item = (&'r Mark, u32)>,
+        serving: impl Iterator<Item = (&'r Served, u32)>,
         rules: BTreeMap<u32, &'r RuleName>,
         identities: &[(&Signature, u32)],
     ) -> Self {
         let mut names: BTreeMap<&PortName, Vec<(&BTreeSet<u16>, u32)>> = BTreeMap::new();
-        for (mark, number) in marks {
-            if let Mark::Serves(Served { name, ports }) = mark {
-                names.entry(name).or_default().push((ports, number));
-            }
+        for (Served { name, ports }, number) in serving {
+            names.entry(name).or_default().push((ports, number));
         }
         let members = members(identities);
         let identities = identities.iter().map(|(_, identity)| *identity).collect();

@@ -6,5 +6,6 @@ pub(super) mod generate;
 mod properties;
 mod reference;
 mod scale;
+mod small;
 mod tiers;
 mod traps;

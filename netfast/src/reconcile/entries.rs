@@ -1,0 +1,200 @@
+//! What the ledger says of each endpoint, kept as it is written: there are many, and a change of one only looks through the
+//! others.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{EndpointId, PortRange, Protocol, Publish};
+use crate::store::EndpointRecord;
+
+/// What the ledger says of all endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entries {
+    count: usize,
+    /// One after the other.
+    #[serde(with = "serde_bytes")]
+    written: Vec<u8>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry<'a> {
+    /// Its namespace, in the sense of policies.
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub network: &'a str,
+    /// `None`: it is not up.
+    pub slot: Option<u32>,
+    pub ip: Option<Ipv4Addr>,
+    pub ip6: Option<Ipv6Addr>,
+    pub mac: Option<[u8; 6]>,
+    /// The path of its network namespace.
+    #[serde(borrow)]
+    pub netns: Option<&'a str>,
+    pub ifname: &'a str,
+    /// The container it is an attachment of.
+    #[serde(borrow)]
+    pub container: Option<&'a str>,
+    pub published: Vec<Claim>,
+}
+
+/// Ports of the host that are somebody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Claim {
+    pub host_ip: Option<IpAddr>,
+    pub host: PortRange,
+    pub protocol: Protocol,
+}
+
+impl Claim {
+    /// What a published port that is not to be chosen takes.
+    pub(super) fn of(publish: &Publish) -> Option<Self> {
+        let host = publish.fixed_host()?;
+        Some(Self { host_ip: publish.host_ip, host, protocol: publish.protocol })
+    }
+
+    /// Whether the two have a port in common, on whatever address.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.host.overlaps(other.host)
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// What an endpoint that is up has.
+    pub(super) fn of(record: &'a EndpointRecord, container: Option<&'a str>) -> Self {
+        let published = record.publish.iter().filter_map(|record| Claim::of(&record.publish));
+        Self {
+            namespace: record.id.namespace.as_str(),
+            name: record.id.name.as_str(),
+            network: record.network.as_str(),
+            slot: Some(record.slot),
+            ip: record.ip,
+            ip6: record.ip6,
+            mac: Some(record.mac),
+            // Others are in no record.
+            netns: record.netns.to_str(),
+            ifname: &record.container_ifname,
+            container,
+            published: published.collect(),
+        }
+    }
+
+    /// Whether it is the endpoint of that name.
+    pub(super) fn is(&self, id: &EndpointId) -> bool {
+        self.name == id.name.as_str() && self.namespace == id.namespace.as_str()
+    }
+
+    /// Its addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        [self.ip.map(IpAddr::V4), self.ip6.map(IpAddr::V6)].into_iter().flatten()
+    }
+}
+
+impl Entries {
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.places().map(|(_, entry)| entry)
+    }
+
+    /// All of them, each with the place where what is written after it begins.
+    fn places(&self) -> impl Iterator<Item = (usize, Entry<'_>)> {
+        let mut rest = self.written.as_slice();
+        std::iter::from_fn(move || {
+            let (entry, after) = postcard::take_from_bytes(rest).ok()?;
+            rest = after;
+            Some((self.written.len() - rest.len(), entry))
+        })
+    }
+
+    /// Whether each of them can be read.
+    pub(super) fn are_whole(&self) -> bool {
+        let (count, end) = self.places().fold((0, 0), |(count, _), (end, _)| (count + 1, end));
+        count == self.count && end == self.written.len()
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn push(&mut self, entry: &Entry<'_>) -> Result<()> {
+        let written = std::mem::take(&mut self.written);
+        self.written = postcard::to_extend(entry, written).context("write an endpoint into the ledger")?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Removes that of an endpoint.
+    pub(super) fn remove(&mut self, id: &EndpointId) {
+        let mut start = 0;
+        let place = self.places().find_map(|(end, entry)| {
+            let begin = std::mem::replace(&mut start, end);
+            entry.is(id).then_some(begin..end)
+        });
+        if let Some(place) = place {
+            self.written.drain(place);
+            self.count -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> Entry<'_> {
+        Entry {
+            namespace: "default",
+            name,
+            network: "net",
+            slot: Some(7),
+            ip: Some(Ipv4Addr::new(10, 0, 0, 2)),
+            ip6: None,
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            netns: Some("/run/netns/a"),
+            ifname: "eth0",
+            container: Some("0123456789ab"),
+            published: vec![Claim { host_ip: None, host: PortRange::single(8080), protocol: Protocol::Tcp }],
+        }
+    }
+
+    fn id(name: &str) -> EndpointId {
+        EndpointId { namespace: "default".parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn entries_come_and_go() {
+        let names = ["a", "longer", "c"];
+        let mut all = Entries::default();
+        for name in names {
+            all.push(&entry(name)).unwrap();
+        }
+        assert_eq!(all.iter().collect::<Vec<_>>(), names.map(entry));
+        for gone in names {
+            let mut rest = all.clone();
+            rest.remove(&id(gone));
+            assert!(rest.are_whole());
+            let left = names.into_iter().filter(|name| *name != gone);
+            assert_eq!(rest.iter().collect::<Vec<_>>(), left.map(entry).collect::<Vec<_>>());
+        }
+        let before = all.clone();
+        all.remove(&id("nobody"));
+        assert_eq!(all, before);
+    }
+
+    #[test]
+    fn what_is_torn_is_not_whole() {
+        let mut all = Entries::default();
+        for name in ["a", "b"] {
+            all.push(&entry(name)).unwrap();
+        }
+        assert!(all.are_whole());
+        for length in 0..all.written.len() {
+            let torn = Entries { written: all.written[..length].to_vec(), ..all.clone() };
+            assert!(!torn.are_whole(), "{length} of {} bytes", all.written.len());
+        }
+        assert!(!Entries { count: 1, ..all.clone() }.are_whole());
+        assert!(!Entries { written: [all.written.as_slice(), &[0]].concat(), ..all }.are_whole());
+    }
+}

@@ -1,0 +1,36 @@
+//! Files that only programs read. Each begins with its form and with the stamp of the file that it is about: it is void beside
+//! another one.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::stamp::Stamp;
+use super::{Result, atomic};
+
+/// What stands in such a file.
+#[derive(Debug)]
+pub struct Written {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Written {
+    /// The file at `path`; `None`: there is none, or it is void or of another form.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn at(path: &Path, form: [u8; 8], about: &Stamp) -> Result<Option<Self>> {
+        let Some(bytes) = atomic::read_bytes(path)? else { return Ok(None) };
+        let Some(stamped) = bytes.strip_prefix(&form) else { return Ok(None) };
+        let Ok((stamp, content)) = postcard::take_from_bytes::<Stamp>(stamped) else { return Ok(None) };
+        let start = bytes.len() - content.len();
+        Ok((stamp == *about).then_some(Self { bytes, start }))
+    }
+
+    /// What it says, which may borrow from it. `None`: it cannot be understood.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        let (content, rest) = postcard::take_from_bytes(self.bytes.get(self.start..)?).ok()?;
+        rest.is_empty().then_some(content)
+    }
+}

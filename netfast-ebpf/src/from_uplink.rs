@@ -114,6 +114,11 @@ fn established<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, Dr
         return Ok(None);
     };
     let sender = known.sender();
+    if sender.incarnation != 0 && world.address(&work.headers.tuple.src).is_none() {
+        // Of an endpoint that is gone: another plugin's container may have its address by now, and is outside.
+        track::remove(world, &work.key, known.entry);
+        return Ok(None);
+    }
     let is_the_host = sender.ifindex == 0 && world.address(&work.headers.tuple.src).is_some();
     if sender.incarnation != 0 || is_the_host {
         // From outside, with the address of an endpoint, or of the host itself.

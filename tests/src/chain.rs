@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::lab::Lab;
 use crate::ns::Ns;
-use crate::process::Running;
+use crate::process::{Finished, Running};
 
 /// Where Debian has the plugins that everybody knows.
 const STOCK: &str = "/usr/lib/cni";
@@ -140,12 +140,38 @@ impl Chain<'_> {
 
     /// Asks netfast alone for something.
     pub fn ask_netfast(&self, command: &str, member: &Member) -> Result<String> {
+        let done = self.run_netfast(command, member, None)?;
+        if !done.success() {
+            bail!("{command} of netfast failed ({}): {}{}", done.status, done.stdout, done.stderr);
+        }
+        Ok(done.stdout)
+    }
+
+    /// As [`Self::ask_netfast`], with `NETFAST_FAULT` set, and however it ends.
+    pub fn run_netfast(&self, command: &str, member: &Member, fault: Option<&str>) -> Result<Finished> {
         let plugin = self.plugins.iter().find(|plugin| plugin["type"] == "netfast");
         let plugin = plugin.context("netfast is not in the list")?;
-        self.call(plugin, command, &member.id, &member.ns, &member.result)
+        self.run(plugin, command, &member.id, &member.ns, &member.result, fault)
     }
 
     fn call(&self, plugin: &Value, command: &str, id: &str, ns: &Ns, previous: &Value) -> Result<String> {
+        let done = self.run(plugin, command, id, ns, previous, None)?;
+        if !done.success() {
+            let kind = plugin["type"].as_str().unwrap_or_default();
+            bail!("{command} of {kind} failed ({}): {}{}", done.status, done.stdout, done.stderr);
+        }
+        Ok(done.stdout)
+    }
+
+    fn run(
+        &self,
+        plugin: &Value,
+        command: &str,
+        id: &str,
+        ns: &Ns,
+        previous: &Value,
+        fault: Option<&str>,
+    ) -> Result<Finished> {
         let kind = plugin["type"].as_str().context("a plugin has a type")?;
         let mut config = plugin.clone();
         config["cniVersion"] = self.version.as_str().into();
@@ -164,15 +190,12 @@ impl Chain<'_> {
             .env("CNI_CONTAINERID", id)
             .env("CNI_NETNS", ns.path())
             .env("CNI_IFNAME", "eth0")
-            .env("CNI_PATH", STOCK);
+            .env("CNI_PATH", STOCK)
+            .envs(fault.map(|fault| ("NETFAST_FAULT", fault)));
         let mut running = Running::start(&mut process)?;
         // One that fails before it reads has closed the pipe.
         drop(running.write(&config.to_string()));
-        let done = running.finish(PATIENCE)?;
-        if !done.success() {
-            bail!("{command} of {kind} failed ({}): {}{}", done.status, done.stdout, done.stderr);
-        }
-        Ok(done.stdout)
+        running.finish(PATIENCE)
     }
 
     fn process(&self, kind: &str, config: &mut Value) -> Command {

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use nix::libc;
 
+use crate::disk::SOURCE;
 use crate::lab::Lab;
 
 /// `BPF_PROG_QUERY` of bpf(2).
@@ -28,7 +29,10 @@ impl Lab {
             let mut left = Vec::new();
             let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
             left.extend(
-                mounts.lines().filter(|line| line.contains(&dir)).map(|line| format!("mount {line}")),
+                mounts
+                    .lines()
+                    .filter(|line| line.contains(&dir) && !line.contains(SOURCE))
+                    .map(|line| format!("mount {line}")),
             );
             for name in ["state", "run", "bpffs"] {
                 list(&self.dir().join(name), &mut left)?;

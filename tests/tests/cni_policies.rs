@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netfast_tests::{Container, Lab, Ns, Plugin, TcpServer, address, require_root};
 use serde_json::{Value, json};
@@ -50,6 +50,10 @@ struct Web<'a> {
 impl<'a> Web<'a> {
     fn new(lab: &Lab, plugin: &Plugin<'a>) -> Self {
         lab.file("policies.d/web.yaml", POLICY).unwrap();
+        Self::without_policy(plugin)
+    }
+
+    fn without_policy(plugin: &Plugin<'a>) -> Self {
         let pod = pod(plugin, "shop", "web", "app:web");
         let added = pod.add().unwrap();
         let to = format!("{}:80", address(&added, 4).unwrap());
@@ -153,4 +157,47 @@ fn what_a_file_says_and_what_a_directory_says_add_up() {
     lab.up("{networks: {own: {subnet: 10.90.0.0/24}}}").unwrap();
     web.answers(&front.ns);
     assert!(!web.lets_in(&stranger.ns));
+}
+
+#[test]
+fn a_process_in_the_foreground_follows_the_directory() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = plugin(&lab).with(&json!({"cniVersion": "1.1.0"}));
+    let web = Web::without_policy(&plugin);
+    let stranger = pod(&plugin, "default", "stranger", "");
+    stranger.add().unwrap();
+    web.answers(&stranger.ns);
+    let file = lab.file("netfast.yaml", "{}").unwrap();
+    let mut up = lab.start(&["up", "-f", &file]).unwrap();
+    up.wait_for("Ctrl-C takes it down", 2 * SECOND).unwrap();
+    let told = |up: &netfast_tests::Running, times: usize| {
+        let deadline = Instant::now() + 6 * SECOND;
+        while up.stderr().matches("put in force: ").count() < times {
+            assert!(Instant::now() < deadline, "not put in force {times} times: {}", up.stderr());
+            std::thread::sleep(SHORT / 10);
+        }
+    };
+    // Beside, and moved there: a file that is written in place may be read half.
+    let put = |text: &str| {
+        let beside = lab.file("web.yaml", text).unwrap();
+        fs::rename(beside, lab.dir().join("policies.d/web.yaml")).unwrap();
+    };
+    put(POLICY);
+    told(&up, 1);
+    assert!(!web.lets_in(&stranger.ns));
+
+    // A mistake is told by the log and by STATUS, and what is in force stays.
+    put(&POLICY.replace("podSelector", "podSelectr"));
+    up.wait_for("what was in force stays", 6 * SECOND).unwrap();
+    assert!(up.stderr().contains("web.yaml:6"), "{}", up.stderr());
+    let (code, message) = plugin.call("STATUS").unwrap().failure().unwrap();
+    assert_eq!(code, 50, "{message}");
+    assert!(message.starts_with("policies: ") && message.contains("web.yaml:6"), "{message}");
+    assert!(!web.lets_in(&stranger.ns));
+
+    fs::remove_file(lab.dir().join("policies.d/web.yaml")).unwrap();
+    told(&up, 2);
+    web.answers(&stranger.ns);
+    assert_eq!(plugin.call("STATUS").unwrap().ok().unwrap(), "");
 }

@@ -150,6 +150,22 @@ fn without_an_address_of_the_host_an_endpoint_does_not_reach_itself() {
 }
 
 #[test]
+fn who_inherits_an_address_of_one_that_is_gone_is_outside() {
+    for family in Family::BOTH {
+        let mut lab = lab();
+        let ask = Message::new(&LODGER, &HOST, family, tcp(4000, 80));
+        assert_eq!(lab.sends(&LODGER, &ask), Fate::On(ask.clone()));
+        // The endpoint's own packets come this way.
+        let (verdict, _) = lab.frame(Program::FromUplink, BRIDGE, ask.bytes());
+        assert_eq!(verdict, Ok(Verdict::Next));
+        lab.leave(&LODGER);
+        let (verdict, _) = lab.frame(Program::FromUplink, BRIDGE, ask.bytes());
+        assert_eq!(verdict, Ok(Verdict::Next));
+        assert_eq!(lab.flows(), 0, "what it is of is void");
+    }
+}
+
+#[test]
 fn nobody_passes_for_one_of_them() {
     for family in Family::BOTH {
         let mut lab = lab();

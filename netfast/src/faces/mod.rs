@@ -3,3 +3,4 @@
 pub mod cli;
 pub mod cni;
 mod log;
+mod policy_directory;

@@ -206,6 +206,11 @@ fn parse_name(name: &str) -> Option<(u32, Hook, Kind)> {
     Some((ifindex.parse().ok()?, hook, kind))
 }
 
+/// Index of the device that a pin of this name is about.
+pub(super) fn device_of(name: &str) -> Option<u32> {
+    parse_name(name.strip_suffix(NEW).unwrap_or(name)).map(|(ifindex, ..)| ifindex)
+}
+
 /// Removes the filter that the pin `name` stands for, if there is one and it runs the pinned program: in another
 /// network namespace than the device's, the index may be somebody else's.
 pub(super) fn detach_filter(links: &Path, name: &str) {

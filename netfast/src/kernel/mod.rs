@@ -53,6 +53,7 @@ pub use self::maps::Maps;
 pub use self::probe::{
     HELPERS, Helper, SET_RETVAL, accounts_to_cgroup, check_object, has_btf, has_membarrier, has_ring_buffer,
 };
+pub use self::remove::pinned_devices;
 pub use self::table::{Array, CounterArray, CounterTable, Prefix, Table, Trie};
 pub use self::test_run::{Packet, TestOutput};
 pub use self::usage::MapUsage;

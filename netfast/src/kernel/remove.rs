@@ -1,10 +1,11 @@
 //! Removes a datapath, whole or in pieces.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::attach::detach_filter;
+use super::attach::{detach_filter, device_of};
 use super::bpffs::{Bpffs, Pins, list, unlink};
 use super::load::Datapath;
 use super::{KernelError, Result, link};
@@ -26,6 +27,18 @@ impl Datapath {
         }
         result
     }
+}
+
+/// Indices of the devices that programs pinned in `bpffs` are or were attached to.
+///
+/// # Errors
+/// When the pins cannot be listed.
+pub fn pinned_devices(bpffs: &Bpffs) -> Result<BTreeSet<u32>> {
+    let mut devices = BTreeSet::new();
+    for pins in bpffs.all_pins()? {
+        devices.extend(list(&pins.links())?.iter().filter_map(|name| device_of(name)));
+    }
+    Ok(devices)
 }
 
 /// Removes one set of pins. Goes on after a failure and returns the first one.

@@ -57,7 +57,7 @@ pub use self::netns::Netns;
 pub use self::nft::defragment;
 pub use self::offload::receive_in_batches;
 pub use self::pair::{Pair, PairError};
-pub use self::process::{alive, marked, stop};
+pub use self::process::{alive, marked, marked_below, stop};
 pub use self::qdisc::Qdisc;
 pub use self::routes::Route;
 pub use self::sandbox::in_sandbox;

@@ -33,12 +33,22 @@ pub(super) const MARK_VARIABLE: &str = "NETFAST_COMMAND";
 /// The commands that were started with this mark and still run.
 pub fn marked(mark: &str) -> Vec<Process> {
     let wanted = format!("{MARK_VARIABLE}={mark}");
+    find(|variable| variable == wanted.as_bytes())
+}
+
+/// As [`marked`], with any mark that begins like this.
+pub fn marked_below(start: &str) -> Vec<Process> {
+    let wanted = format!("{MARK_VARIABLE}={start}");
+    find(|variable| variable.starts_with(wanted.as_bytes()))
+}
+
+fn find(is_mark: impl Fn(&[u8]) -> bool) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
         // Unreadable: it has ended, or is somebody else's.
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+        environment.split(|byte| *byte == 0).any(&is_mark)
     })
     .filter_map(|pid| {
         // Its own children inherit the mark; the command is the leader of their group.

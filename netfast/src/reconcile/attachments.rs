@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 
 use super::entries::Claim;
-use super::instance::Instance;
+use super::forced;
+use super::instance::{Instance, not_undone};
 use super::ledger::Ledger;
 use super::rotation::rotate;
 use super::topology;
@@ -154,11 +155,12 @@ impl Instance {
     fn undo<T>(&mut self, error: anyhow::Error) -> Result<T> {
         Err(match self.converge_as_before() {
             Ok(()) => error,
-            Err(second) => anyhow!("{error:#} (and going back to what was before failed too: {second:#})"),
+            Err(second) => not_undone(error, &second),
         })
     }
 
-    /// Takes an attachment down, whatever is left of it. `false`: there was none.
+    /// Takes an attachment down, whatever is left of it, also where state files are damaged or their disk is full. `false`:
+    /// there was none.
     ///
     /// # Errors
     /// When something of it cannot be removed.
@@ -166,6 +168,23 @@ impl Instance {
         if !key.is_valid() {
             return Ok(false);
         }
+        let error = match self.detach_in_order(key) {
+            Err(error) if forced::is_of_files(&error) => error,
+            other => return other,
+        };
+        tracing::warn!("{error:#}; what is left of the attachment is removed nevertheless");
+        let store = self.store();
+        let records = [store.attachment(key), store.unfinished_attachment(key)];
+        let endpoint = records.into_iter().find_map(|record| Some(record.ok()??.endpoint.id));
+        let endpoint = endpoint.or_else(|| {
+            let ledger = Ledger::read(store).ok()??;
+            ledger.entries.iter().find(|entry| entry.is_of(key)).and_then(|entry| entry.id())
+        });
+        self.detach_by_force(key, endpoint.as_ref())?;
+        Ok(true)
+    }
+
+    fn detach_in_order(&mut self, key: &AttachmentKey) -> Result<bool> {
         let Some(record) = self.store().attachment(key)? else {
             if self.store().unfinished_attachment(key)?.is_none() {
                 return Ok(false);

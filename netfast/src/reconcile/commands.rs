@@ -88,6 +88,19 @@ pub(super) fn stop(store: &LockedStore, record: &EndpointRecord) -> Result<()> {
     Ok(())
 }
 
+/// Stops all commands of the instance whose run directory is given, also those that no record tells of.
+///
+/// # Errors
+/// When one survives.
+pub(super) fn stop_all(run_dir: &Path) -> Result<()> {
+    let mut result = Ok(());
+    for process in net::marked_below(&format!("{}:", run_dir.display())) {
+        let stopped = net::stop(process.pid, process.start_time, GRACE);
+        result = result.and(stopped.map(drop).context("stop the command of an endpoint"));
+    }
+    result
+}
+
 /// What tells this endpoint's command from every other process.
 fn mark(run_dir: &Path, record: &EndpointRecord) -> String {
     format!("{}:{}:{}", run_dir.display(), record.id, record.incarnation)

@@ -6,7 +6,7 @@ use netfast_common::addr::DEFRAG_MAC;
 use super::host::{Host, netns_dir};
 use crate::kernel::Hook;
 use crate::net::{DefragSpec, Netlink, Netns, defrag_state};
-use crate::store::{DefragRecord, Instance, fault};
+use crate::store::{DefragRecord, Instance, Paths, fault};
 
 /// The file of the namespace, among those of endpoints: none of those begins like this.
 const NETNS: &str = "+defrag";
@@ -55,14 +55,7 @@ pub(super) fn ensure(host: &Host<'_>, instance: &mut Instance) -> Result<()> {
         }
         remove(host, record)?;
     }
-    let run_dir = host.run_dir();
-    let mut record = DefragRecord {
-        device: format!("nf0-{:08x}", host.store.paths().number() >> 32),
-        ifindex: None,
-        netns: netns_dir(run_dir).join(NETNS),
-        netns_inode: None,
-        state: Vec::new(),
-    };
+    let mut record = usual(host.store.paths());
     instance.defrag = Some(record.clone());
     host.store.save_instance(instance)?;
     instance.defrag = match create(host, &mut record) {
@@ -75,6 +68,17 @@ pub(super) fn ensure(host: &Host<'_>, instance: &mut Instance) -> Result<()> {
     };
     fault::point("record the namespace for fragments");
     Ok(host.store.save_instance(instance)?)
+}
+
+/// Where it is in any case; not yet made.
+pub(super) fn usual(paths: &Paths) -> DefragRecord {
+    DefragRecord {
+        device: format!("nf0-{:08x}", paths.number() >> 32),
+        ifindex: None,
+        netns: netns_dir(&paths.run_dir).join(NETNS),
+        netns_inode: None,
+        state: Vec::new(),
+    }
 }
 
 fn create(host: &Host<'_>, record: &mut DefragRecord) -> Result<()> {

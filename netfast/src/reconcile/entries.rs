@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{EndpointId, PortRange, Protocol, Publish};
-use crate::store::EndpointRecord;
+use crate::store::{AttachmentKey, EndpointRecord};
 
 /// What the ledger says of all endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +84,18 @@ impl<'a> Entry<'a> {
     /// Whether it is the endpoint of that name.
     pub(super) fn is(&self, id: &EndpointId) -> bool {
         self.name == id.name.as_str() && self.namespace == id.namespace.as_str()
+    }
+
+    /// Whether it is this attachment's.
+    pub(super) fn is_of(&self, key: &AttachmentKey) -> bool {
+        self.container == Some(key.container.as_str())
+            && self.ifname == key.ifname
+            && self.network == key.network.as_str()
+    }
+
+    /// Its name. `None`: these are no names.
+    pub(super) fn id(&self) -> Option<EndpointId> {
+        Some(EndpointId { namespace: self.namespace.parse().ok()?, name: self.name.parse().ok()? })
     }
 
     /// Its addresses.

@@ -63,7 +63,10 @@ fn facts(
     let mut facts = Facts::default();
     for link in links.iter().filter(|link| !is_ours(link)) {
         let own: Vec<&Address> = addresses.iter().filter(|address| address.ifindex == link.index).collect();
-        facts.addresses.extend(own.iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()));
+        // What a port has by accident reaches nobody, and comes and goes with every container of another plugin.
+        let is_accident = |ip: &IpAddr| is_link_local(ip) && is_port(link, links);
+        let addresses = own.iter().map(|address| address.ip);
+        facts.addresses.extend(addresses.filter(|ip| !ip.is_loopback() && !is_accident(ip)));
         if is_adopted(link) {
             continue;
         }
@@ -149,6 +152,10 @@ impl Facts {
         }
         Ok(())
     }
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// Whether a device only carries the frames of a bridge, a bond or the like. A VRF leaves its devices their addresses.

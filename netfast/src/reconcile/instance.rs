@@ -1,22 +1,25 @@
 //! An instance as the faces see it: opened, changed as a whole or not at all, taken down.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::check::{self, Problem, Remedy};
 use super::flows::{self, FlowFilter};
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::single::{self, Difference, Single};
-use super::{commands, converge, defrag, files, monitor, show, strays, topology};
+use super::{commands, converge, defrag, files, monitor, salvage, show, strays, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
 use crate::model::check::check;
 use crate::net::{Netlink, Netns};
-use crate::store::{self, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Store};
+use crate::store::{
+    self, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Salvage, Store, StoreError,
+};
 
 pub use super::view::InstanceView;
 
@@ -67,15 +70,34 @@ impl Instance {
     /// When another command holds the lock for too long, a state file is damaged, or the instance belongs to another
     /// network namespace.
     pub fn open(options: &Options) -> Result<Self> {
+        let mut instance = Self::locked(options)?;
+        instance.settle()?;
+        Ok(instance)
+    }
+
+    /// As [`Self::open`], for those who want to remove something: it must be possible where state files are damaged.
+    ///
+    /// # Errors
+    /// When another command holds the lock for too long, or the instance belongs to another network namespace.
+    pub fn open_to_remove(options: &Options) -> Result<Self> {
+        let mut instance = Self::locked(options)?;
+        match instance.store.instance() {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                salvage::is_of(&instance.store, &instance.netns_id)?;
+                tracing::warn!("{error}");
+            }
+            _ => instance.settle()?,
+        }
+        Ok(instance)
+    }
+
+    fn locked(options: &Options) -> Result<Self> {
         let store = Store::new(Paths::resolve(options.paths.clone())?).lock(LOCK_TIMEOUT)?;
         let netns = Netns::current()?;
         let netns_id = identity(&netns)?;
         let definitions = OnceCell::new();
         let mode = options.attach;
-        let mut instance =
-            Self { store, netns, netns_id, definitions, mode, is_removed: false, notices: Vec::new() };
-        instance.settle()?;
-        Ok(instance)
+        Ok(Self { store, netns, netns_id, definitions, mode, is_removed: false, notices: Vec::new() })
     }
 
     /// What the instance was asked for. Read when it is first asked for, as not every change needs it.
@@ -162,8 +184,9 @@ impl Instance {
         }
         // Without definitions there is at most what a killed first `up` left.
         let was_up = self.store.has_definitions();
+        let prepared = self.store.prepare_definitions(&definitions)?;
         let made = self.make(&before, &definitions).and_then(|(left, ledger)| {
-            self.store.save_definitions(&definitions, &before)?;
+            self.store.save_definitions(prepared, &definitions, &before)?;
             self.store.save_ledger(ledger)?;
             Ok(left)
         });
@@ -173,9 +196,7 @@ impl Instance {
                 let undone = if was_up { self.converge_as_before() } else { self.clear() };
                 return Err(match undone {
                     Ok(()) => error,
-                    Err(second) => {
-                        anyhow!("{error:#} (and going back to what was before failed too: {second:#})")
-                    }
+                    Err(second) => not_undone(error, &second),
                 });
             }
         };
@@ -252,9 +273,12 @@ impl Instance {
     /// # Errors
     /// When something cannot be removed; everything else is removed nevertheless.
     pub fn down(mut self) -> Result<Vec<String>> {
-        let networks = self.store.networks()?.into_keys().map(|name| format!("network {name}"));
-        let endpoints = self.store.endpoints()?.into_keys().map(|id| format!("endpoint {id}"));
-        let removed = networks.chain(endpoints).collect();
+        let Salvage { endpoints, networks, damaged_endpoints, damaged_networks, .. } =
+            self.store.salvage()?;
+        let networks: BTreeSet<_> = networks.into_keys().chain(damaged_networks).collect();
+        let endpoints: BTreeSet<_> = endpoints.into_keys().chain(damaged_endpoints).collect();
+        let networks = networks.into_iter().map(|name| format!("network {name}"));
+        let removed = networks.chain(endpoints.into_iter().map(|id| format!("endpoint {id}"))).collect();
         self.clear()?;
         self.is_removed = true;
         self.store.remove_all()?;
@@ -390,31 +414,40 @@ impl Instance {
         converge::converge(&mut host, &mut instance, definitions, &known)
     }
 
-    /// Removes everything but the definitions: goes on after a failure, and returns the first one.
+    /// Removes everything but the definitions: goes on after a failure, and returns the first one. Damaged records are no
+    /// failure: what they were about is found otherwise.
     fn clear(&mut self) -> Result<()> {
         let run_dir = self.store.paths().run_dir.clone();
         self.store.remove_ledger()?;
-        let is_own = self.store.instance()?.is_none_or(|i| i.netns.cookie == self.netns_id.cookie);
+        let is_own = salvage::is_of(&self.store, &self.netns_id)?;
         let netlink = if is_own { Some(Netlink::open(&self.netns)?) } else { None };
-        let endpoints = self.store.endpoints()?;
+        let salvage = self.store.salvage()?;
         let mut result = Ok(());
-        for record in endpoints.values() {
+        for record in salvage.endpoints.values() {
             result = result.and(commands::stop(&self.store, record));
             if let Some(netlink) = &netlink {
                 result = result.and(topology::remove_device(netlink, record));
             }
             result = result.and(topology::remove_namespace(record));
         }
-        for record in self.store.networks()?.values() {
+        for record in salvage.networks.values() {
             if let Some(netlink) = &netlink {
                 result = result.and(topology::remove_bridge(netlink, record));
             }
         }
-        if let Some(record) = self.store.instance()?.and_then(|instance| instance.defrag) {
+        let defrag = match self.store.instance() {
+            Ok(instance) => instance.and_then(|instance| instance.defrag),
+            Err(_) => Some(defrag::usual(self.store.paths())),
+        };
+        if let Some(record) = defrag {
             if let Some(netlink) = &netlink {
                 result = result.and(defrag::remove_device(netlink, &record));
             }
             result = result.and(defrag::remove_namespace(&record));
+        }
+        if let Some(netlink) = netlink.as_ref().filter(|_| salvage.is_damaged) {
+            result = result.and(salvage::remove_devices(netlink, &self.store, &salvage));
+            result = result.and(salvage::remove_places(&run_dir));
         }
         let bpffs = Bpffs::at(&self.store.paths().bpffs);
         result = result.and(Datapath::remove(&bpffs).map_err(Into::into));
@@ -437,6 +470,15 @@ impl Drop for Instance {
             tracing::warn!(%error, "empty directories stay behind");
         }
     }
+}
+
+/// A failure after which going back to what was before failed too.
+pub(super) fn not_undone(error: anyhow::Error, second: &anyhow::Error) -> anyhow::Error {
+    // What kept it from being done is in the way again, and is said once.
+    if format!("{error:#}") == format!("{second:#}") {
+        return error;
+    }
+    error.context(format!("going back to what was before failed too ({second:#}), after this"))
 }
 
 fn identity(netns: &Netns) -> Result<NetnsId> {

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::instance::Instance;
+use super::instance::{Instance, Options};
 use super::ledger::Ledger;
 use crate::model::{Name, Network};
-use crate::store::PolicyDirectory;
+use crate::store::{Paths, PolicyDirectory, Store};
 
 /// What an attachment depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,15 @@ pub struct Known {
 }
 
 impl Instance {
+    /// The directory of policies that a container runtime has told of. Takes no lock.
+    ///
+    /// # Errors
+    /// When a state file cannot be read.
+    pub fn policy_directory(options: &Options) -> Result<Option<PolicyDirectory>> {
+        let store = Store::new(Paths::resolve(options.paths.clone())?);
+        Ok(store.definitions()?.policy_directory)
+    }
+
     /// What an attachment to a network depends on, read from as little as will do.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod entries;
 mod facts;
 mod files;
 pub mod flows;
+mod forced;
 mod host;
 pub mod instance;
 pub mod judge;
@@ -25,6 +26,7 @@ mod plan;
 mod ports;
 pub mod readiness;
 mod rotation;
+mod salvage;
 #[cfg(test)]
 mod scale_tests;
 mod show;

@@ -153,7 +153,7 @@ impl Scene {
         let instance = Instance::new(NetnsId { cookie: 1, dev: 0, ino: 0 }).unwrap();
         let settings = Settings::of(&self.world, &instance);
         let written = commit(maps, &rows, &settings).unwrap().rows;
-        let (commit, cpu) = (start.elapsed(), cpu_time() - cpu);
+        let (commit, cpu) = (start.elapsed(), cpu_time().saturating_sub(cpu));
         assert_eq!(differing(maps, &rows, &settings).unwrap(), [""; 0]);
         self.numbers = tables.numbers;
         Took { compile, rows: made, commit, cpu, written }
@@ -204,7 +204,7 @@ impl Scene {
                 remove_rules(maps, &change.removed).unwrap();
             }
         }
-        let (commit, cpu) = (start.elapsed(), cpu_time() - cpu);
+        let (commit, cpu) = (start.elapsed(), cpu_time().saturating_sub(cpu));
         roll.clone().update(&mut self.numbers);
         small.roll = roll;
         Some(Took { compile, rows: Duration::ZERO, commit, cpu, written })

@@ -12,7 +12,7 @@ use super::damage::Lost;
 use super::host::Host;
 use super::{adopt, commands, damage, files};
 use crate::kernel::Hook;
-use crate::model::{Endpoint, Network, RateLimit, World};
+use crate::model::{Endpoint, EndpointId, Name, Network, RateLimit, World};
 use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
 use crate::store::{EndpointRecord, NetworkRecord, fault};
 
@@ -335,11 +335,33 @@ fn find(
 }
 
 fn endpoint_alias(record: &EndpointRecord) -> String {
-    format!("netfast endpoint {}", record.id)
+    alias_of_endpoint(&record.id)
+}
+
+/// The host's end of an endpoint's pair, where no record tells of it.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub(super) fn find_by_alias(netlink: &Netlink, id: &EndpointId) -> Result<Option<net::Link>> {
+    let alias = alias_of_endpoint(id);
+    let links = netlink.links().context("list the host's devices")?;
+    Ok(links
+        .into_iter()
+        .find(|link| link.kind.as_deref() == Some("veth") && link.alias.as_deref() == Some(alias.as_str())))
+}
+
+/// The alias of the device of an endpoint.
+pub(super) fn alias_of_endpoint(id: &EndpointId) -> String {
+    format!("netfast endpoint {id}")
 }
 
 fn network_alias(record: &NetworkRecord) -> String {
-    format!("netfast network {}", record.name)
+    alias_of_network(&record.name)
+}
+
+/// The alias of the bridge of a network.
+pub(super) fn alias_of_network(name: &Name) -> String {
+    format!("netfast network {name}")
 }
 
 /// Removes the namespace netfast made for an endpoint.

@@ -6,10 +6,11 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 use super::fault;
 use super::{Result, StoreError};
@@ -48,14 +49,49 @@ pub(super) fn write_binary<T: Serialize + ?Sized>(path: &Path, value: &T) -> Res
     write_bytes(path, &postcard::to_stdvec(value).map_err(failed)?, Lasts::UntilReboot)
 }
 
-fn write_json(path: &Path, json: serde_json::Result<Vec<u8>>, lasts: Lasts) -> Result<()> {
-    let mut bytes = json.map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
-    bytes.push(b'\n');
-    write_bytes(path, &bytes, lasts)
+fn write_json(path: &Path, bytes: serde_json::Result<Vec<u8>>, lasts: Lasts) -> Result<()> {
+    write_bytes(path, &json(path, bytes)?, lasts)
 }
 
+fn json(path: &Path, bytes: serde_json::Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let mut bytes = bytes.map_err(|source| StoreError::Encode { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// A file that holds this already stays: to go back to what was takes no room on a disk that is full.
 fn write_bytes(path: &Path, bytes: &[u8], lasts: Lasts) -> Result<()> {
-    put(path, (TEMPORARY, 0o600), lasts, |file| file.write_all(bytes))
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    put(beside(path, (TEMPORARY, 0o600), lasts, |file| file.write_all(bytes))?, path, lasts)
+}
+
+/// The new content of a file that lasts, on the disk beside its place: to put it there takes no room any more.
+#[derive(Debug)]
+pub struct Prepared {
+    path: PathBuf,
+    /// `None`: the file holds it already.
+    file: Option<NamedTempFile>,
+}
+
+impl Prepared {
+    /// Writes `value` as JSON that people can read beside `path`.
+    pub(super) fn json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<Self> {
+        let bytes = json(path, serde_json::to_vec_pretty(value))?;
+        let is_there = fs::read(path).is_ok_and(|old| old == bytes);
+        let file = if is_there {
+            None
+        } else {
+            Some(beside(path, (TEMPORARY, 0o600), Lasts::ForGood, |file| file.write_all(&bytes))?)
+        };
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Puts it at its place.
+    pub(super) fn put(self) -> Result<()> {
+        self.file.map_or(Ok(()), |file| put(file, &self.path, Lasts::ForGood))
+    }
 }
 
 /// Puts what `content` writes at `path`, for good. Until then it is in a file beside that, whose name begins with
@@ -66,34 +102,42 @@ pub(super) fn replace(
     mode: u32,
     content: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<()> {
-    put(path, (temporary, mode), Lasts::ForGood, content)
+    put(beside(path, (temporary, mode), Lasts::ForGood, content)?, path, Lasts::ForGood)
 }
 
-fn put(
+fn beside(
     path: &Path,
     (temporary, mode): (&str, u32),
     lasts: Lasts,
     content: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<()> {
+) -> Result<NamedTempFile> {
     let failed = |e| StoreError::file("write", path, e);
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
     fault::point("store: before a write");
     let mut file = tempfile::Builder::new()
         .prefix(temporary)
         .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory)
+        .tempfile_in(directory_of(path))
         .map_err(failed)?;
     content(file.as_file_mut()).map_err(failed)?;
     if lasts == Lasts::ForGood {
         file.as_file().sync_all().map_err(failed)?;
     }
+    Ok(file)
+}
+
+fn put(file: NamedTempFile, path: &Path, lasts: Lasts) -> Result<()> {
+    let failed = |e| StoreError::file("write", path, e);
     fault::point("store: before a rename");
     file.persist(path).map_err(|e| failed(e.error))?;
     if lasts == Lasts::ForGood {
-        sync_directory(directory).map_err(failed)?;
+        sync_directory(directory_of(path)).map_err(failed)?;
     }
     fault::point("store: after a write");
     Ok(())
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("."))
 }
 
 /// Reads the file at `path`; `None` where there is none.

@@ -14,7 +14,8 @@ use super::records::{file_stem, is_record};
 use super::{LockedStore, Result, Store, atomic, fault, last_addresses};
 use crate::model::{Endpoint, Name, Network};
 
-const ADVICE: &str = "remove it, and let the container runtime attach the container again";
+const ADVICE: &str =
+    "have the container runtime remove the container, or `netfast down` everything; both work nevertheless";
 
 /// What a file is called that is not complete.
 const UNFINISHED: &str = "part";
@@ -47,6 +48,18 @@ impl AttachmentKey {
     /// `+` stands in no name of a network and in no id of a container.
     fn stem(&self) -> String {
         file_stem(&format!("{}+{}+{}", self.network, self.container, self.ifname))
+    }
+
+    /// That of a file with this name, unless it was too long.
+    fn of_file(name: &str) -> Option<Self> {
+        let (network, rest) = Path::new(name).file_stem()?.to_str()?.split_once('+')?;
+        let (container, ifname) = rest.split_once('+')?;
+        let key = Self {
+            network: network.parse().ok()?,
+            container: container.to_owned(),
+            ifname: ifname.to_owned(),
+        };
+        Some(key).filter(Self::is_valid)
     }
 }
 
@@ -96,14 +109,19 @@ impl Store {
         self.attachment_files(is_record)
     }
 
-    /// The keys of all attachments, also of those that are not finished.
+    /// The keys of all attachments, also of those that are not finished. Those of damaged files are known by their names.
     ///
     /// # Errors
-    /// When a file cannot be read or is damaged.
+    /// When the files cannot be listed.
     pub fn attachment_keys(&self) -> Result<Vec<AttachmentKey>> {
-        let is_any = |name: &str| is_record(name) || has_extension(name, UNFINISHED);
-        let records = self.attachment_files::<AttachmentRecord>(is_any)?;
-        let keys: BTreeSet<_> = records.into_iter().map(|record| record.key).collect();
+        let directory = self.attachments_dir();
+        let names = atomic::list(&directory)?.into_iter();
+        let names = names.filter(|name| is_record(name) || has_extension(name, UNFINISHED));
+        let key = |name: String| match atomic::read::<AttachmentRecord>(&directory.join(&name), ADVICE) {
+            Ok(record) => record.map(|record| record.key),
+            Err(_) => AttachmentKey::of_file(&name),
+        };
+        let keys: BTreeSet<_> = names.filter_map(key).collect();
         Ok(keys.into_iter().collect())
     }
 

@@ -55,15 +55,18 @@ impl Store {
 }
 
 impl LockedStore {
-    /// Writes a companion of the numbers there are.
+    /// Writes a companion of the numbers there are. Where there is no room for it there is none, and the next change looks at
+    /// everything.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When it cannot be written, and the one before it cannot be removed.
     pub fn save_companion<T: Serialize>(&self, companion: Companion, content: &T) -> Result<()> {
-        match Stamp::of(&self.numbers_file())? {
-            Some(numbers) => atomic::write_binary(&self.companion_file(companion), &(FORM, numbers, content)),
-            None => Ok(()),
-        }
+        let Some(numbers) = Stamp::of(&self.numbers_file())? else { return Ok(()) };
+        let path = self.companion_file(companion);
+        atomic::write_binary(&path, &(FORM, numbers, content)).or_else(|error| {
+            tracing::warn!(%error, "the next change takes longer");
+            atomic::remove(&path).map(drop)
+        })
     }
 
     /// Removes them all.

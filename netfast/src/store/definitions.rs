@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{AttachmentRecord, LockedStore, PolicyDirectory, Result, Store, StoreError, atomic};
+use super::atomic::{self, Prepared};
+use super::{AttachmentRecord, LockedStore, PolicyDirectory, Result, Store, StoreError};
 use crate::model::{EndpointId, Name, World};
 
 /// Version of the file's form.
@@ -108,17 +109,31 @@ impl Store {
 }
 
 impl LockedStore {
-    /// Replaces what the instance is asked for. `before` is what it was asked for until now.
+    /// Writes down what the instance is to be asked for, without asking for it yet: where there is no room for that, nothing
+    /// need be tried.
     ///
     /// # Errors
-    /// When a file cannot be written. The old one is there then.
-    pub fn save_definitions(&self, definitions: &Definitions, before: &Definitions) -> Result<()> {
-        self.save_attachments(definitions, before)?;
+    /// When the file cannot be written.
+    pub fn prepare_definitions(&self, definitions: &Definitions) -> Result<Prepared> {
         let mut kept = definitions.clone();
         kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
         kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
         kept.origins.retain(|_, origin| *origin != Origin::Cni);
-        atomic::write_for_good(&self.definitions_file(), &Written { schema: SCHEMA, definitions: &kept })
+        Prepared::json(&self.definitions_file(), &Written { schema: SCHEMA, definitions: &kept })
+    }
+
+    /// Replaces what the instance is asked for by what was prepared. `before` is what it was asked for until now.
+    ///
+    /// # Errors
+    /// When a file cannot be written. The old one is there then.
+    pub fn save_definitions(
+        &self,
+        prepared: Prepared,
+        definitions: &Definitions,
+        before: &Definitions,
+    ) -> Result<()> {
+        self.save_attachments(definitions, before)?;
+        prepared.put()
     }
 
     /// Forgets what the instance was asked for. Says whether there was anything.

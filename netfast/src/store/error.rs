@@ -67,6 +67,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the state files cannot be used as they are: one is damaged, or cannot be read or written.
+    pub const fn is_of_files(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Corrupt { .. } | Self::Schema { .. })
+    }
+
     pub(super) fn file(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::File { operation, path: path.into(), source }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::records::file_stem;
-use super::{LockedStore, Result, Store, atomic};
+use super::{LockedStore, Result, Store, StoreError, atomic};
 use crate::model::Name;
 
 const ADVICE: &str = "remove it: it is written anew";
@@ -17,12 +17,16 @@ impl Store {
         self.attachments_dir().join(format!("{}.{EXTENSION}", file_stem(network.as_str())))
     }
 
-    /// The addresses of a network that were given last, one of each family.
+    /// The addresses of a network that were given last, one of each family. A damaged file says nothing, and is written anew
+    /// with the next address.
     ///
     /// # Errors
-    /// When the file cannot be read or is damaged.
+    /// When the file cannot be read.
     pub fn last_addresses(&self, network: &Name) -> Result<Vec<IpAddr>> {
-        Ok(atomic::read(&self.last_addresses_file(network), ADVICE)?.unwrap_or_default())
+        match atomic::read(&self.last_addresses_file(network), ADVICE) {
+            Err(StoreError::Corrupt { .. }) => Ok(Vec::new()),
+            other => Ok(other?.unwrap_or_default()),
+        }
     }
 }
 

@@ -40,14 +40,16 @@ impl LockedStore {
         atomic::remove(&self.ledger_file()).map(drop)
     }
 
-    /// Writes the ledger: all is done.
+    /// Writes the ledger: all is done. Where there is no room for it there is none, and the next change looks at everything.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When it cannot be written, and the one before it cannot be removed.
     pub fn save_ledger<T: Serialize>(&self, ledger: T) -> Result<()> {
-        match Stamp::of(&self.definitions_file())? {
-            Some(definitions) => atomic::write_binary(&self.ledger_file(), &(FORM, definitions, ledger)),
-            None => Ok(()),
-        }
+        let Some(definitions) = Stamp::of(&self.definitions_file())? else { return Ok(()) };
+        let path = self.ledger_file();
+        atomic::write_binary(&path, &(FORM, definitions, ledger)).or_else(|error| {
+            tracing::warn!(%error, "the next change takes longer");
+            atomic::remove(&path).map(drop)
+        })
     }
 }

@@ -42,7 +42,7 @@ impl Lock {
             // Whoever held it may have removed the file together with the instance: then what was locked is
             // nobody's file any more.
             if is_at(&file, &path) {
-                note_holder(&file).map_err(|e| StoreError::file("write", &path, e))?;
+                note_holder(&file);
                 return Ok(Self { path, _file: file });
             }
         }
@@ -94,9 +94,12 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 /// Writes down who has it, for those who wait in vain. What stands there means nothing while the lock is free. All numbers
-/// are written in one width: cutting off what is left of a longer one has some file systems write to the disk.
-fn note_holder(file: &File) -> io::Result<()> {
-    file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0)
+/// are written in one width: cutting off what is left of a longer one has some file systems write to the disk. On a full
+/// disk nobody is told, and what makes room can be done.
+fn note_holder(file: &File) {
+    if let Err(error) = file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0) {
+        tracing::debug!(%error, "cannot note who holds the lock");
+    }
 }
 
 fn holder(path: &Path) -> String {

@@ -26,6 +26,7 @@ use std::io;
 use std::ops::Deref;
 use std::time::Duration;
 
+pub use self::atomic::Prepared;
 pub use self::attachments::{AttachmentKey, AttachmentRecord};
 pub use self::companions::Companion;
 pub use self::definitions::{Definitions, Origin, SCHEMA};
@@ -33,7 +34,9 @@ pub use self::error::StoreError;
 pub use self::paths::{Paths, PathsOptions, hash};
 pub use self::policy_directory::PolicyDirectory;
 pub use self::readers::ReaderPlace;
-pub use self::records::{AdoptedRecord, CommandRecord, EndpointRecord, NetworkRecord, PublishRecord};
+pub use self::records::{
+    AdoptedRecord, CommandRecord, EndpointRecord, NetworkRecord, PublishRecord, Salvage,
+};
 pub use self::run::{DefragRecord, Instance, NetnsId};
 pub use self::written::Written;
 

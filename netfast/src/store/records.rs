@@ -14,7 +14,8 @@ use super::paths::hash;
 use super::{LockedStore, Result, Store, atomic};
 use crate::model::{EndpointId, Name, Publish};
 
-const ADVICE: &str = "remove it, and `netfast up` sets the endpoint or network up anew";
+const ADVICE: &str =
+    "take the instance down with `netfast down`, which works nevertheless, and set it up again";
 
 /// An endpoint in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +178,48 @@ impl Store {
     }
 }
 
+/// Records of which some may be damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvage {
+    /// The endpoints that can be understood.
+    pub endpoints: BTreeMap<EndpointId, EndpointRecord>,
+    /// The networks that can be understood.
+    pub networks: BTreeMap<Name, NetworkRecord>,
+    /// The endpoints that cannot, as far as their files' names tell.
+    pub damaged_endpoints: Vec<EndpointId>,
+    /// The networks that cannot, likewise.
+    pub damaged_networks: Vec<Name>,
+    /// Whether any record is damaged.
+    pub is_damaged: bool,
+}
+
+impl Store {
+    /// What can be understood of the records, and what cannot.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn salvage(&self) -> Result<Salvage> {
+        let mut salvage = Salvage::default();
+        for (name, read) in read_each::<EndpointRecord>(&self.endpoints_dir())? {
+            if let Ok(record) = read {
+                salvage.endpoints.extend(record.map(|record| (record.id.clone(), record)));
+            } else {
+                salvage.is_damaged = true;
+                salvage.damaged_endpoints.extend(endpoint_of(&name));
+            }
+        }
+        for (name, read) in read_each::<NetworkRecord>(&self.networks_dir())? {
+            if let Ok(record) = read {
+                salvage.networks.extend(record.map(|record| (record.name.clone(), record)));
+            } else {
+                salvage.is_damaged = true;
+                salvage.damaged_networks.extend(network_of(&name));
+            }
+        }
+        Ok(salvage)
+    }
+}
+
 impl LockedStore {
     /// Writes the record of an endpoint.
     ///
@@ -226,6 +269,28 @@ fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> {
     let names = atomic::list(directory)?.into_iter().filter(|name| is_record(name));
     // One that is removed meanwhile is not there.
     names.filter_map(|name| atomic::read(&directory.join(name), ADVICE).transpose()).collect()
+}
+
+/// The files of a directory by their names, each with what came of reading it.
+fn read_each<T: DeserializeOwned>(directory: &Path) -> Result<Vec<(String, Result<Option<T>>)>> {
+    let names = atomic::list(directory)?.into_iter().filter(|name| is_record(name));
+    Ok(names
+        .map(|name| {
+            let read = atomic::read(&directory.join(&name), ADVICE);
+            (name, read)
+        })
+        .collect())
+}
+
+/// The endpoint that a file is about, unless its name was too long.
+fn endpoint_of(file: &str) -> Option<EndpointId> {
+    let (namespace, name) = file.strip_suffix(".json")?.split_once('+')?;
+    Some(EndpointId { namespace: namespace.parse().ok()?, name: name.parse().ok()? })
+}
+
+/// The network that a file is about, likewise.
+fn network_of(file: &str) -> Option<Name> {
+    file.strip_suffix(".json")?.parse().ok()
 }
 
 pub(super) fn is_record(name: &str) -> bool {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{LockedStore, Result, Store, StoreError, atomic};
 
-const ADVICE: &str = "run `netfast down` and `netfast up`";
+const ADVICE: &str =
+    "take the instance down with `netfast down`, which works nevertheless, and set it up again";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A network namespace.

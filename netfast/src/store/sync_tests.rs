@@ -47,7 +47,10 @@ fn only_what_outlives_a_boot_is_synced() {
             .save_endpoint(&tests::endpoint("default", "web"))
             .and(locked.save_instance(&instance))
             .and(locked.save_numbers(&7));
-        (void, locked.save_definitions(&after, &before))
+        let lasting = locked
+            .prepare_definitions(&after)
+            .and_then(|prepared| locked.save_definitions(prepared, &after, &before));
+        (void, lasting)
     })
     .join()
     .unwrap();

@@ -8,11 +8,16 @@ use super::*;
 /// An instance with definitions, numbers and all that is about them.
 fn filled(dir: &Path) -> LockedStore {
     let locked = tests::store(dir).lock(LOCK_TIMEOUT).unwrap();
-    locked.save_definitions(&Definitions::default(), &Definitions::default()).unwrap();
+    define(&locked, &Definitions::default());
     locked.save_numbers(&7).unwrap();
     locked.save_ledger("all that is known").unwrap();
     locked.save_companion(Companion::Roll, &"who is who").unwrap();
     locked
+}
+
+fn define(store: &LockedStore, definitions: &Definitions) {
+    let prepared = store.prepare_definitions(definitions).unwrap();
+    store.save_definitions(prepared, definitions, &Definitions::default()).unwrap();
 }
 
 fn ledger(store: &LockedStore) -> Option<String> {
@@ -37,9 +42,9 @@ fn what_is_true_is_read_as_written() {
 fn what_is_about_another_file_is_void() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());
-    store.save_definitions(&Definitions::default(), &Definitions::default()).unwrap();
+    define(&store, &Definitions { manifest: Some("netfast.yaml".into()), ..Definitions::default() });
     assert_eq!(ledger(&store), None);
-    store.save_numbers(&7).unwrap();
+    store.save_numbers(&8).unwrap();
     assert_eq!(roll(&store), None);
     assert!(store.has_companion(Companion::Roll));
 }

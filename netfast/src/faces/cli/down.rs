@@ -24,7 +24,7 @@ impl Down {
 
 /// Takes an instance down, and tells what that was.
 pub(super) fn take_down(options: &Options) -> Result<ExitCode> {
-    let removed = Instance::open(options)?.down()?;
+    let removed = Instance::open_to_remove(options)?.down()?;
     output::line(&told(&removed))?;
     Ok(ExitCode::SUCCESS)
 }

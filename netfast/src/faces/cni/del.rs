@@ -12,7 +12,8 @@ use crate::reconcile::instance::Instance;
 pub(super) fn del(call: &Call) -> Result<()> {
     let key = call.key()?;
     // What the one cannot remove must not keep the other from removing its own.
-    let detached = Instance::open(&call.config.options()).and_then(|mut instance| instance.detach(&key));
+    let detached =
+        Instance::open_to_remove(&call.config.options()).and_then(|mut instance| instance.detach(&key));
     let released = match Delegate::of(call) {
         Ok(Some(delegate)) => delegate.forward(),
         Ok(None) => Ok(()),

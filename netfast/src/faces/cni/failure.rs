@@ -1,5 +1,7 @@
 //! Failures as the protocol knows them: a number, a sentence, and details.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use super::version;
@@ -123,7 +125,16 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<Code> {
     {
         return Some(Code::Config);
     }
+    // The disk of the state files, or of the files that containers see.
+    if cause.downcast_ref::<io::Error>().is_some_and(|e| no_room(e.kind())) {
+        return Some(Code::Io);
+    }
     cause.downcast_ref::<Diagnostics>().map(|_| Code::Config)
+}
+
+const fn no_room(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }
 
 /// All causes in one sentence, none of them twice.

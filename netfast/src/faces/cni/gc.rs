@@ -19,7 +19,7 @@ pub(super) fn gc(call: &Call) -> Result<()> {
         valid.iter().map(|valid| (valid.container.as_str(), valid.ifname.as_str())).collect();
     let network = identity::network(&call.config.said.name)?;
     let mut failures = Vec::new();
-    let mut instance = Instance::open(&call.config.options())?;
+    let mut instance = Instance::open_to_remove(&call.config.options())?;
     // Also what a killed command has left of one.
     let keys = instance.attachment_keys()?;
     let is_garbage = |key: &AttachmentKey| {

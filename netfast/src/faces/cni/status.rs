@@ -4,7 +4,7 @@ use super::addressing::Addressing;
 use super::call::Call;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
-use super::{identity, network};
+use super::{identity, network, policies};
 use crate::reconcile::instance::Instance;
 use crate::reconcile::readiness::NotReady;
 
@@ -25,6 +25,7 @@ pub(super) fn status(call: &Call) -> Result<()> {
     };
     let instance = Instance::open(&call.config.options()).map_err(not_available)?;
     let known = instance.known(&name).map_err(not_available)?;
+    policies::check(said, known.policy_directory.as_ref()).map_err(not_available)?;
     let network = network::network(&name, said, &addressing, known.network.as_ref());
     instance.readiness().map_err(|NotReady { why, is_limited }| {
         let code = if is_limited { Code::Limited } else { Code::NotAvailable };

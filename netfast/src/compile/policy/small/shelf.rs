@@ -69,8 +69,9 @@ pub(in crate::compile::policy) fn things_read() -> usize {
 }
 
 /// The two numbers of an entry.
-pub(super) fn pair([a, b, c, d, e, f, g, h]: [u8; 8]) -> (u32, u32) {
-    (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+pub(super) fn pair(entry: [u8; 8]) -> (u32, u32) {
+    let [first, second]: [[u8; 4]; 2] = bytemuck::cast(entry);
+    (u32::from_le_bytes(first), u32::from_le_bytes(second))
 }
 
 #[cfg(test)]

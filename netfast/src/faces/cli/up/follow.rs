@@ -13,6 +13,7 @@ use anyhow::Result;
 use super::super::{error, output};
 use super::notices::Notices;
 use super::replace;
+use super::runtime_policies::RuntimePolicies;
 use crate::manifest::{self, Diagnostics};
 use crate::reconcile::instance::{Instance, Options};
 
@@ -33,6 +34,7 @@ pub(super) struct Follow {
     policies: Vec<PathBuf>,
     notices: Notices,
     sources: Sources,
+    runtime_policies: RuntimePolicies,
     in_force: Content,
     refused: Option<Refusal>,
 }
@@ -70,6 +72,7 @@ impl Follow {
             policies: policies.to_vec(),
             notices: Notices::new()?,
             sources: Sources::default(),
+            runtime_policies: RuntimePolicies::default(),
             in_force: Content::new(),
             refused: None,
         };
@@ -84,6 +87,14 @@ impl Follow {
 
     /// Puts in force what has changed, and tells; keeps what is in force where that is not to be.
     pub(super) fn look(&mut self, options: &Options) {
+        self.look_at_files(options);
+        if self.runtime_policies.find(options) {
+            self.notice();
+        }
+        self.runtime_policies.look(options);
+    }
+
+    fn look_at_files(&mut self, options: &Options) {
         let content = self.settled();
         if content == self.in_force {
             if self.refused.take().is_some() {
@@ -157,14 +168,20 @@ impl Follow {
 
     /// What the files hold. Whatever changes after this is noticed.
     fn content(&mut self) -> Content {
-        self.notices.follow(&self.sources.paths);
+        self.notice();
         let first = hash(&self.file);
         let has_directory = self.sources.paths.iter().any(|path| path.is_dir());
         if has_directory || first.is_none() || first != self.sources.of {
             self.sources = Sources { of: first, paths: manifest::sources(&self.file, &self.policies) };
-            self.notices.follow(&self.sources.paths);
+            self.notice();
         }
         self.sources.paths.iter().map(|path| (path.clone(), hash(path))).collect()
+    }
+
+    /// From now on, there is notice of all that is followed.
+    fn notice(&mut self) {
+        let all = self.sources.paths.iter().chain(self.runtime_policies.path());
+        self.notices.follow(&all.cloned().collect());
     }
 
     /// The files that differ from what is in force, in words.

@@ -3,6 +3,7 @@
 mod follow;
 mod notices;
 mod replace;
+mod runtime_policies;
 mod signals;
 mod watch;
 

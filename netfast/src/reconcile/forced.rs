@@ -1,0 +1,123 @@
+//! Removes an attachment where the state files do not let that be done in order: they are damaged, or their disk is full.
+//!
+//! What is the container's own goes: its device or the programs at it, its rows, its record. What policies say of it stays in
+//! the maps, where nobody is asked for it any more, until the next change looks at everything.
+
+use anyhow::{Context as _, Error, Result};
+use netfast_common::addr::Addr;
+use netfast_common::rows::{ADDRESS_ENDPOINT, Config};
+
+use super::assign::Records;
+use super::host::Host;
+use super::instance::Instance;
+use super::{files, topology};
+use crate::kernel::{Bpffs, Datapath, Hook, Maps, Mode};
+use crate::model::EndpointId;
+use crate::net::Netlink;
+use crate::store::{AttachmentKey, EndpointRecord, StoreError, fault};
+
+/// Whether an error is that state files cannot be used as they are.
+pub(super) fn is_of_files(error: &Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(StoreError::is_of_files))
+}
+
+impl Instance {
+    /// Removes what is the attachment's own. `endpoint` is the one it is, as far as anything still tells.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub(super) fn detach_by_force(
+        &mut self,
+        key: &AttachmentKey,
+        endpoint: Option<&EndpointId>,
+    ) -> Result<()> {
+        self.store().remove_ledger()?;
+        if let Some(id) = endpoint {
+            self.remove_by_force(id).with_context(|| format!("endpoint {id}"))?;
+        }
+        self.store().forget_attachment(key)?;
+        self.read_anew();
+        match endpoint {
+            Some(_) => Ok(()),
+            // It is no part of what the instance was asked for any more, and whatever is not goes.
+            None => self.converge_as_before(),
+        }
+    }
+
+    fn remove_by_force(&self, id: &EndpointId) -> Result<()> {
+        let store = self.store();
+        let netlink = Netlink::open(self.netns())?;
+        let record = store.endpoint(id).ok().flatten();
+        let mut datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;
+        let ifindex = match &record {
+            Some(record) => record.host_ifindex,
+            None => topology::find_by_alias(&netlink, id)?.map(|link| link.index),
+        };
+        if let Some((datapath, ifindex)) = datapath.as_mut().zip(ifindex) {
+            withdraw(&mut datapath.maps, ifindex).context("write the maps")?;
+        }
+        match (record, datapath) {
+            (Some(record), Some(datapath)) => {
+                let network = store.network(&record.network).ok().flatten();
+                let networks = network.map(|network| (network.name.clone(), network)).into_iter().collect();
+                let records = Records { networks, ..Records::default() };
+                self.forget_names(&record);
+                let host = Host { store, netns: self.netns(), netlink: &netlink, datapath, mode: Mode::Auto };
+                topology::remove_endpoint(&host, &records, &record)
+            }
+            (Some(record), None) => {
+                topology::remove_device(&netlink, &record)?;
+                topology::remove_namespace(&record)?;
+                store.remove_endpoint(id)?;
+                Ok(())
+            }
+            (None, datapath) => {
+                if let Some(ifindex) = ifindex {
+                    fault::point("remove a device that no record tells of");
+                    netlink.delete_link(ifindex).context("remove its device")?;
+                    for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
+                        datapath.as_ref().map(|datapath| datapath.detach(hook, ifindex)).transpose()?;
+                    }
+                }
+                store.remove_endpoint(id)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The names of others stay right without it.
+    fn forget_names(&self, record: &EndpointRecord) {
+        if let Err(error) = files::remove(&self.store().paths().run_dir, record) {
+            tracing::warn!("{error:#}");
+        }
+    }
+}
+
+/// Removes the rows by which the endpoint behind a device is found, and has flows judged again.
+fn withdraw(maps: &mut Maps, ifindex: u32) -> Result<()> {
+    let Some(row) = maps.endpoints.get(&ifindex)? else { return Ok(()) };
+    let own = [row.ip4, row.ip6].map(|addr| Some(addr).filter(|addr| !addr.is_unspecified()));
+    let own: Vec<Addr> = own.into_iter().flatten().collect();
+    for published in &mut maps.published {
+        for (key, row) in published.rows()? {
+            if own.contains(&row.addr) {
+                fault::point("remove a published port");
+                published.remove(&key)?;
+            }
+        }
+    }
+    for addr in &own {
+        let is_its =
+            |row: &netfast_common::rows::AddressRow| row.kind == ADDRESS_ENDPOINT && row.ifindex == ifindex;
+        if maps.addresses.get(addr)?.as_ref().is_some_and(is_its) {
+            fault::point("remove an address");
+            maps.addresses.remove(addr)?;
+        }
+    }
+    fault::point("remove an endpoint");
+    maps.endpoints.remove(&ifindex)?;
+    fault::point("raise the generation");
+    // By two, so that the same version of the rows stays in force.
+    let config = maps.config.get(0)?;
+    Ok(maps.config.set(0, Config { generation: config.generation.wrapping_add(2), ..config })?)
+}

@@ -1,0 +1,124 @@
+//! What was before, and what is beside: another instance on the same host, an earlier boot, an earlier owner of a port.
+
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+
+use std::time::Duration;
+
+use netfast_tests::{HOST_V4, Lab, Plugin, address, require_root, udp_ask_on};
+use serde_json::{Value, json};
+
+const SECOND: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(10);
+const NONE: [String; 0] = [];
+
+fn plugin(lab: &Lab) -> Plugin<'_> {
+    lab.plugin(&json!({"cniVersion": "1.1.0", "ipam": {"subnet": "10.77.0.0/24"}}))
+}
+
+/// A plugin of another instance on the lab's host.
+fn another<'a>(lab: &'a Lab, plugin: &Plugin<'a>) -> Plugin<'a> {
+    plugin.with(&json!({
+        "name": "other",
+        "ipam": {"subnet": "10.78.0.0/24"},
+        "stateDir": lab.dir().join("state2"),
+        "runDir": lab.dir().join("run2"),
+        "bpffs": lab.dir().join("bpffs2"),
+    }))
+}
+
+/// What another instance is told.
+fn netfast(lab: &Lab, args: &[&str]) -> String {
+    let mut command = lab.command(args);
+    for (variable, name) in [("STATE_DIR", "state2"), ("RUN_DIR", "run2"), ("BPFFS", "bpffs2")] {
+        command.env(format!("NETFAST_{variable}"), lab.dir().join(name));
+    }
+    let done = netfast_tests::Running::start(&mut command).unwrap().finish(6 * PATIENCE).unwrap();
+    assert!(done.success(), "{args:?}: {done:?}");
+    done.stdout
+}
+
+#[test]
+fn two_instances_leave_each_other_alone() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let one = plugin(&lab);
+    let other = another(&lab, &one);
+    let first = one.container("c1").unwrap();
+    // The same container in both, and one that is in the other alone.
+    let second = other.of(&first.ns, "c1").with_ifname("eth1");
+    let third = other.container("c3").unwrap();
+    first.add().unwrap();
+    let results = [second.add().unwrap(), third.add().unwrap()];
+    let whole = |case: &str| {
+        for (container, result) in [&second, &third].into_iter().zip(&results) {
+            let answer = container.check(result).unwrap();
+            assert_eq!(answer.code, Some(0), "{case}: {answer:?}");
+        }
+        third.ns.ping("10.78.0.1", PATIENCE).unwrap();
+    };
+    whole("both are there");
+    one.with(&json!({"cni.dev/valid-attachments": []})).call("GC").unwrap().ok().unwrap();
+    assert_eq!(first.ns.links().unwrap(), ["eth1", "lo"]);
+    whole("all of the first is garbage");
+    // Neither knows what the other's is called.
+    first.add().unwrap();
+    one.with(&json!({"name": "other", "ipam": {"subnet": "10.78.0.0/24"}}))
+        .of(&third.ns, "c3")
+        .call("DEL")
+        .unwrap()
+        .ok()
+        .unwrap();
+    whole("removed from the first");
+    lab.netfast_ok(&["down"]).unwrap();
+    whole("the first is down");
+    let list: Value = serde_json::from_str(&netfast(&lab, &["endpoint", "ls", "-o", "json"])).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
+    second.del().unwrap();
+    third.del().unwrap();
+    netfast(&lab, &["down"]);
+    assert_eq!(lab.leftovers().unwrap(), NONE);
+}
+
+#[test]
+fn a_boot_voids_what_was_given_before() {
+    require_root!();
+    let mut lab = Lab::new().unwrap();
+    let was = {
+        let container = plugin(&lab).container("before").unwrap();
+        address(&container.add().unwrap(), 4).unwrap()
+    };
+    lab.reboot().unwrap();
+    let plugin = plugin(&lab);
+    // All addresses are free again, and in turn from the first one on.
+    let container = plugin.container("after").unwrap();
+    let result = container.add().unwrap();
+    assert_eq!(address(&result, 4).unwrap(), was);
+    container.ns.ping("10.77.0.1", PATIENCE).unwrap();
+    let list = lab.netfast_json(&["endpoint", "ls"]).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+    // A runtime cleans up what it had before, in whatever order.
+    plugin.container("before").unwrap().del().unwrap();
+    assert_eq!(container.check(&result).unwrap().ok().unwrap(), "");
+    container.del().unwrap();
+    lab.down().unwrap();
+    assert_eq!(lab.leftovers().unwrap(), NONE);
+}
+
+/// A client that goes on asking from the same port is answered by whoever has the port now.
+#[test]
+fn a_port_that_is_used_again_at_once_leads_to_its_new_owner() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let port = json!({"portMappings": [{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]});
+    let plugin = plugin(&lab).with(&json!({"runtimeConfig": port}));
+    let client = lab.outside.udp_connect(None, &format!("{HOST_V4}:5353")).unwrap();
+    for name in ["one", "two", "three"] {
+        let container = plugin.container(name).unwrap();
+        let result = container.add().unwrap();
+        let _server = container.ns.udp_serve(&format!("{}:53", address(&result, 4).unwrap())).unwrap();
+        // What was asked while nobody was there may have left an error at the socket, which the first question meets.
+        let replies = (0..10).find_map(|_| udp_ask_on(&client, 64, SECOND).ok());
+        assert_eq!(replies.unwrap().by, name);
+        container.del().unwrap();
+    }
+}

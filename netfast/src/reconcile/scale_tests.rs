@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use netfast_common::addr::Addr;
-use netfast_common::policy::RuleKey;
 
 use super::tables::{Settings, add, commit, differing, remove_rules, replace_subject};
 use crate::compile::policy::{self, Assigned, Book, Family, Member, Numbers, Roll, Side};
@@ -104,7 +103,6 @@ struct Small {
     /// As it is kept.
     book: Vec<u8>,
     roll: Roll,
-    litter: Vec<(RuleKey, u32)>,
 }
 
 /// What a change took.
@@ -182,7 +180,9 @@ impl Scene {
         match (before, change.subject) {
             (Some(_), Some(subject)) => {
                 replace_subject(maps, self.slots[id], subject, &change.added).unwrap();
-                small.litter.extend(change.removed);
+                written += change.removed.len();
+                grace_period(Programs::OfPackets);
+                remove_rules(maps, &change.removed).unwrap();
             }
             (None, Some(subject)) => {
                 let network =
@@ -224,7 +224,7 @@ impl Scene {
         let compiled = policy::compile_to_change(&self.world, &assigned, &self.numbers, 1_000_000).unwrap();
         let (book, roll) = compiled.1.unwrap();
         self.numbers = compiled.0.numbers;
-        Small { book: postcard::to_stdvec(&book).unwrap(), roll, litter: Vec::new() }
+        Small { book: postcard::to_stdvec(&book).unwrap(), roll }
     }
 
     /// That the maps hold what a compile of the whole world makes.

@@ -19,7 +19,7 @@ use super::ports::{self, PortFacts};
 use super::{files, stale, tables, topology};
 use crate::compile::policy::{Assigned, Change, Member, Roll, Tables};
 use crate::compile::rows::Rows;
-use crate::kernel::{Bpffs, Datapath, Maps, Mode, Programs, grace_period};
+use crate::kernel::{Bpffs, Datapath, Mode, Programs, grace_period};
 use crate::model::check::check;
 use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
 use crate::net::{Netlink, Netns};
@@ -151,7 +151,6 @@ impl Single<'_> {
         self.store.save_companion(Companion::Roll, roll)?;
         let rows = rows_of(world, records, change);
         tables::add(&mut host.datapath.maps, &rows)?;
-        self.ledger.sweep(&mut host.datapath.maps)?;
         let record = records.endpoints.get(&endpoint.id).context("an endpoint without a record")?;
         fault::point("set a device up");
         let ifindex = record.host_ifindex.context("an endpoint without a device")?;
@@ -300,7 +299,6 @@ impl Single<'_> {
         tables::remove_sources(&mut host.datapath.maps, &rows)?;
         tables::remove_rules(&mut host.datapath.maps, &change.removed)?;
         self.store.save_companion(Companion::Roll, &small.roll)?;
-        self.ledger.sweep(&mut host.datapath.maps)?;
         self.ledger.entries.remove(id);
         Ok(true)
     }
@@ -324,25 +322,13 @@ impl Single<'_> {
         fault::point("begin with one endpoint");
         self.store.remove_ledger()?;
         self.store.save_companion(Companion::Roll, &small.roll)?;
-        self.ledger.sweep(&mut datapath.maps)?;
         tables::replace_subject(&mut datapath.maps, record.slot, subject, &change.added)
             .context("write the maps")?;
-        self.ledger.litter.drop(change.removed.into_iter());
-        Ok(true)
-    }
-}
-
-impl Ledger {
-    /// Removes rows that no program can be asked by any more.
-    fn sweep(&mut self, maps: &mut Maps) -> Result<()> {
-        if self.litter.is_due() {
-            let (rows, is_fresh) = self.litter.take();
-            if is_fresh {
-                grace_period(Programs::OfPackets);
-            }
-            tables::remove_rules(maps, &rows)?;
+        if !change.removed.is_empty() {
+            grace_period(Programs::OfPackets);
+            tables::remove_rules(&mut datapath.maps, &change.removed)?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

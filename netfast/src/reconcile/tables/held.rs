@@ -56,7 +56,7 @@ impl Held {
         let blocks = self.cidrs.iter();
         let blocks = blocks
             .map(|(prefix, row)| (Block { addr: prefix.key, len: prefix.bits }, row.identities[current]));
-        // A row of a set or of a class that nobody has is litter, and does no harm.
+        // A row of a set or of a class that nobody has is asked by nobody, and does no harm.
         let live = Live::of(rows);
         let rules = self.rules.iter().map(|(prefix, row)| ((prefix.key, prefix.bits), *row));
         let rules = rules.filter(|((key, _), _)| live.asks(key));

@@ -109,7 +109,7 @@ impl World {
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// Nobody has it.
-    #[error("no endpoint is called {wanted} (known: {})", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
+    #[error("no endpoint is called {wanted} ({})", suggest::among(.wanted, .known))]
     None {
         /// The name asked for.
         wanted: String,

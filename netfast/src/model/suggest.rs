@@ -15,6 +15,18 @@ pub fn suggest<'a>(wrong: &str, words: &[&'a str]) -> Option<&'a str> {
         .map(|(_, word)| word)
 }
 
+/// What to say to whoever asked for a name that is none of these: which there are, or of many the one that was meant.
+pub(super) fn among(wrong: &str, names: &[String]) -> String {
+    const FEW: usize = 8;
+    let words: Vec<&str> = names.iter().map(String::as_str).collect();
+    match suggest(wrong, &words) {
+        _ if names.is_empty() => "known: none".to_owned(),
+        _ if names.len() <= FEW => format!("known: {}", names.join(", ")),
+        Some(word) => format!("did you mean {word}?"),
+        None => format!("known: {} and {} more", names[..FEW].join(", "), names.len() - FEW),
+    }
+}
+
 /// How many letters must be put in, left out, changed, or swapped with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
@@ -57,5 +69,17 @@ mod tests {
         ] {
             assert_eq!(suggest(wrong, &words), wanted, "{wrong}");
         }
+    }
+
+    #[test]
+    fn of_many_names_not_all_are_told() {
+        let names = |count: usize| (0..count).map(|n| format!("web{n}")).collect::<Vec<_>>();
+        assert_eq!(among("db", &[]), "known: none");
+        assert_eq!(among("db", &names(2)), "known: web0, web1");
+        assert_eq!(among("wbe11", &names(1000)), "did you mean web11?");
+        assert_eq!(
+            among("db", &names(10)),
+            "known: web0, web1, web2, web3, web4, web5, web6, web7 and 2 more"
+        );
     }
 }

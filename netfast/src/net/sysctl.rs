@@ -1,7 +1,7 @@
 //! Settings under `/proc/sys/net`, which shows every thread those of its own namespace.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Netns};
@@ -38,8 +38,9 @@ impl DeviceSetting<'static> {
     }
 }
 
-/// Brings settings of one device to the values wanted. What has its value already is not written, so that a read-only
-/// `/proc/sys` with the right values will do.
+/// Brings settings of one device to the values wanted. A read-only `/proc/sys` with the right values will do. It is written
+/// without a look at what is there: to open a file of that name takes the longer the more namespaces have one, 0.3 ms among 900
+/// (they are in one chain of the kernel's cache; Linux 6.18).
 ///
 /// IPv6 settings of a device without IPv6 (switched off at boot, or an MTU below 1280) are passed over: there is
 /// nothing to set.
@@ -62,13 +63,14 @@ fn set_one(device: &str, setting: &DeviceSetting<'_>) -> Result<(), Error> {
     };
     // As a path a dot in a device name needs no care, as it would in `sysctl`'s notation.
     let path: PathBuf = ["/proc/sys/net", family, "conf", device, setting.key].iter().collect();
-    match fs::read_to_string(&path) {
-        Ok(text) if text.trim_end() == setting.value => return Ok(()),
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound && setting.family == Family::V6 => return Ok(()),
-        Err(e) => return Err(Error::system("read", path.display(), e)),
+    let written =
+        File::options().write(true).open(&path).and_then(|mut file| file.write_all(setting.value.as_bytes()));
+    match written {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && setting.family == Family::V6 => Ok(()),
+        Err(_) if fs::read_to_string(&path).is_ok_and(|text| text.trim_end() == setting.value) => Ok(()),
+        Err(e) => Err(Error::system("write", path.display(), e)),
     }
-    fs::write(&path, setting.value).map_err(|e| Error::system("write", path.display(), e))
 }
 
 /// Refuses names that are not those of one device: `all` and `default` would set others too, a slash leads elsewhere.

@@ -4,6 +4,7 @@ mod child;
 mod namespace;
 mod pair;
 mod process;
+mod settings;
 mod wire;
 
 use std::path::PathBuf;

@@ -13,12 +13,16 @@ use super::{Result, StoreError};
 
 const NAME: &str = "lock";
 
+/// What stands in the file while nobody holds the lock, unless its last holder was killed.
+const NOBODY: &str = "-";
+
 /// The lock, held until dropped. It ends with the process however that ends, and children do not inherit it.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
     // Closing it ends the lock.
-    _file: File,
+    file: File,
+    was_left: bool,
 }
 
 impl Lock {
@@ -42,10 +46,16 @@ impl Lock {
             // Whoever held it may have removed the file together with the instance: then what was locked is
             // nobody's file any more.
             if is_at(&file, &path) {
-                note_holder(&file);
-                return Ok(Self { path, _file: file });
+                let was_left = !is_free(&file);
+                note(&file, &std::process::id().to_string());
+                return Ok(Self { path, file, was_left });
             }
         }
+    }
+
+    /// Whether whoever held it before may have been killed over what it did.
+    pub(super) const fn was_left(&self) -> bool {
+        self.was_left
     }
 
     /// Removes the lock's file while the lock is still held.
@@ -55,6 +65,12 @@ impl Lock {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(StoreError::file("remove", &self.path, e)),
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        note(&self.file, NOBODY);
     }
 }
 
@@ -93,19 +109,24 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Writes down who has it, for those who wait in vain. What stands there means nothing while the lock is free. All numbers
-/// are written in one width: cutting off what is left of a longer one has some file systems write to the disk. On a full
-/// disk nobody is told, and what makes room can be done.
-fn note_holder(file: &File) {
-    if let Err(error) = file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), 0) {
+/// Writes down who has it, for those who wait in vain. All holders are written in one width: cutting off what is left of a longer
+/// one has some file systems write to the disk. On a full disk nobody is told, and what makes room can be done.
+fn note(file: &File, holder: &str) {
+    if let Err(error) = file.write_all_at(format!("{holder:<10}\n").as_bytes(), 0) {
         tracing::debug!(%error, "cannot note who holds the lock");
     }
+}
+
+/// Whether its last holder gave it back. A new file says nothing, and what cannot be read neither.
+fn is_free(file: &File) -> bool {
+    let mut first = [0];
+    file.read_exact_at(&mut first, 0).is_ok() && first == *NOBODY.as_bytes()
 }
 
 fn holder(path: &Path) -> String {
     let pid = fs::read_to_string(path).unwrap_or_default();
     let pid = pid.trim();
-    if pid.is_empty() {
+    if pid.is_empty() || pid == NOBODY {
         return "an unknown process".to_owned();
     }
     match fs::read_to_string(format!("/proc/{pid}/comm")) {

@@ -75,8 +75,10 @@ impl Store {
         for directory in own.iter().chain([&self.paths.state_dir]) {
             atomic::make_directory(directory)?;
         }
-        for directory in self.directories() {
-            atomic::sweep(&directory)?;
+        if lock.was_left() {
+            for directory in self.directories() {
+                atomic::sweep(&directory)?;
+            }
         }
         Ok(LockedStore { store: self.clone(), lock })
     }

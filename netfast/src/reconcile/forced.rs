@@ -4,13 +4,13 @@
 //! the maps, where nobody is asked for it any more, until the next change looks at everything.
 
 use anyhow::{Context as _, Error, Result};
-use netfast_common::addr::Addr;
-use netfast_common::rows::{ADDRESS_ENDPOINT, Config};
+use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow};
 
 use super::assign::Records;
 use super::host::Host;
 use super::instance::Instance;
-use super::{files, topology};
+use super::{files, tables, topology};
+use crate::compile::rows::Rows;
 use crate::kernel::{Bpffs, Datapath, Hook, Maps, Mode};
 use crate::model::EndpointId;
 use crate::net::Netlink;
@@ -54,7 +54,8 @@ impl Instance {
             None => topology::find_by_alias(&netlink, id)?.map(|link| link.index),
         };
         if let Some((datapath, ifindex)) = datapath.as_mut().zip(ifindex) {
-            withdraw(&mut datapath.maps, ifindex).context("write the maps")?;
+            let rows = rows_behind(&datapath.maps, ifindex).context("read the maps")?;
+            tables::withdraw(&mut datapath.maps, &rows).context("write the maps")?;
         }
         match (record, datapath) {
             (Some(record), Some(datapath)) => {
@@ -93,31 +94,17 @@ impl Instance {
     }
 }
 
-/// Removes the rows by which the endpoint behind a device is found, and has flows judged again.
-fn withdraw(maps: &mut Maps, ifindex: u32) -> Result<()> {
-    let Some(row) = maps.endpoints.get(&ifindex)? else { return Ok(()) };
-    let own = [row.ip4, row.ip6].map(|addr| Some(addr).filter(|addr| !addr.is_unspecified()));
-    let own: Vec<Addr> = own.into_iter().flatten().collect();
-    for published in &mut maps.published {
-        for (key, row) in published.rows()? {
-            if own.contains(&row.addr) {
-                fault::point("remove a published port");
-                published.remove(&key)?;
-            }
+/// The rows by which the endpoint behind a device is found, as the maps tell.
+fn rows_behind(maps: &Maps, ifindex: u32) -> Result<Rows> {
+    let mut rows = Rows::default();
+    let Some(row) = maps.endpoints.get(&ifindex)? else { return Ok(rows) };
+    for addr in [row.ip4, row.ip6].into_iter().filter(|addr| !addr.is_unspecified()) {
+        let is_its = |row: &AddressRow| row.kind == ADDRESS_ENDPOINT && row.ifindex == ifindex;
+        rows.addresses.extend(maps.addresses.get(&addr)?.filter(is_its).map(|row| (addr, row)));
+        for published in &maps.published {
+            rows.published.extend(published.rows()?.into_iter().filter(|(_, row)| row.addr == addr));
         }
     }
-    for addr in &own {
-        let is_its =
-            |row: &netfast_common::rows::AddressRow| row.kind == ADDRESS_ENDPOINT && row.ifindex == ifindex;
-        if maps.addresses.get(addr)?.as_ref().is_some_and(is_its) {
-            fault::point("remove an address");
-            maps.addresses.remove(addr)?;
-        }
-    }
-    fault::point("remove an endpoint");
-    maps.endpoints.remove(&ifindex)?;
-    fault::point("raise the generation");
-    // By two, so that the same version of the rows stays in force.
-    let config = maps.config.get(0)?;
-    Ok(maps.config.set(0, Config { generation: config.generation.wrapping_add(2), ..config })?)
+    rows.endpoints.insert(ifindex, row);
+    Ok(rows)
 }

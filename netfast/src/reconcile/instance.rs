@@ -12,7 +12,7 @@ use super::flows::{self, FlowFilter};
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::single::{self, Difference, Single};
-use super::{commands, converge, defrag, files, monitor, salvage, show, strays, topology};
+use super::{commands, converge, defrag, files, monitor, salvage, show, topology};
 use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
 use crate::model::check::check;
@@ -355,12 +355,12 @@ impl Instance {
 
     /// Removes what is there though no record says so. Whoever names a wrong directory of states has none of this.
     fn clear_strays(&mut self) -> Result<()> {
-        let paths = self.store.paths();
-        let namespaces = netns_dir(&paths.run_dir);
-        let bpffs = Bpffs::at(&paths.bpffs);
-        let was_here = namespaces.exists() || !self.definitions()?.world.networks.is_empty();
-        if was_here && strays::remove(&bpffs, &namespaces, &self.netns, self.netns_id.cookie)? {
+        let run_dir = self.store.paths().run_dir.clone();
+        let was_here = netns_dir(&run_dir).exists() || !self.definitions()?.world.networks.is_empty();
+        if was_here && salvage::cookie(&self.store) == Some(self.netns_id.cookie) {
             tracing::warn!("the records of this instance are gone: what it left is removed");
+            salvage::remove_devices(&Netlink::open(&self.netns)?, &self.store, &Salvage::default())?;
+            salvage::remove_places(&run_dir)?;
             self.clear()?;
         }
         Ok(())
@@ -436,8 +436,8 @@ impl Instance {
             }
         }
         let defrag = match self.store.instance() {
-            Ok(instance) => instance.and_then(|instance| instance.defrag),
-            Err(_) => Some(defrag::usual(self.store.paths())),
+            Ok(Some(instance)) => instance.defrag,
+            _ => Some(defrag::usual(self.store.paths())),
         };
         if let Some(record) = defrag {
             if let Some(netlink) = &netlink {

@@ -32,7 +32,6 @@ mod scale_tests;
 mod show;
 mod single;
 mod stale;
-mod strays;
 mod tables;
 mod topology;
 mod uplinks;

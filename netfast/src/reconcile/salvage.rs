@@ -1,4 +1,4 @@
-//! Takes away what records tell nothing of any more, as they are damaged: by aliases, pins, and places that only one instance
+//! Takes away what records tell nothing of any more, as they are damaged or lost: by aliases, pins, and places that only one instance
 //! has.
 
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ pub(super) fn is_of(store: &LockedStore, netns: &NetnsId) -> Result<bool> {
 }
 
 /// The cookie of the namespace that the maps were made for, if there are any.
-fn cookie(store: &LockedStore) -> Option<u64> {
+pub(super) fn cookie(store: &LockedStore) -> Option<u64> {
     let datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs)).ok().flatten()?;
     let config = datapath.maps.config.get(0).ok()?;
     Some(config.netns_cookie).filter(|cookie| *cookie != 0)

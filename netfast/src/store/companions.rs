@@ -62,11 +62,7 @@ impl LockedStore {
     /// When it cannot be written, and the one before it cannot be removed.
     pub fn save_companion<T: Serialize>(&self, companion: Companion, content: &T) -> Result<()> {
         let Some(numbers) = Stamp::of(&self.numbers_file())? else { return Ok(()) };
-        let path = self.companion_file(companion);
-        atomic::write_binary(&path, &(FORM, numbers, content)).or_else(|error| {
-            tracing::warn!(%error, "the next change takes longer");
-            atomic::remove(&path).map(drop)
-        })
+        Written::put(&self.companion_file(companion), FORM, &numbers, content)
     }
 
     /// Removes them all.

@@ -46,10 +46,6 @@ impl LockedStore {
     /// When it cannot be written, and the one before it cannot be removed.
     pub fn save_ledger<T: Serialize>(&self, ledger: T) -> Result<()> {
         let Some(definitions) = Stamp::of(&self.definitions_file())? else { return Ok(()) };
-        let path = self.ledger_file();
-        atomic::write_binary(&path, &(FORM, definitions, ledger)).or_else(|error| {
-            tracing::warn!(%error, "the next change takes longer");
-            atomic::remove(&path).map(drop)
-        })
+        Written::put(&self.ledger_file(), FORM, &definitions, &ledger)
     }
 }

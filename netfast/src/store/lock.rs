@@ -53,9 +53,14 @@ impl Lock {
         }
     }
 
-    /// Whether whoever held it before may have been killed over what it did.
+    /// Whether whoever held it before may have been killed over what it did. It stays so until that is tidied up.
     pub(super) const fn was_left(&self) -> bool {
         self.was_left
+    }
+
+    /// Notes that nothing is left of it.
+    pub(super) const fn tidied(&mut self) {
+        self.was_left = false;
     }
 
     /// Removes the lock's file while the lock is still held.
@@ -70,7 +75,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        note(&self.file, NOBODY);
+        if !self.was_left {
+            note(&self.file, NOBODY);
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     /// When another process keeps the lock for longer than `timeout`, or a directory cannot be made.
     pub fn lock(&self, timeout: Duration) -> Result<LockedStore> {
-        let lock = Lock::acquire(&self.paths.run_dir, timeout)?;
+        let mut lock = Lock::acquire(&self.paths.run_dir, timeout)?;
         let own = [self.endpoints_dir(), self.networks_dir(), self.attachments_dir()];
         for directory in own.iter().chain([&self.paths.state_dir]) {
             atomic::make_directory(directory)?;
@@ -79,6 +79,7 @@ impl Store {
             for directory in self.directories() {
                 atomic::sweep(&directory)?;
             }
+            lock.tidied();
         }
         Ok(LockedStore { store: self.clone(), lock })
     }

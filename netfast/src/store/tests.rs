@@ -196,6 +196,11 @@ fn what_a_killed_writer_left_is_ignored_and_swept() {
     drop(store.lock(LOCK_TIMEOUT).unwrap());
     assert!(torn.exists());
     fs::write(store.paths().run_dir.join("lock"), "4194304   \n").unwrap();
+    // What cannot be removed is come back to.
+    let stubborn = store.endpoints_dir().join(".tmp-0");
+    fs::create_dir(&stubborn).unwrap();
+    store.lock(LOCK_TIMEOUT).unwrap_err();
+    fs::remove_dir(&stubborn).unwrap();
     let locked = store.lock(LOCK_TIMEOUT).unwrap();
     assert!(!torn.exists());
     drop(locked);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::stamp::Stamp;
 use super::{Result, atomic};
@@ -26,6 +26,22 @@ impl Written {
         let Ok((stamp, content)) = postcard::take_from_bytes::<Stamp>(stamped) else { return Ok(None) };
         let start = bytes.len() - content.len();
         Ok((stamp == *about).then_some(Self { bytes, start }))
+    }
+
+    /// Writes one. Where there is no room for it there is none, and the next change looks at everything.
+    ///
+    /// # Errors
+    /// When it cannot be written, and the one before it cannot be removed.
+    pub(super) fn put(
+        path: &Path,
+        form: [u8; 8],
+        about: &Stamp,
+        content: &(impl Serialize + ?Sized),
+    ) -> Result<()> {
+        atomic::write_binary(path, &(form, about, content)).or_else(|error| {
+            tracing::warn!(%error, "the next change takes longer");
+            atomic::remove(path).map(drop)
+        })
     }
 
     /// What it says, which may borrow from it. `None`: it cannot be understood.

@@ -84,9 +84,9 @@ fn down_takes_away_what_records_do_not_tell_of() {
         for path in &damaged {
             damage(path, WAYS[number % WAYS.len()]);
         }
-        // What is read by everybody is complained about, with its name and what to do.
+        // Whoever looks at everything complains, with the file's name and what to do.
         let is_told = number < 5 || number == 6;
-        let done = lab.netfast(&["endpoint", "add", "more", "--network", "lab"]).unwrap();
+        let done = lab.netfast(&up).unwrap();
         assert_eq!(done.success(), !is_told, "{case}: {done:?}");
         if is_told {
             let named = damaged.iter().any(|path| done.stderr.contains(&path.display().to_string()));

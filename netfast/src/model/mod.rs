@@ -82,25 +82,37 @@ impl World {
     /// # Errors
     /// When no endpoint, or more than one, has that name.
     pub fn find_endpoint(&self, text: &str) -> Result<&Endpoint, FindError> {
-        let (namespace, name) = match text.split_once('/') {
-            Some((namespace, name)) => (Some(namespace), name),
-            None => (None, text),
-        };
-        let matches: Vec<_> = self
-            .endpoints
-            .values()
-            .filter(|e| e.id.name.as_str() == name && namespace.is_none_or(|n| e.id.namespace.as_str() == n))
-            .collect();
-        match matches.as_slice() {
-            [one] => Ok(one),
-            [] => Err(FindError::None {
-                wanted: text.to_owned(),
-                known: self.endpoints.keys().map(ToString::to_string).collect(),
-            }),
-            many => Err(FindError::Several {
-                wanted: text.to_owned(),
-                found: many.iter().map(|e| format!("{}/{}", e.id.namespace, e.id.name)).collect(),
-            }),
+        find(text, self.endpoints.values(), |endpoint| &endpoint.id)
+    }
+}
+
+/// Finds one of `all` by `name` (where only one namespace has it) or `namespace/name`.
+///
+/// # Errors
+/// When none, or more than one, has that name.
+pub fn find<T: Copy>(
+    text: &str,
+    all: impl IntoIterator<Item = T>,
+    id: impl Fn(&T) -> &EndpointId,
+) -> Result<T, FindError> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, text),
+    };
+    let is_meant = |id: &EndpointId| {
+        id.name.as_str() == name && namespace.is_none_or(|namespace| id.namespace.as_str() == namespace)
+    };
+    let all: Vec<T> = all.into_iter().collect();
+    let matches: Vec<_> = all.iter().filter(|one| is_meant(id(one))).collect();
+    match matches.as_slice() {
+        [one] => Ok(**one),
+        [] => Err(FindError::None {
+            wanted: text.to_owned(),
+            known: all.iter().map(|one| id(one).to_string()).collect(),
+        }),
+        many => {
+            let whole = |one: &&T| format!("{}/{}", id(one).namespace, id(one).name);
+            Err(FindError::Several { wanted: text.to_owned(), found: many.iter().map(whole).collect() })
         }
     }
 }

@@ -10,7 +10,7 @@ use netfast_common::addr::Mac;
 use super::ports::{self, PortFacts};
 use crate::compile::policy::Assigned;
 use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
-use crate::store::{EndpointRecord, Instance, NetworkRecord};
+use crate::store::{EndpointRecord, Instance, NetworkRecord, Store};
 
 /// The records an instance has, or is to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,16 @@ pub(super) struct Records {
     pub networks: BTreeMap<Name, NetworkRecord>,
     /// Endpoints by namespace and name.
     pub endpoints: BTreeMap<EndpointId, EndpointRecord>,
+}
+
+impl Records {
+    /// Those there are.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(super) fn read(store: &Store) -> Result<Self> {
+        Ok(Self { networks: store.networks()?, endpoints: store.endpoints()? })
+    }
 }
 
 /// The records `world` is to have, given those it has.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::entries::Claim;
 use super::forced;
-use super::instance::{Instance, not_undone};
+use super::instance::Instance;
 use super::ledger::Ledger;
 use super::rotation::rotate;
 use super::topology;
@@ -149,14 +149,6 @@ impl Instance {
             self.store().forget_attachment(&key)?;
         }
         made
-    }
-
-    /// Brings everything back to what was before a failure.
-    fn undo<T>(&mut self, error: anyhow::Error) -> Result<T> {
-        Err(match self.converge_as_before() {
-            Ok(()) => error,
-            Err(second) => not_undone(error, &second),
-        })
     }
 
     /// Takes an attachment down, whatever is left of it, also where state files are damaged or their disk is full. `false`:

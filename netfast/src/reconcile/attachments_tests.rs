@@ -195,6 +195,13 @@ fn containers_come_and_go() {
         let definitions = std::fs::read_to_string(dir.join("state/definitions.json")).unwrap();
         assert!(!definitions.contains("10.88") && !definitions.contains("\"a\""), "{definitions}");
         assert_eq!(lab.open().definitions().unwrap().world.endpoints.len(), 2);
+        // A command may change what policies see of one.
+        let label = |labels: &mut model::Labels| drop(labels.insert("tier".to_owned(), "1".to_owned()));
+        let (id, labels) = lab.open().label_endpoint("b", label).unwrap();
+        assert_eq!((id.name.as_str(), labels.len()), ("b", 2));
+        assert_eq!(lab.open().definitions().unwrap().world.endpoints[&id].labels, labels);
+        assert_eq!(std::fs::read_dir(dir.join("state/amendments")).unwrap().count(), 0);
+        lab.assert_is_whole();
         // A change of everything keeps them.
         lab.open()
             .change(|definitions| {
@@ -203,6 +210,7 @@ fn containers_come_and_go() {
             })
             .unwrap();
         assert_eq!(lab.open().attachments().unwrap().len(), 2);
+        assert_eq!(lab.open().definitions().unwrap().world.endpoints[&id].labels, labels);
         assert!(lab.open().detach(&key("b")).unwrap());
         assert!(!lab.open().detach(&key("b")).unwrap());
         lab.assert_is_whole();

@@ -7,7 +7,7 @@ use netfast_common::rows::CONFIG_DENY_IN_TC;
 
 use super::assign::Records;
 use super::converge::{assigned, make_rows};
-use super::facts::{self, Facts};
+use super::facts::{self, Devices, Facts};
 use super::tables::Settings;
 use super::{adopt, damage, defrag, numbers, tables, uplinks};
 use crate::compile::policy;
@@ -61,11 +61,11 @@ pub(super) fn problems_of(
     definitions: &Definitions,
     only: Option<&EndpointId>,
 ) -> Result<Vec<Problem>> {
-    let all = Records { networks: store.networks()?, endpoints: store.endpoints()? };
+    let all = Records::read(store)?;
     let mut records = all.clone();
     records.endpoints.retain(|id, _| only.is_none_or(|only| only == id));
     let netlink = Netlink::open(&Netns::current()?)?;
-    let facts = facts::look(&netlink, &all, definitions.world.uplinks.as_ref())?;
+    let facts = facts::look(&netlink, &Devices::of(&all), definitions.world.uplinks.as_ref())?;
     let mut found = of_endpoints(definitions, &all, only);
     let mut broken = |text: &dyn Display| found.push(Problem::new(Remedy::Converge, text));
     let damage = damage::damage(&netlink, &records)?;

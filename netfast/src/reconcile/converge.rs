@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::assign::{self, Records};
 use super::check::Problem;
-use super::facts::{self, Facts};
+use super::facts::{self, Device, Devices, Facts};
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::ports::{self, PortFacts};
@@ -31,7 +31,7 @@ pub(super) fn converge(
     known: &World,
 ) -> Result<(Vec<Problem>, Ledger)> {
     let world = &definitions.world;
-    let old = records(host)?;
+    let old = Records::read(host.store)?;
     let ports = PortFacts {
         bound: bound_sockets(host, world),
         most_rows: host.datapath.maps.published[0].max_entries() as usize,
@@ -39,7 +39,7 @@ pub(super) fn converge(
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, world, known, &mut new)?;
     left.extend(adopt::find(host, world, known, &mut new)?);
-    facts::look(host.netlink, &old, None)?.check_subnets(world)?;
+    facts::look(host.netlink, &Devices::of(&old), None)?.check_subnets(world)?;
     let before = numbers::read(host.store)?;
     let (tables, small) = compile(world, &new, &before)?;
     host.store.save_instance(instance)?;
@@ -72,7 +72,7 @@ pub(super) fn converge(
     }
 
     defrag::ensure(host, instance)?;
-    let facts = facts::look(host.netlink, &new, world.uplinks.as_ref())?;
+    let facts = facts::look(host.netlink, &Devices::of(&new), world.uplinks.as_ref())?;
     left.extend(check::of_facts(&facts));
     let rows = make_rows(world, &new, &facts, &tables);
     numbers::save(host.store, &before, &tables.numbers, small.as_ref())?;
@@ -108,14 +108,6 @@ fn bound_sockets(host: &Host<'_>, world: &World) -> Vec<BoundSocket> {
     })
 }
 
-/// The records there are.
-///
-/// # Errors
-/// When one cannot be read.
-pub(super) fn records(host: &Host<'_>) -> Result<Records> {
-    Ok(Records { networks: host.store.networks()?, endpoints: host.store.endpoints()? })
-}
-
 fn compile(
     world: &World,
     records: &Records,
@@ -147,10 +139,11 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
         .values()
         .filter_map(|record| {
             let endpoint = world.endpoints.get(&record.id)?;
+            let device = Device::of(record, endpoint);
             Some(PlacedEndpoint {
                 source_check: endpoint.source_check,
-                redirect: facts.is_redirected(endpoint, record.host_ifindex?),
-                held: facts.is_held(endpoint, record.host_ifindex?),
+                redirect: facts.is_redirected(&device)?,
+                held: facts.is_held(&device)?,
                 adopted: record.adopted.as_ref().map(adopted_link),
                 id: &record.id,
                 network: networks.get(&record.network)?,

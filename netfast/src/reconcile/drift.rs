@@ -1,15 +1,17 @@
 //! What others change at the devices of endpoints: a plugin that comes later may give an interface another MAC address, or
 //! hold packets back at the host's end. Nobody calls netfast then.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use netfast_common::rows::{ENDPOINT_HELD, ENDPOINT_PLAIN};
 
 use super::adopt;
 use super::assign::Records;
-use super::facts::{self, Facts};
+use super::facts::{self, Device, Devices, Facts};
 use super::instance::Instance;
+use super::ledger::Ledger;
 use crate::kernel::{Bpffs, Datapath};
-use crate::model::World;
 use crate::net::Netlink;
 
 impl Instance {
@@ -18,7 +20,11 @@ impl Instance {
     /// # Errors
     /// When a state file or the kernel cannot be read, or the kernel refuses.
     pub fn follow(&mut self) -> Result<bool> {
-        let has_drifted = self.has_drifted()?;
+        let ledger = match Ledger::read(self.store())? {
+            Some(ledger) => ledger,
+            None => Ledger::new(self.definitions()?, &Records::read(self.store())?)?,
+        };
+        let has_drifted = self.has_drifted(&ledger)?;
         if has_drifted {
             self.converge_as_before()?;
         }
@@ -29,19 +35,33 @@ impl Instance {
     ///
     /// # Errors
     /// When a state file or the kernel cannot be read.
-    pub(super) fn has_drifted(&self) -> Result<bool> {
+    pub(super) fn has_drifted(&self, ledger: &Ledger) -> Result<bool> {
         let netlink = Netlink::open(self.netns())?;
-        let records = Records { networks: self.store().networks()?, endpoints: self.store().endpoints()? };
-        if !adopt::check(&netlink, &records).is_empty() {
+        if !adopt::check(&netlink, &self.adopted(ledger)?).is_empty() {
             return Ok(true);
         }
         let Some(datapath) = Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? else {
             return Ok(false);
         };
-        let world = &self.definitions()?.world;
-        let facts = facts::look(&netlink, &records, world.uplinks.as_ref())?;
-        Ok(has_other_uplinks(&facts, &datapath)?
-            || is_held_back_otherwise(&facts, &datapath, world, &records)?)
+        let networks = self.store().networks()?;
+        let devices: Vec<Device<'_>> = ledger.entries.iter().filter_map(|entry| entry.device).collect();
+        let own = Devices::new(networks.values(), devices.iter().copied());
+        let facts = facts::look(&netlink, &own, ledger.uplinks.as_ref())?;
+        Ok(has_other_uplinks(&facts, &datapath)? || is_held_back_otherwise(&facts, &datapath, &devices)?)
+    }
+
+    /// The records of endpoints whose devices another plugin made.
+    fn adopted(&self, ledger: &Ledger) -> Result<Records> {
+        let mut endpoints = BTreeMap::new();
+        let is_adopted = |device: Device<'_>| device.is_adopted;
+        for entry in ledger.entries.iter().filter(|entry| entry.device.is_some_and(is_adopted)) {
+            if let Some(id) = entry.id()
+                && let Some(record) = self.store().endpoint(&id)?
+            {
+                endpoints.insert(id, record);
+            }
+        }
+        Ok(Records { endpoints, ..Records::default() })
     }
 }
 
@@ -52,21 +72,11 @@ fn has_other_uplinks(facts: &Facts, datapath: &Datapath) -> Result<bool> {
 }
 
 /// Whether packets have to go another way than the rows of endpoints say.
-fn is_held_back_otherwise(
-    facts: &Facts,
-    datapath: &Datapath,
-    world: &World,
-    records: &Records,
-) -> Result<bool> {
-    for record in records.endpoints.values() {
-        let (Some(endpoint), Some(ifindex)) = (world.endpoints.get(&record.id), record.host_ifindex) else {
-            continue;
-        };
-        let Some(row) = datapath.maps.endpoints.get(&ifindex)? else { continue };
+fn is_held_back_otherwise(facts: &Facts, datapath: &Datapath, devices: &[Device<'_>]) -> Result<bool> {
+    let rows = datapath.maps.endpoints.to_map()?;
+    Ok(devices.iter().any(|device| {
+        let Some(row) = device.index.and_then(|index| rows.get(&index)) else { return false };
         let is = (row.flags & ENDPOINT_PLAIN == 0, row.flags & ENDPOINT_HELD != 0);
-        if is != (facts.is_redirected(endpoint, ifindex), facts.is_held(endpoint, ifindex)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+        (Some(is.0), Some(is.1)) != (facts.is_redirected(device), facts.is_held(device))
+    }))
 }

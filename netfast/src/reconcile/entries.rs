@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EndpointId, PortRange, Protocol, Publish};
+use super::facts::Device;
+use crate::model::{Endpoint, EndpointId, PortRange, Protocol, Publish};
 use crate::store::{AttachmentKey, EndpointRecord};
 
 /// What the ledger says of all endpoints.
@@ -34,6 +35,9 @@ pub(super) struct Entry<'a> {
     #[serde(borrow)]
     pub netns: Option<&'a str>,
     pub ifname: &'a str,
+    /// The host's end of its device; `None`: it is not up.
+    #[serde(borrow)]
+    pub device: Option<Device<'a>>,
     /// The container it is an attachment of.
     #[serde(borrow)]
     pub container: Option<&'a str>,
@@ -63,7 +67,7 @@ impl Claim {
 
 impl<'a> Entry<'a> {
     /// What an endpoint that is up has.
-    pub(super) fn of(record: &'a EndpointRecord, container: Option<&'a str>) -> Self {
+    pub(super) fn of(record: &'a EndpointRecord, endpoint: &Endpoint, container: Option<&'a str>) -> Self {
         let published = record.publish.iter().filter_map(|record| Claim::of(&record.publish));
         Self {
             namespace: record.id.namespace.as_str(),
@@ -76,6 +80,7 @@ impl<'a> Entry<'a> {
             // Others are in no record.
             netns: record.netns.to_str(),
             ifname: &record.container_ifname,
+            device: Some(Device::of(record, endpoint)),
             container,
             published: published.collect(),
         }
@@ -91,6 +96,12 @@ impl<'a> Entry<'a> {
         self.container == Some(key.container.as_str())
             && self.ifname == key.ifname
             && self.network == key.network.as_str()
+    }
+
+    /// The attachment it is. `None`: no container runtime has attached it.
+    pub(super) fn key(&self) -> Option<AttachmentKey> {
+        let container = self.container?.to_owned();
+        Some(AttachmentKey { network: self.network.parse().ok()?, container, ifname: self.ifname.to_owned() })
     }
 
     /// Its name. `None`: these are no names.
@@ -166,6 +177,13 @@ mod tests {
             mac: Some([2, 0, 0, 0, 0, 1]),
             netns: Some("/run/netns/a"),
             ifname: "eth0",
+            device: Some(Device {
+                index: Some(9),
+                name: "nf1",
+                is_adopted: false,
+                bridge: None,
+                redirect: true,
+            }),
             container: Some("0123456789ab"),
             published: vec![Claim { host_ip: None, host: PortRange::single(8080), protocol: Protocol::Tcp }],
         }

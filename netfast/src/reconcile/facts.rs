@@ -1,14 +1,16 @@
 //! What the host has: which devices lead outside, and which addresses are its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use super::assign::Records;
 use crate::compile::rows::Uplink;
 use crate::model::{Endpoint, World};
 use crate::net::{self, Address, Link, Netlink, Scope};
+use crate::store::{EndpointRecord, NetworkRecord};
 
 /// The host's side of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,29 +29,118 @@ pub(super) struct Facts {
     pub uncovered: Vec<(String, &'static str)>,
 }
 
+/// The host's end of an endpoint's device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Device<'a> {
+    pub index: Option<u32>,
+    pub name: &'a str,
+    /// Another plugin made it.
+    pub is_adopted: bool,
+    /// The bridge it is a port of, if another plugin made that.
+    pub bridge: Option<u32>,
+    /// Packets may be redirected into the endpoint's namespace.
+    pub redirect: bool,
+}
+
+impl<'a> Device<'a> {
+    /// That of an endpoint.
+    pub(super) fn of(record: &'a EndpointRecord, endpoint: &Endpoint) -> Self {
+        Self { redirect: endpoint.redirect, ..Self::recorded(record) }
+    }
+
+    fn recorded(record: &'a EndpointRecord) -> Self {
+        Self {
+            index: record.host_ifindex,
+            name: &record.host_ifname,
+            is_adopted: record.adopted.is_some(),
+            bridge: record.adopted.and_then(|adopted| adopted.bridge),
+            redirect: true,
+        }
+    }
+}
+
+/// The devices of the instance at the host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Devices<'a> {
+    bridges: Vec<(Option<u32>, &'a str)>,
+    endpoints: Vec<Device<'a>>,
+}
+
+impl<'a> Devices<'a> {
+    /// Those of these networks and endpoints.
+    pub(super) fn new(
+        networks: impl IntoIterator<Item = &'a NetworkRecord>,
+        endpoints: impl IntoIterator<Item = Device<'a>>,
+    ) -> Self {
+        let bridges = networks.into_iter().map(|record| (record.ifindex, record.bridge.as_str()));
+        Self { bridges: bridges.collect(), endpoints: endpoints.into_iter().collect() }
+    }
+
+    /// All of them, as they are recorded.
+    pub(super) fn of(records: &'a Records) -> Self {
+        Self::new(records.networks.values(), records.endpoints.values().map(Device::recorded))
+    }
+}
+
 /// Looks at the host. `named`: the uplinks that were asked for; `None` means every addressed device.
 ///
 /// # Errors
 /// When the kernel does not answer.
-pub(super) fn look(netlink: &Netlink, records: &Records, named: Option<&BTreeSet<String>>) -> Result<Facts> {
-    let links = netlink.links().context("list the host's devices")?;
+pub(super) fn look(
+    netlink: &Netlink,
+    devices: &Devices<'_>,
+    named: Option<&BTreeSet<String>>,
+) -> Result<Facts> {
     let addresses = netlink.addresses().context("list the host's addresses")?;
+    let links = links(netlink, &addresses, named).context("list the host's devices")?;
     let Facts { shaped, held, .. } =
         Facts::of_queueing(netlink).context("list the host's queueing disciplines")?;
-    Ok(Facts { shaped, held, ..facts(&links, &addresses, records, named) })
+    Ok(Facts { shaped, held, ..facts(&links, &addresses, devices, named) })
+}
+
+/// The devices that matter: those with addresses, those they are ports of, and those that are named. There are few of them among
+/// the containers' many, so each is asked for, unless it is the other way round.
+fn links(
+    netlink: &Netlink,
+    addresses: &[Address],
+    named: Option<&BTreeSet<String>>,
+) -> Result<Vec<Link>, net::Error> {
+    const FEW: usize = 32;
+    let indexes: BTreeSet<u32> = addresses.iter().map(|address| address.ifindex).collect();
+    if indexes.len() > FEW {
+        return netlink.links();
+    }
+    let mut links = BTreeMap::new();
+    // One that goes meanwhile is not there.
+    let mut add = |link: Result<Link, net::Error>| match link {
+        Ok(link) => Ok(links.entry(link.index).or_insert(link).controller),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    };
+    let mut controllers = BTreeSet::new();
+    for index in indexes {
+        controllers.extend(add(netlink.link_by_index(index))?);
+    }
+    for name in named.into_iter().flatten() {
+        controllers.extend(add(netlink.link(name))?);
+    }
+    for index in controllers {
+        add(netlink.link_by_index(index))?;
+    }
+    Ok(links.into_values().collect())
 }
 
 fn facts(
     links: &[Link],
     addresses: &[Address],
-    records: &Records,
+    devices: &Devices<'_>,
     named: Option<&BTreeSet<String>>,
 ) -> Facts {
-    let bridges = records.networks.values().map(|record| (record.ifindex, record.bridge.as_str()));
-    let (adopted, own): (Vec<_>, Vec<_>) =
-        records.endpoints.values().partition(|record| record.adopted.is_some());
-    let veths = own.iter().map(|record| (record.host_ifindex, record.host_ifname.as_str()));
-    let (indexes, taken): (BTreeSet<_>, BTreeSet<&str>) = bridges.chain(veths).unzip();
+    let (adopted, own): (Vec<Device<'_>>, Vec<Device<'_>>) =
+        devices.endpoints.iter().partition(|device| device.is_adopted);
+    let veths = own.iter().map(|device| (device.index, device.name));
+    let (indexes, taken): (BTreeSet<_>, BTreeSet<&str>) =
+        devices.bridges.iter().copied().chain(veths).unzip();
     let is_ours = |link: &Link| {
         // Somebody may have renamed it. Another device may have got its index, but not its alias.
         taken.contains(link.name.as_str())
@@ -57,9 +148,8 @@ fn facts(
                 && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast ")))
     };
     // What is the host's on a link that another plugin made is the host's, but no way outside.
-    let is_adopted = |link: &Link| adopted.iter().any(|record| record.host_ifindex == Some(link.index));
-    let is_shared =
-        |link: &Link| adopted.iter().any(|r| r.adopted.is_some_and(|a| a.bridge == Some(link.index)));
+    let is_adopted = |link: &Link| adopted.iter().any(|device| device.index == Some(link.index));
+    let is_shared = |link: &Link| adopted.iter().any(|device| device.bridge == Some(link.index));
     let mut facts = Facts::default();
     for link in links.iter().filter(|link| !is_ours(link)) {
         let own: Vec<&Address> = addresses.iter().filter(|address| address.ifindex == link.index).collect();
@@ -122,15 +212,15 @@ impl Facts {
         })
     }
 
-    /// Whether packets are redirected into an endpoint's namespace.
-    pub(super) fn is_redirected(&self, endpoint: &Endpoint, ifindex: u32) -> bool {
-        endpoint.redirect && !self.shaped.contains(&ifindex)
+    /// Whether packets are redirected into an endpoint's namespace. `None`: it has no device.
+    pub(super) fn is_redirected(&self, device: &Device<'_>) -> Option<bool> {
+        Some(device.redirect && !self.shaped.contains(&device.index?))
     }
 
     /// Whether what an endpoint sends goes by way of the host. If another plugin made its device, what is not to be redirected to
     /// it is not to be redirected from it either: that plugin's list may have one that holds it back.
-    pub(super) fn is_held(&self, endpoint: &Endpoint, ifindex: u32) -> bool {
-        self.held.contains(&ifindex) || (endpoint.attachment.is_adopted() && !endpoint.redirect)
+    pub(super) fn is_held(&self, device: &Device<'_>) -> Option<bool> {
+        Some(self.held.contains(&device.index?) || (device.is_adopted && !device.redirect))
     }
 
     /// Sees that no network takes an address the host has already.

@@ -18,7 +18,8 @@ use crate::model::EndpointId;
 use crate::model::check::check;
 use crate::net::{Netlink, Netns};
 use crate::store::{
-    self, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Salvage, Store, StoreError,
+    self, DefinedEndpoints, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Salvage,
+    Store, StoreError,
 };
 
 pub use super::view::InstanceView;
@@ -184,10 +185,10 @@ impl Instance {
         }
         // Without definitions there is at most what a killed first `up` left.
         let was_up = self.store.has_definitions();
-        let prepared = self.store.prepare_definitions(&definitions)?;
+        let prepared = self.store.prepare_definitions(&mut definitions, &before)?;
         let made = self.make(&before, &definitions).and_then(|(left, ledger)| {
             self.store.save_definitions(prepared, &definitions, &before)?;
-            self.store.save_ledger(ledger)?;
+            self.save_ledger(&ledger, &definitions)?;
             Ok(left)
         });
         let left = match made {
@@ -212,22 +213,34 @@ impl Instance {
     fn make(&mut self, before: &Definitions, after: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
         if let Some(difference) = single::difference(before, after)
             && let Some(ledger) = Ledger::read(&self.store)?
-            && !self.has_drifted()?
+            && let Some(ledger) = self.make_alone(ledger, difference)?
         {
-            let mut single = self.single(ledger);
-            let is_done = match difference {
-                Difference::Added(endpoint) => match self.store.instance()? {
-                    Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?,
-                    None => false,
-                },
-                Difference::Removed(endpoint) => single.remove(endpoint, |_| Ok(()))?,
-                Difference::Relabelled(was, is) => single.relabel(was, is)?,
-            };
-            if is_done {
-                return Ok((Vec::new(), single.ledger));
-            }
+            return Ok((Vec::new(), ledger));
         }
         self.converge(after)
+    }
+
+    /// Changes one endpoint, and returns the ledger of what there is then. `None`: that takes more, and nothing was done.
+    pub(super) fn make_alone(&self, ledger: Ledger, difference: Difference<'_>) -> Result<Option<Ledger>> {
+        if self.has_drifted(&ledger)? {
+            return Ok(None);
+        }
+        let mut single = self.single(ledger);
+        let is_done = match difference {
+            Difference::Added(endpoint) => match self.store.instance()? {
+                Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?,
+                None => false,
+            },
+            Difference::Removed(endpoint) => single.remove(endpoint, |_| Ok(()))?,
+            Difference::Relabelled(was, is) => single.relabel(was, is)?,
+        };
+        Ok(is_done.then_some(single.ledger))
+    }
+
+    /// Notes what there is: all is done.
+    fn save_ledger(&self, ledger: &Ledger, definitions: &Definitions) -> Result<()> {
+        self.store.save_defined_endpoints(&DefinedEndpoints::of(definitions))?;
+        Ok(self.store.save_ledger(ledger)?)
     }
 
     /// What changes one endpoint.
@@ -245,7 +258,15 @@ impl Instance {
     pub(super) fn converge_as_before(&mut self) -> Result<()> {
         let definitions = self.definitions()?.clone();
         let (_, ledger) = self.converge(&definitions)?;
-        Ok(self.store.save_ledger(ledger)?)
+        self.save_ledger(&ledger, &definitions)
+    }
+
+    /// Brings everything back to what was before a failure.
+    pub(super) fn undo<T>(&mut self, error: anyhow::Error) -> Result<T> {
+        Err(match self.converge_as_before() {
+            Ok(()) => error,
+            Err(second) => not_undone(error, &second),
+        })
     }
 
     /// Forgets the flows that `filter` selects, and says how many there were. Their next packets are first ones.
@@ -473,7 +494,7 @@ impl Drop for Instance {
 }
 
 /// A failure after which going back to what was before failed too.
-pub(super) fn not_undone(error: anyhow::Error, second: &anyhow::Error) -> anyhow::Error {
+fn not_undone(error: anyhow::Error, second: &anyhow::Error) -> anyhow::Error {
     // What kept it from being done is in the way again, and is said once.
     if format!("{error:#}") == format!("{second:#}") {
         return error;

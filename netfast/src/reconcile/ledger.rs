@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     pub networks: BTreeMap<Name, Network>,
     /// Those of them that only attachments define.
     pub attached_networks: BTreeSet<Name>,
+    /// The uplinks that were asked for; `None`: every addressed device.
+    pub uplinks: Option<BTreeSet<String>>,
     /// The directory of policies that is followed.
     pub policy_directory: Option<PolicyDirectory>,
     /// Its endpoints, up or not.
@@ -36,7 +38,7 @@ impl Ledger {
         for endpoint in world.endpoints.values() {
             let container = keys.get(&endpoint.id).map(|key| key.container.as_str());
             entries.push(&match records.endpoints.get(&endpoint.id) {
-                Some(record) => Entry::of(record, container),
+                Some(record) => Entry::of(record, endpoint, container),
                 // Left out: what it asks for by name stays its own.
                 None => Entry {
                     namespace: endpoint.id.namespace.as_str(),
@@ -48,6 +50,7 @@ impl Ledger {
                     mac: endpoint.mac,
                     netns: None,
                     ifname: endpoint.ifname(),
+                    device: None,
                     container,
                     published: endpoint.publish.iter().filter_map(Claim::of).collect(),
                 },
@@ -56,6 +59,7 @@ impl Ledger {
         Ok(Self {
             networks: world.networks.clone(),
             attached_networks: definitions.attached_networks.clone(),
+            uplinks: world.uplinks.clone(),
             policy_directory: definitions.policy_directory.clone(),
             entries,
         })

@@ -10,6 +10,7 @@ mod damage;
 mod defrag;
 pub mod doctor;
 mod drift;
+pub mod endpoints;
 mod entries;
 mod facts;
 mod files;

@@ -31,7 +31,7 @@ pub(super) fn view(store: &Store) -> Result<InstanceView> {
     let instance = instance(store, &netns)?;
     let definitions = store.definitions()?;
     let records = match &instance {
-        Some(_) => Records { networks: store.networks()?, endpoints: store.endpoints()? },
+        Some(_) => Records::read(store)?,
         None => Records::default(),
     };
     let datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;

@@ -20,7 +20,7 @@ use super::{files, stale, tables, topology};
 use crate::compile::policy::{Assigned, Change, Member, Roll, Tables};
 use crate::compile::rows::Rows;
 use crate::kernel::{Bpffs, Datapath, Mode, Programs, grace_period};
-use crate::model::check::check;
+use crate::model::check::{MAX_ENDPOINTS, check};
 use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
 use crate::net::{Netlink, Netns};
 use crate::store::{
@@ -41,6 +41,7 @@ pub(super) enum Difference<'a> {
 /// The endpoint that makes all the difference; `None`: there is more to it.
 pub(super) fn difference<'a>(before: &'a Definitions, after: &'a Definitions) -> Option<Difference<'a>> {
     let Definitions {
+        writing: _,
         world,
         origins: _,
         attachments: _,
@@ -155,7 +156,7 @@ impl Single<'_> {
         fault::point("set a device up");
         let ifindex = record.host_ifindex.context("an endpoint without a device")?;
         host.netlink.set_up(ifindex).with_context(|| format!("set {} up", record.host_ifname))?;
-        self.ledger.entries.push(&Entry::of(record, key.map(|key| key.container.as_str())))?;
+        self.ledger.entries.push(&Entry::of(record, endpoint, key.map(|key| key.container.as_str())))?;
         Ok(true)
     }
 
@@ -169,7 +170,9 @@ impl Single<'_> {
             endpoints: [(endpoint.id.clone(), endpoint.clone())].into(),
             ..World::default()
         };
-        if endpoint.command.is_some() || bridge.ifindex.is_none() || !check(&world).is_empty() {
+        let members = || ledger.entries.iter().filter(|other| other.network == network.name.as_str()).count();
+        let is_full = !network.adopted && members() >= MAX_ENDPOINTS;
+        if endpoint.command.is_some() || bridge.ifindex.is_none() || is_full || !check(&world).is_empty() {
             return Ok(None);
         }
         let netns = assign::netns_path(endpoint, &netns_dir(&self.store.paths().run_dir));

@@ -70,27 +70,34 @@ fn write_bytes(path: &Path, bytes: &[u8], lasts: Lasts) -> Result<()> {
 /// The new content of a file that lasts, on the disk beside its place: to put it there takes no room any more.
 #[derive(Debug)]
 pub struct Prepared {
-    path: PathBuf,
-    /// `None`: the file holds it already.
-    file: Option<NamedTempFile>,
+    /// `None`: there is nothing to be written.
+    file: Option<(PathBuf, NamedTempFile)>,
 }
 
 impl Prepared {
+    /// What leaves everything as it is.
+    pub(super) const fn nothing() -> Self {
+        Self { file: None }
+    }
+
+    /// Whether it leaves everything as it is.
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.file.is_none()
+    }
+
     /// Writes `value` as JSON that people can read beside `path`.
     pub(super) fn json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<Self> {
         let bytes = json(path, serde_json::to_vec_pretty(value))?;
-        let is_there = fs::read(path).is_ok_and(|old| old == bytes);
-        let file = if is_there {
-            None
-        } else {
-            Some(beside(path, (TEMPORARY, 0o600), Lasts::ForGood, |file| file.write_all(&bytes))?)
-        };
-        Ok(Self { path: path.to_owned(), file })
+        let file = beside(path, (TEMPORARY, 0o600), Lasts::ForGood, |file| file.write_all(&bytes))?;
+        Ok(Self { file: Some((path.to_owned(), file)) })
     }
 
     /// Puts it at its place.
-    pub(super) fn put(self) -> Result<()> {
-        self.file.map_or(Ok(()), |file| put(file, &self.path, Lasts::ForGood))
+    ///
+    /// # Errors
+    /// When it cannot be put there. The old one is there then.
+    pub fn put(self) -> Result<()> {
+        self.file.map_or(Ok(()), |(path, file)| put(file, &path, Lasts::ForGood))
     }
 }
 

@@ -170,6 +170,14 @@ impl LockedStore {
         atomic::write(&self.attachment_file(&record.key, UNFINISHED), record)
     }
 
+    /// Writes down what has become of an attachment that is there.
+    ///
+    /// # Errors
+    /// When the file cannot be written. The old one is there then.
+    pub fn save_attachment(&self, record: &AttachmentRecord) -> Result<()> {
+        atomic::write(&self.attachment_file(&record.key, "json"), record)
+    }
+
     /// Notes that an attachment is made.
     ///
     /// # Errors
@@ -223,7 +231,7 @@ impl LockedStore {
             }
         }
         for record in now.attachments.iter().filter(|record| !before.attachments.contains(record)) {
-            atomic::write(&self.attachment_file(&record.key, "json"), record)?;
+            self.save_attachment(record)?;
             atomic::remove(&self.attachment_file(&record.key, UNFINISHED))?;
         }
         let keys: BTreeSet<_> = now.attachments.iter().map(|record| &record.key).collect();

@@ -1,23 +1,30 @@
-//! What an instance was asked for.
+//! What an instance was asked for: a file of all of it, and what has become of single endpoints since it was written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::{self, Prepared};
-use super::{AttachmentRecord, LockedStore, PolicyDirectory, Result, Store, StoreError};
+use super::stamp::Stamp;
+use super::{AttachmentRecord, LockedStore, PolicyDirectory, Result, Store, StoreError, amendments};
 use crate::model::{EndpointId, Name, World};
 
 /// Version of the file's form.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// The oldest one that is understood: it is the same, but for amendments, of which there were none.
+const OLDEST_SCHEMA: u64 = 1;
 
 const ADVICE: &str = "nothing was changed; restore it, or move it away and run `netfast up` again";
 
 /// What an instance was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definitions {
+    /// Tells this writing of the file from every other one: amendments are of one. Empty: it was never written.
+    #[serde(default)]
+    pub writing: String,
     /// The world.
     pub world: World,
     /// Where each endpoint comes from, which decides what may remove it.
@@ -96,25 +103,47 @@ impl Store {
     /// When the file cannot be read, is damaged or of another schema. It is never changed by that.
     pub fn definitions(&self) -> Result<Definitions> {
         let path = self.definitions_file();
-        let Some(bytes) = atomic::read_bytes(&path)? else { return Ok(Definitions::default()) };
-        let corrupt = |source| StoreError::Corrupt { path: path.clone(), advice: ADVICE, source };
-        let SchemaOnly { schema } = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if schema != u64::from(SCHEMA) {
-            return Err(StoreError::Schema { path, found: schema, known: SCHEMA });
+        loop {
+            let stamp = Stamp::of(&path)?;
+            let Some(mut definitions) = read(&path)? else {
+                return Ok(Definitions::default());
+            };
+            self.amend(&mut definitions)?;
+            // Whoever writes the whole file removes the amendments: without the lock, some may have been missed.
+            if Stamp::of(&path)? == stamp {
+                self.add_attachments(&mut definitions)?;
+                return Ok(definitions);
+            }
         }
-        let mut definitions = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        self.add_attachments(&mut definitions)?;
-        Ok(definitions)
     }
+}
+
+/// What stands in the file; `None`: there is none.
+fn read(path: &Path) -> Result<Option<Definitions>> {
+    let Some(bytes) = atomic::read_bytes(path)? else { return Ok(None) };
+    let corrupt = |source| StoreError::Corrupt { path: path.to_owned(), advice: ADVICE, source };
+    let SchemaOnly { schema } = serde_json::from_slice(&bytes).map_err(corrupt)?;
+    if !(OLDEST_SCHEMA..=u64::from(SCHEMA)).contains(&schema) {
+        return Err(StoreError::Schema { path: path.to_owned(), found: schema, known: SCHEMA });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(corrupt)
 }
 
 impl LockedStore {
     /// Writes down what the instance is to be asked for, without asking for it yet: where there is no room for that, nothing
-    /// need be tried.
+    /// need be tried. `before` is what it was asked for until now; where that is the same, nothing is written.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn prepare_definitions(&self, definitions: &Definitions) -> Result<Prepared> {
+    pub fn prepare_definitions(
+        &self,
+        definitions: &mut Definitions,
+        before: &Definitions,
+    ) -> Result<Prepared> {
+        if definitions == before && !definitions.writing.is_empty() && !self.has_amendments()? {
+            return Ok(Prepared::nothing());
+        }
+        definitions.writing = amendments::new_writing()?;
         let mut kept = definitions.clone();
         kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
         kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
@@ -133,7 +162,12 @@ impl LockedStore {
         before: &Definitions,
     ) -> Result<()> {
         self.save_attachments(definitions, before)?;
-        prepared.put()
+        if prepared.is_nothing() {
+            return Ok(());
+        }
+        prepared.put()?;
+        // They are in there, and were about the file before it.
+        self.remove_amendments()
     }
 
     /// Forgets what the instance was asked for. Says whether there was anything.
@@ -141,7 +175,9 @@ impl LockedStore {
     /// # Errors
     /// When the file cannot be removed.
     pub fn remove_definitions(&self) -> Result<bool> {
-        atomic::remove(&self.definitions_file())
+        let removed = atomic::remove(&self.definitions_file())?;
+        self.remove_amendments()?;
+        Ok(removed)
     }
 }
 

@@ -4,6 +4,7 @@
 //! them lives in the run directory, on a tmpfs: a reboot voids it together with the kernel's objects. Everything is
 //! written by rename, under one lock for the whole instance; whoever holds it has a [`LockedStore`].
 
+mod amendments;
 mod atomic;
 mod attachments;
 mod companions;
@@ -26,11 +27,13 @@ use std::io;
 use std::ops::Deref;
 use std::time::Duration;
 
+pub use self::amendments::{Amendment, Defined};
 pub use self::atomic::Prepared;
 pub use self::attachments::{AttachmentKey, AttachmentRecord};
 pub use self::companions::Companion;
 pub use self::definitions::{Definitions, Origin, SCHEMA};
 pub use self::error::StoreError;
+pub use self::ledger::DefinedEndpoints;
 pub use self::paths::{Paths, PathsOptions, hash};
 pub use self::policy_directory::PolicyDirectory;
 pub use self::readers::ReaderPlace;
@@ -71,8 +74,8 @@ impl Store {
     /// When another process keeps the lock for longer than `timeout`, or a directory cannot be made.
     pub fn lock(&self, timeout: Duration) -> Result<LockedStore> {
         let mut lock = Lock::acquire(&self.paths.run_dir, timeout)?;
-        let own = [self.endpoints_dir(), self.networks_dir(), self.attachments_dir()];
-        for directory in own.iter().chain([&self.paths.state_dir]) {
+        // From the outside in.
+        for directory in self.directories().iter().rev() {
             atomic::make_directory(directory)?;
         }
         if lock.was_left() {
@@ -97,12 +100,13 @@ impl Store {
         self.definitions_file().exists()
     }
 
-    fn directories(&self) -> [std::path::PathBuf; 5] {
+    fn directories(&self) -> [std::path::PathBuf; 6] {
         // From the inside out, as they are removed.
         [
             self.endpoints_dir(),
             self.networks_dir(),
             self.attachments_dir(),
+            self.amendments_dir(),
             self.paths.run_dir.clone(),
             self.paths.state_dir.clone(),
         ]
@@ -136,8 +140,8 @@ impl LockedStore {
         for directory in self.directories() {
             result = result.and(atomic::sweep(&directory));
         }
-        let [endpoints, networks, attachments, run, state] = self.directories();
-        for directory in [endpoints, networks, attachments, state] {
+        let [endpoints, networks, attachments, amendments, run, state] = self.directories();
+        for directory in [endpoints, networks, attachments, amendments, state] {
             result = result.and(remove_if_empty(&directory));
         }
         // Last, so that nobody gets in while there is something left to remove.
@@ -155,6 +159,8 @@ fn remove_if_empty(directory: &std::path::Path) -> Result<()> {
     }
 }
 
+#[cfg(test)]
+mod amendments_tests;
 #[cfg(test)]
 mod sync_tests;
 #[cfg(test)]

@@ -52,9 +52,10 @@ impl Store {
     }
 
     /// When what names are made of was written last: it changes whenever endpoints or policies do.
-    pub fn changed(&self) -> [Option<std::time::SystemTime>; 5] {
+    pub fn changed(&self) -> [Option<std::time::SystemTime>; 6] {
         let files = [
             self.definitions_file(),
+            self.amendments_dir(),
             self.numbers_file(),
             self.endpoints_dir(),
             self.networks_dir(),

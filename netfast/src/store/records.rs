@@ -298,7 +298,7 @@ pub(super) fn is_record(name: &str) -> bool {
 }
 
 /// `+` stands in no name.
-fn endpoint_file(id: &EndpointId) -> String {
+pub(super) fn endpoint_file(id: &EndpointId) -> String {
     file(&format!("{}+{}", id.namespace, id.name))
 }
 

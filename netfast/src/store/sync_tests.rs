@@ -41,14 +41,14 @@ fn only_what_outlives_a_boot_is_synced() {
     let (void, lasting) = thread::spawn(move || {
         forbid_to_sync();
         let before = Definitions::default();
-        let after = Definitions { manifest: Some("netfast.yaml".into()), ..Definitions::default() };
+        let mut after = Definitions { manifest: Some("netfast.yaml".into()), ..Definitions::default() };
         let instance = Instance::new(NetnsId { cookie: 7, dev: 4, ino: 5 }).unwrap();
         let void = locked
             .save_endpoint(&tests::endpoint("default", "web"))
             .and(locked.save_instance(&instance))
             .and(locked.save_numbers(&7));
         let lasting = locked
-            .prepare_definitions(&after)
+            .prepare_definitions(&mut after, &before)
             .and_then(|prepared| locked.save_definitions(prepared, &after, &before));
         (void, lasting)
     })

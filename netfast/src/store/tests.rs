@@ -106,7 +106,7 @@ fn everything_is_read_as_written_and_removed() {
     let web = endpoint("default", "web");
     let mut definitions = Definitions { manifest: Some("netfast.yaml".into()), ..Definitions::default() };
     definitions.origins.insert(web.id.clone(), Origin::Command);
-    let prepared = locked.prepare_definitions(&definitions).unwrap();
+    let prepared = locked.prepare_definitions(&mut definitions, &Definitions::default()).unwrap();
     assert_eq!(store.definitions().unwrap(), Definitions::default());
     locked.save_definitions(prepared, &definitions, &Definitions::default()).unwrap();
     assert_eq!(store.definitions().unwrap(), definitions);

@@ -16,8 +16,10 @@ fn filled(dir: &Path) -> LockedStore {
 }
 
 fn define(store: &LockedStore, definitions: &Definitions) {
-    let prepared = store.prepare_definitions(definitions).unwrap();
-    store.save_definitions(prepared, definitions, &Definitions::default()).unwrap();
+    let before = Definitions::default();
+    let mut definitions = definitions.clone();
+    let prepared = store.prepare_definitions(&mut definitions, &before).unwrap();
+    store.save_definitions(prepared, &definitions, &before).unwrap();
 }
 
 fn ledger(store: &LockedStore) -> Option<String> {

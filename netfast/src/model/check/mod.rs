@@ -8,6 +8,7 @@ pub(crate) mod special;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use self::network::MAX_ENDPOINTS;
 use super::{ClusterPolicy, EndpointId, Name, Policy, World};
 
 /// What a [`Problem`] is about.

@@ -9,8 +9,8 @@ use super::special::special;
 use super::{Problem, Subject};
 use crate::model::{Name, Network, World};
 
-/// A bridge takes 1,023 ports; some are left for what comes between.
-const MAX_ENDPOINTS: usize = 1000;
+/// Most endpoints of a network of ours. A bridge takes 1,023 ports; some are left for what comes between.
+pub const MAX_ENDPOINTS: usize = 1000;
 
 /// The largest MTU of a veth pair, whose frames end at 65,535 bytes with their header.
 const MAX_MTU: u16 = 65521;

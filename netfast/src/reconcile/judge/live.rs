@@ -6,8 +6,9 @@ use super::Judge;
 use crate::net::{Netlink, Netns};
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
+use crate::reconcile::facts::{self, Devices};
 use crate::reconcile::instance::Options;
-use crate::reconcile::{facts, numbers, show};
+use crate::reconcile::{numbers, show};
 use crate::store::{Paths, Store};
 
 impl Judge {
@@ -21,13 +22,13 @@ impl Judge {
         let instance = show::instance(&store, &netns)?;
         ensure!(instance.is_some(), "nothing is up (netfast up brings it up, -f FILE asks files instead)");
         let mut world = store.definitions()?.world;
-        let records = Records { networks: store.networks()?, endpoints: store.endpoints()? };
+        let records = Records::read(&store)?;
         for (id, record) in &records.endpoints {
             if let Some(endpoint) = world.endpoints.get_mut(id) {
                 endpoint.publish = record.publish.iter().map(|own| own.publish.clone()).collect();
             }
         }
-        let host = facts::look(&Netlink::open(&netns)?, &records, None)?.addresses;
+        let host = facts::look(&Netlink::open(&netns)?, &Devices::of(&records), None)?.addresses;
         Self::new(world, assigned(&records), host, &numbers::read(&store)?)
     }
 }

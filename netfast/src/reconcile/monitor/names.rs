@@ -17,7 +17,7 @@ use crate::store::Store;
 #[derive(Debug)]
 pub(super) struct Names {
     store: Store,
-    changed: [Option<SystemTime>; 5],
+    changed: [Option<SystemTime>; 6],
     /// Devices that events have named since.
     devices: BTreeMap<u32, String>,
     /// Endpoints by the index of their host veth.
@@ -33,7 +33,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn load(store: Store) -> Result<Self> {
         let mut names = Self {
-            changed: [None; 5],
+            changed: [None; 6],
             devices: BTreeMap::new(),
             by_ifindex: BTreeMap::new(),
             by_incarnation: BTreeMap::new(),
@@ -61,7 +61,7 @@ impl Names {
         // Before anything is read: what changes meanwhile is read again.
         self.changed = self.store.changed();
         let definitions = self.store.definitions()?;
-        let records = Records { networks: self.store.networks()?, endpoints: self.store.endpoints()? };
+        let records = Records::read(&self.store)?;
         let numbers = numbers::read(&self.store)?;
         let tables = policy::compile(&definitions.world, &assigned(&records), &numbers, usize::MAX)?;
         self.devices.clear();

@@ -1,5 +1,6 @@
 //! `netfast endpoint add`.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -8,9 +9,8 @@ use clap::Args;
 
 use super::super::{cells, output};
 use crate::manifest::{self, TextError, netns, publish};
-use crate::model::{Attachment, Endpoint, EndpointId, Name, NamedPort, Publish, World};
+use crate::model::{Attachment, Endpoint, EndpointId, Name, NamedPort, Network, Publish};
 use crate::reconcile::instance::{Instance, Options};
-use crate::store::Origin;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,15 +83,7 @@ fn parse_mac(text: &str) -> Result<Mac, TextError> {
 impl Add {
     pub(super) fn run(&self, options: &Options) -> Result<()> {
         let mut instance = Instance::open(options)?;
-        let id = instance.change(|definitions| {
-            let endpoint = self.endpoint(&definitions.world)?;
-            let id = endpoint.id.clone();
-            if definitions.world.endpoints.insert(id.clone(), endpoint).is_some() {
-                bail!("endpoint {id} exists already (remove it first: netfast endpoint rm {id})");
-            }
-            definitions.origins.insert(id.clone(), Origin::Command);
-            Ok(id)
-        })?;
+        let id = instance.add_endpoint(|networks| self.endpoint(networks))?;
         let (ip, ip6) = instance.addresses(&id)?;
         let addresses = cells::both(ip, ip6);
         output::line(&format!("endpoint {id}: {addresses}"))
@@ -101,9 +93,9 @@ impl Add {
         format!("endpoint add {}", self.name)
     }
 
-    fn endpoint(&self, world: &World) -> Result<Endpoint> {
-        let network = match (&self.network, world.networks.keys().collect::<Vec<_>>().as_slice()) {
-            (Some(network), _) if world.networks.contains_key(network) => network.clone(),
+    fn endpoint(&self, networks: &BTreeMap<Name, Network>) -> Result<Endpoint> {
+        let network = match (&self.network, networks.keys().collect::<Vec<_>>().as_slice()) {
+            (Some(network), _) if networks.contains_key(network) => network.clone(),
             (None, [only]) => (*only).clone(),
             (_, []) => bail!("there is no network (bring one up first: netfast up -f FILE)"),
             (Some(network), known) => bail!("there is no network {network} (known: {})", join(known)),
@@ -153,9 +145,9 @@ mod tests {
         }
     }
 
-    fn world(names: &[&str]) -> World {
+    fn networks(names: &[&str]) -> BTreeMap<Name, Network> {
         let networks = names.iter().map(|name| network(name, "10.0.0.0/24"));
-        World { networks: networks.map(|n| (n.name.clone(), n)).collect(), ..World::default() }
+        networks.map(|n| (n.name.clone(), n)).collect()
     }
 
     #[test]
@@ -178,7 +170,7 @@ mod tests {
             "sleep",
             "-v",
         ]);
-        let endpoint = add.endpoint(&world(&["lab"])).unwrap();
+        let endpoint = add.endpoint(&networks(&["lab"])).unwrap();
         assert_eq!(endpoint.id.to_string(), "shop/web");
         assert_eq!(endpoint.network.as_str(), "lab");
         assert_eq!(endpoint.attachment, Attachment::Path("/run/netns/blue".into()));
@@ -189,8 +181,9 @@ mod tests {
 
     #[test]
     fn the_network_must_be_clear() {
-        let error =
-            |networks: &[&str], args: &[&str]| add(args).endpoint(&world(networks)).unwrap_err().to_string();
+        let error = |networks: &[&str], args: &[&str]| {
+            add(args).endpoint(&self::networks(networks)).unwrap_err().to_string()
+        };
         assert!(error(&[], &["web"]).contains("netfast up -f FILE"));
         assert!(error(&["a", "b"], &["web"]).contains("--network: a, b"));
         assert!(error(&["a"], &["web", "--network", "c"]).contains("known: a"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::super::{cells, output};
@@ -59,12 +59,8 @@ impl Label {
         if let Some(twice) = self.changes.iter().find(|change| !keys.insert(&change.key)) {
             bail!("the label {} is named twice", twice.key);
         }
-        let (id, labels) = Instance::open(options)?.change(|definitions| {
-            let id = definitions.world.find_endpoint(&self.name)?.id.clone();
-            let endpoint = definitions.world.endpoints.get_mut(&id).context("an endpoint without a place")?;
-            self.apply(&mut endpoint.labels);
-            Ok((id, endpoint.labels.clone()))
-        })?;
+        let (id, labels) =
+            Instance::open(options)?.label_endpoint(&self.name, |labels| self.apply(labels))?;
         let labels = if labels.is_empty() { "no labels".to_owned() } else { cells::labels(&labels) };
         output::line(&format!("endpoint {id}: {labels}"))
     }

@@ -3,7 +3,7 @@
 mod add;
 mod label;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -12,7 +12,6 @@ use clap::Subcommand;
 use super::options::{Format, FormatArgs};
 use super::table::Table;
 use super::{cells, output, root};
-use crate::model::FindError;
 use crate::reconcile::instance::{Instance, Options};
 use crate::reconcile::view::{DirectionView, EndpointView};
 
@@ -47,7 +46,9 @@ impl Endpoint {
         match self {
             Self::Add(command) => command.run(options)?,
             Self::Label(command) => command.run(options)?,
-            Self::Rm { names, ignore_missing } => remove(options, names, *ignore_missing)?,
+            Self::Rm { names, ignore_missing } => {
+                Instance::open(options)?.remove_endpoints(names, *ignore_missing)?;
+            }
             Self::Ls(FormatArgs { format }) => {
                 let endpoints = Instance::view(options)?.endpoints;
                 output::show(*format, &endpoints, || match endpoints.as_slice() {
@@ -69,27 +70,6 @@ impl Endpoint {
             Self::Inspect { name, .. } => format!("endpoint inspect {name}"),
         }
     }
-}
-
-fn remove(options: &Options, names: &[String], ignore_missing: bool) -> Result<()> {
-    Instance::open(options)?.change(|definitions| {
-        // All names are understood before any endpoint goes: one may be named twice.
-        let mut ids = BTreeSet::new();
-        for name in names {
-            match definitions.world.find_endpoint(name) {
-                Ok(endpoint) => {
-                    ids.insert(endpoint.id.clone());
-                }
-                Err(FindError::None { .. }) if ignore_missing => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        for id in ids {
-            definitions.world.endpoints.remove(&id);
-            definitions.origins.remove(&id);
-        }
-        Ok(())
-    })
 }
 
 fn inspect(options: &Options, name: &str, format: Format) -> Result<()> {

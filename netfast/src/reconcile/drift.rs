@@ -24,7 +24,11 @@ impl Instance {
             Some(ledger) => ledger,
             None => Ledger::new(self.definitions()?, &Records::read(self.store())?)?,
         };
-        let has_drifted = self.has_drifted(&ledger)?;
+        let Some(datapath) = Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? else {
+            return Ok(false);
+        };
+        let has_drifted = self.has_drifted(&ledger, &datapath)?;
+        drop(datapath);
         if has_drifted {
             self.converge_as_before()?;
         }
@@ -35,19 +39,16 @@ impl Instance {
     ///
     /// # Errors
     /// When a state file or the kernel cannot be read.
-    pub(super) fn has_drifted(&self, ledger: &Ledger) -> Result<bool> {
+    pub(super) fn has_drifted(&self, ledger: &Ledger, datapath: &Datapath) -> Result<bool> {
         let netlink = Netlink::open(self.netns())?;
         if !adopt::check(&netlink, &self.adopted(ledger)?).is_empty() {
             return Ok(true);
         }
-        let Some(datapath) = Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? else {
-            return Ok(false);
-        };
         let networks = self.store().networks()?;
         let devices: Vec<Device<'_>> = ledger.entries.iter().filter_map(|entry| entry.device).collect();
         let own = Devices::new(networks.values(), devices.iter().copied());
         let facts = facts::look(&netlink, &own, ledger.uplinks.as_ref())?;
-        Ok(has_other_uplinks(&facts, &datapath)? || is_held_back_otherwise(&facts, &datapath, &devices)?)
+        Ok(has_other_uplinks(&facts, datapath)? || is_held_back_otherwise(&facts, datapath, &devices)?)
     }
 
     /// The records of endpoints whose devices another plugin made.

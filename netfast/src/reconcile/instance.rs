@@ -222,7 +222,10 @@ impl Instance {
 
     /// Changes one endpoint, and returns the ledger of what there is then. `None`: that takes more, and nothing was done.
     pub(super) fn make_alone(&self, ledger: Ledger, difference: Difference<'_>) -> Result<Option<Ledger>> {
-        if self.has_drifted(&ledger)? {
+        let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
+            return Ok(None);
+        };
+        if self.has_drifted(&ledger, &datapath)? {
             return Ok(None);
         }
         let mut single = self.single(ledger);

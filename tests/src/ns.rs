@@ -1,6 +1,5 @@
 //! A network namespace and everything that is done inside it.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -121,16 +120,6 @@ impl Ns {
     /// terminal reaches only its parent.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let cgroup = self.inner.cgroup.as_deref().map(cgroup::procs_file);
-        self.command_in(program, cgroup)
-    }
-
-    /// As [`Self::command`], but in the cgroup of the caller: joining one takes the kernel an RCU grace period, of up to 20
-    /// ms, which what is timed must not pay.
-    pub(crate) fn command_beside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        self.command_in(program, None)
-    }
-
-    fn command_in(&self, program: impl AsRef<std::ffi::OsStr>, cgroup: Option<CString>) -> Command {
         let mut command = Command::new(program);
         let ns = self.clone();
         command.process_group(0);

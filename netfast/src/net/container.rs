@@ -26,7 +26,8 @@ pub struct ContainerSpec<'a> {
 /// Gives a device inside a container its addresses, sets it and `lo` up, and writes the routes. Repeating it changes
 /// nothing.
 ///
-/// The addresses are usable at once (no duplicate address detection), router advertisements are not listened to.
+/// The addresses are usable at once (no duplicate address detection), router advertisements are not listened to. A device
+/// without an IPv6 address gets no link-local one either.
 pub fn configure_container(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<(), Error> {
     // All of it on one thread inside.
     netns.run(|| configure(netns, ifindex, spec))?
@@ -36,12 +37,18 @@ fn configure(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<()
     let ContainerSpec { device, addresses, gateways, default_route, routes } = spec;
     let netlink = Netlink::open(netns)?;
     netlink.set_up(LOOPBACK_INDEX)?;
-    let mut settings = vec![DeviceSetting::v6("accept_dad", "0"), DeviceSetting::v6("accept_ra", "0")];
     if addresses.iter().any(|address| matches!(address, IpNet::V6(_))) {
-        // Some runtimes switch IPv6 off in new namespaces; an address would then be refused with EACCES.
-        settings.insert(0, DeviceSetting::v6("disable_ipv6", "0"));
+        let settings = [
+            // Some runtimes switch IPv6 off in new namespaces; an address would then be refused with EACCES.
+            DeviceSetting::v6("disable_ipv6", "0"),
+            DeviceSetting::v6("accept_dad", "0"),
+            DeviceSetting::v6("accept_ra", "0"),
+        ];
+        sysctl::set_device(netns, device, &settings)?;
+    } else {
+        // It says nothing then that nobody would hear. What was opened of a namespace's settings makes all others' take longer.
+        netlink.forbid_link_local(ifindex)?;
     }
-    sysctl::set_device(netns, device, &settings)?;
     for address in addresses {
         netlink.add_address(ifindex, *address)?;
     }

@@ -6,7 +6,8 @@ use nix::libc;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoKind, InfoVeth,
+    LinkAttribute,
 };
 use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -112,34 +113,52 @@ impl Netlink {
 
     fn finish_host_end(&self, spec: &VethSpec<'_>, index: u32) -> Result<(), Error> {
         // Port settings and alias are ignored in the message that makes the link, so they follow.
-        let message = LinkBridgePort::new(index)
-            .learning(false)
-            .flood(false)
-            .mcast_flood(false)
-            .bcast_flood(false)
-            .alias(spec.alias)
-            .build();
-        self.set_link("configure bridge port", index, message)?;
-        self.forbid_link_local(index)?;
-        let settings = [
-            DeviceSetting::v4("forwarding", "1"),
-            DeviceSetting::v6("forwarding", "1"),
-            DeviceSetting::v6("accept_ra", "0"),
-        ];
-        sysctl::set_device(self.netns(), spec.host_name, &settings)
+        let message = |families: Vec<AfSpecUnspec>| {
+            LinkBridgePort::new(index)
+                .learning(false)
+                .flood(false)
+                .mcast_flood(false)
+                .bcast_flood(false)
+                .alias(spec.alias)
+                .append_extra_attribute(LinkAttribute::AfSpecUnspec(families))
+                .build()
+        };
+        let both = message(vec![forwarding(), no_link_local()]);
+        match self.set_link("configure bridge port", index, both) {
+            Err(error) if has_no_ipv6(&error) => {
+                self.set_link("configure bridge port", index, message(vec![forwarding()]))?;
+            }
+            result => result?,
+        }
+        // No message says so of IPv6. A device that forwards listens to no router advertisements.
+        sysctl::set_device(self.netns(), spec.host_name, &[DeviceSetting::v6("forwarding", "1")])
     }
 
-    /// Keeps a device from getting a link-local address: the host speaks through the bridge. IPv6 itself stays on, as
-    /// `bpf_fib_lookup` asks the device whether it forwards.
+    /// Keeps a device from getting a link-local address. IPv6 itself stays on: `bpf_fib_lookup` asks the host's end of a
+    /// pair whether it forwards, though the host speaks through the bridge.
     pub(super) fn forbid_link_local(&self, index: u32) -> Result<(), Error> {
-        let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
         let message = LinkUnspec::new_with_index(index)
-            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![mode]))
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![no_link_local()]))
             .build();
         match self.set_link("configure IPv6 of device", index, message) {
-            // A device without IPv6 (switched off at boot, or an MTU below 1280) gets no address anyway.
-            Err(error) if error.errno() == Some(libc::EAFNOSUPPORT) => Ok(()),
+            // It gets no address anyway.
+            Err(error) if has_no_ipv6(&error) => Ok(()),
             result => result,
         }
     }
+}
+
+fn no_link_local() -> AfSpecUnspec {
+    AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])
+}
+
+fn forwarding() -> AfSpecUnspec {
+    let mut settings = InetDevConf::default();
+    settings.forwarding = 1;
+    AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(settings)])
+}
+
+/// Whether a device was refused what concerns IPv6 because it has none: switched off at boot, or an MTU below 1280.
+fn has_no_ipv6(error: &Error) -> bool {
+    error.errno() == Some(libc::EAFNOSUPPORT)
 }

@@ -117,11 +117,19 @@ impl Instance {
         if is_left || ledger.networks.get(&network.name) != Some(network) {
             return Ok(false);
         }
-        let is_taken = |id: &EndpointId| ledger.entries.iter().any(|entry| entry.is(id));
+        let EndpointId { namespace, name } = &record.endpoint.id;
+        let (mut names, mut published) = (Vec::new(), Vec::new());
+        // All in one go: there are many of them, and each look takes its time.
+        for entry in ledger.entries.iter() {
+            if entry.namespace == namespace.as_str() && entry.name.starts_with(name.as_str()) {
+                names.push(entry.name);
+            }
+            if entry.container == Some(record.key.container.as_str()) {
+                published.extend(entry.published);
+            }
+        }
+        let is_taken = |id: &EndpointId| names.contains(&id.name.as_str());
         record.endpoint.id.name = free_name(is_taken, &record.endpoint.id, &record.key.container)?;
-        let container = Some(record.key.container.as_str());
-        let of_container = ledger.entries.iter().filter(|entry| entry.container == container);
-        let published: Vec<_> = of_container.flat_map(|entry| entry.published).collect();
         leave_out_published(&mut record.endpoint, &published);
         let mut single = self.single_soon(ledger);
         let made = single

@@ -3,7 +3,8 @@
 //! Whatever is out of the ordinary is left to [`super::converge`], which looks at everything. So is what a process leaves
 //! that dies here: the ledger is away then, and the endpoint's record is there before anything else of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -104,6 +105,17 @@ pub(super) struct Single<'a> {
     pub ledger: Ledger,
 }
 
+/// What other endpoints have.
+#[derive(Debug, Default)]
+struct Held {
+    addresses: BTreeSet<IpAddr>,
+    slots: BTreeSet<u32>,
+    /// How many ports of the host.
+    ports: u64,
+    /// How many others are in the network that it is to join.
+    members: usize,
+}
+
 /// An endpoint to be made, with all it is given.
 #[derive(Debug)]
 struct Planned {
@@ -113,6 +125,8 @@ struct Planned {
     /// What the policies say of it, and who is who then.
     change: Change,
     roll: Roll,
+    /// How many ports of the host are published, its own among them; 0: it publishes none.
+    ports: u64,
 }
 
 impl Single<'_> {
@@ -131,7 +145,8 @@ impl Single<'_> {
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
         };
-        if self.may_be_too_many(endpoint, datapath.maps.published[0].max_entries()) {
+        // There may be no room for the ports it publishes: each takes a row or two.
+        if planned.ports * 2 > u64::from(datapath.maps.published[0].max_entries()) {
             return Ok(false);
         }
         fault::point("begin with one endpoint");
@@ -142,7 +157,7 @@ impl Single<'_> {
         let mut host =
             Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
 
-        let Planned { world, records, change, roll } = &mut planned;
+        let Planned { world, records, change, roll, ports: _ } = &mut planned;
         let bridge = records.networks.get(&endpoint.network).context("a record without a network")?;
         let record = records.endpoints.get_mut(&endpoint.id).context("an endpoint without a record")?;
         let network = topology::network_of(world, record)?;
@@ -170,19 +185,18 @@ impl Single<'_> {
             endpoints: [(endpoint.id.clone(), endpoint.clone())].into(),
             ..World::default()
         };
-        let members = || ledger.entries.iter().filter(|other| other.network == network.name.as_str()).count();
-        let is_full = !network.adopted && members() >= MAX_ENDPOINTS;
-        if endpoint.command.is_some() || bridge.ifindex.is_none() || is_full || !check(&world).is_empty() {
+        if endpoint.command.is_some() || bridge.ifindex.is_none() || !check(&world).is_empty() {
             return Ok(None);
         }
         let netns = assign::netns_path(endpoint, &netns_dir(&self.store.paths().run_dir));
-        if self.is_in_the_way(endpoint, &netns) || !self.is_place(endpoint, &netns)? {
+        let Some(held) = self.held(endpoint, &netns) else { return Ok(None) };
+        let is_full = !network.adopted && held.members >= MAX_ENDPOINTS;
+        if is_full || !self.is_place(endpoint, &netns)? {
             return Ok(None);
         }
-        let held = ledger.entries.iter().flat_map(|entry| entry.addresses());
-        let mut addresses = assign::Addresses::taken(held.collect());
+        let mut addresses = assign::Addresses::taken(held.addresses);
         let Ok(taken) = addresses.take(endpoint, network) else { return Ok(None) };
-        let slot = assign::lowest_free(&ledger.entries.iter().filter_map(|entry| entry.slot).collect());
+        let slot = assign::lowest_free(&held.slots);
         let incarnation = instance.take_incarnation()?;
         let record = assign::endpoint_record(endpoint, network, netns, incarnation, slot, taken);
         let mut records = Records {
@@ -205,18 +219,15 @@ impl Single<'_> {
         let (ip, ip6) = taken;
         let member = Member { endpoint, assigned: Assigned { ip, ip6 } };
         let Some(change) = small.change(None, Some(member)) else { return Ok(None) };
-        Ok(Some(Planned { world, records, change, roll: small.roll }))
+        let own = endpoint.publish.iter().map(|publish| u64::from(publish.container.count()));
+        let ports = if endpoint.publish.is_empty() { 0 } else { held.ports + own.sum::<u64>() };
+        Ok(Some(Planned { world, records, change, roll: small.roll, ports }))
     }
 
-    /// Whether somebody has what the endpoint asks for.
-    fn is_in_the_way(&self, endpoint: &Endpoint, netns: &Path) -> bool {
-        let mut claims = Vec::new();
-        for publish in &endpoint.publish {
-            // One that is to be chosen is chosen among all.
-            let Some(claim) = Claim::of(publish) else { return true };
-            claims.push(claim);
-        }
-        self.ledger.entries.iter().any(|other| {
+    /// What the others have. `None`: somebody has what the endpoint asks for, or that is still to be chosen.
+    fn held(&self, endpoint: &Endpoint, netns: &Path) -> Option<Held> {
+        let claims: Vec<_> = endpoint.publish.iter().map(Claim::of).collect::<Option<_>>()?;
+        let is_in_the_way = |other: &Entry<'_>| {
             // One of that name in another namespace of policies gets a longer name in `/etc/hosts`.
             (other.name == endpoint.id.name.as_str() && other.network == endpoint.network.as_str())
                 || other.is(&endpoint.id)
@@ -225,15 +236,19 @@ impl Single<'_> {
                 || (endpoint.mac.is_some() && endpoint.mac == other.mac)
                 || (other.netns.map(Path::new) == Some(netns) && other.ifname == endpoint.ifname())
                 || other.published.iter().any(|held| claims.iter().any(|claim| claim.overlaps(held)))
-        })
-    }
-
-    /// Whether there may be no room for the ports it publishes: each takes a row or two.
-    fn may_be_too_many(&self, endpoint: &Endpoint, room: u32) -> bool {
-        let held =
-            self.ledger.entries.iter().flat_map(|entry| entry.published).map(|claim| claim.host.count());
-        let own = endpoint.publish.iter().map(|publish| publish.container.count());
-        !endpoint.publish.is_empty() && held.chain(own).map(u64::from).sum::<u64>() * 2 > u64::from(room)
+        };
+        let mut held = Held::default();
+        // All in one go: there are many of them, and each look takes its time.
+        for other in self.ledger.entries.iter() {
+            if is_in_the_way(&other) {
+                return None;
+            }
+            held.addresses.extend(other.addresses());
+            held.slots.extend(other.slot);
+            held.members += usize::from(other.network == endpoint.network.as_str());
+            held.ports += other.published.iter().map(|claim| u64::from(claim.host.count())).sum::<u64>();
+        }
+        Some(held)
     }
 
     /// Whether the endpoint's network namespace is one that it may live in.
@@ -243,6 +258,23 @@ impl Single<'_> {
         }
         let Ok(place) = Netns::open(netns) else { return Ok(false) };
         Ok(place.inode()? != self.netns.inode()?)
+    }
+
+    /// Whether an endpoint of the ledger shares nothing with another one. A name that two have, or a port that two have on
+    /// different addresses, is written otherwise for one alone.
+    fn has_all_for_itself(&self, record: &EndpointRecord) -> bool {
+        let own: Vec<_> = record.publish.iter().filter_map(|record| Claim::of(&record.publish)).collect();
+        let mut is_known = false;
+        for other in self.ledger.entries.iter() {
+            if other.is(&record.id) {
+                is_known = true;
+            } else if (other.name == record.id.name.as_str() && other.network == record.network.as_str())
+                || other.published.iter().any(|held| own.iter().any(|own| own.overlaps(held)))
+            {
+                return false;
+            }
+        }
+        is_known
     }
 
     /// Removes an endpoint. `false`: nothing was done, as that takes more than this.
@@ -255,25 +287,16 @@ impl Single<'_> {
         begin: impl FnOnce(&LockedStore) -> Result<()>,
     ) -> Result<bool> {
         let id = &endpoint.id;
-        let Some(entry) = self.ledger.entries.iter().find(|entry| entry.is(id)) else {
-            return Ok(false);
-        };
-        let is_shared = |other: &Entry<'_>| {
-            // A name that two have, or a port that two have on different addresses, is written otherwise for one alone.
-            (other.name == entry.name && other.network == entry.network)
-                || other.published.iter().any(|held| entry.published.iter().any(|own| own.overlaps(held)))
-        };
-        if self.ledger.entries.iter().any(|other| !other.is(id) && is_shared(&other)) {
-            return Ok(false);
-        }
-        let network = self.ledger.networks.values().find(|network| network.name.as_str() == entry.network);
-        let Some(network) = network.cloned() else { return Ok(false) };
-        let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
         let Some(record) = self.store.endpoint(id)? else { return Ok(false) };
         if record.adopted.is_some() {
-            // Its device stays, so there is no grace period below.
+            // Its device stays, so there is no grace period below, and the host may have other uplinks then.
             return Ok(false);
         }
+        if !self.has_all_for_itself(&record) {
+            return Ok(false);
+        }
+        let Some(network) = self.ledger.networks.get(&record.network).cloned() else { return Ok(false) };
+        let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
         let Some(mut small) = Small::read(self.store)? else { return Ok(false) };
         let member = Member { endpoint, assigned: Assigned { ip: record.ip, ip6: record.ip6 } };
         let Some(change) = small.change(Some(member), None) else { return Ok(false) };

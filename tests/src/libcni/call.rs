@@ -1,8 +1,9 @@
 //! One call of one plugin.
 
 use std::fmt;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -80,15 +81,20 @@ impl Call {
         Err(PluginError { what, status, error: printed, stderr }.into())
     }
 
+    /// Started from a thread in the host's namespaces, and not by a fork that goes there: so it costs what a runtime's call
+    /// costs, of which a copy of this process's memory is no part. It ends by itself, also when this process is killed.
     fn execute(&self, config: &str) -> Result<Finished> {
-        let mut command = self.host.command_beside(&self.program);
+        let mut command = Command::new(&self.program);
         // A runtime passes its own environment on. Ours names another instance, or none.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let mut running = Running::start(&mut command)?;
-        // Whether it reads that is its own affair.
-        drop(running.write(config));
-        running.finish_alone(PATIENCE)
+        command.process_group(0);
+        self.host.run(|| {
+            let mut running = Running::start(&mut command)?;
+            // Whether it reads that is its own affair.
+            drop(running.write(config));
+            running.finish_alone(PATIENCE)
+        })
     }
 
     fn what(&self) -> String {

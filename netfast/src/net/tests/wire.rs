@@ -258,6 +258,41 @@ fn an_mtu_too_small_for_ipv6_is_no_error() {
     configure_container(&netns, pair.container, &inside(&["10.99.0.7/24".parse().unwrap()], gateways))
         .unwrap();
     assert_eq!(netlink.link("nf0").unwrap().mtu, 1000);
+    assert_eq!(read(&host, "ipv4/conf/nfv0/forwarding").unwrap(), "1");
+}
+
+#[test]
+fn a_container_without_ipv6_gets_no_link_local_address() {
+    need_root!();
+    let (host, netns) = (namespace(), namespace());
+    let netlink = Netlink::open(&host).unwrap();
+    let bridge = BridgeSpec {
+        name: "nf0".to_owned(),
+        mac: GATEWAY_MAC,
+        mtu: 1500,
+        addresses: vec!["10.99.0.1/24".parse().unwrap()],
+        alias: String::new(),
+    };
+    let spec = VethSpec {
+        host_name: "nfv0",
+        host_mac: None,
+        bridge: netlink.create_bridge(&bridge).unwrap(),
+        alias: "",
+        container_netns: &netns,
+        container_name: "eth0",
+        container_mac: [2, 0, 0, 0, 0, 7],
+        mtu: 1500,
+    };
+    let pair = netlink.create_veth(&spec).unwrap();
+    let gateways = [Some("10.99.0.1".parse().unwrap()), None];
+    configure_container(&netns, pair.container, &inside(&["10.99.0.7/24".parse().unwrap()], gateways))
+        .unwrap();
+    netlink.set_up(pair.host).unwrap();
+    // It would have the address by then.
+    assert!(wait_until_running(&netns, "eth0", Duration::from_mins(1)).unwrap());
+    assert_eq!(output(&netns, "ip -6 addr show eth0"), "");
+    assert_eq!(inet(&json(&netns, "ip -j addr show eth0")[0]), ["10.99.0.7/24"]);
+    assert_eq!(json(&netns, "ip -d -j link show eth0")[0]["inet6_addr_gen_mode"], "none");
 }
 
 #[test]

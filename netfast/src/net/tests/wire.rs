@@ -319,8 +319,8 @@ fn packets_pass_between_containers_and_from_the_host() {
     }
 }
 
-/// How long a packet may take.
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long a packet may take on a machine that is busy with much else.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Connects from a namespace and passes some bytes both ways. Returns whom the server saw.
 fn talk(from: &Netns, listener: &TcpListener, to: SocketAddr) -> IpAddr {

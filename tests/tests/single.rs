@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use netfast_tests::{Lab, Running, require_root};
+use netfast_tests::{Lab, Ns, Running, require_root};
 use nix::libc::SIGKILL;
 
 const S: Duration = Duration::from_secs(1);
@@ -140,7 +140,7 @@ fn only_what_changes_is_read_and_written() {
 #[test]
 fn a_damaged_amendment_is_told_and_taken_down() {
     require_root!();
-    let (lab, file) = lab();
+    let (mut lab, file) = lab();
     lab.netfast_ok(&["endpoint", "label", "web", "a=b"]).unwrap();
     let [damaged] = amendments(&lab).try_into().unwrap();
     fs::write(&damaged, "{").unwrap();
@@ -149,6 +149,70 @@ fn a_damaged_amendment_is_told_and_taken_down() {
     assert!(!done.success() && named && done.stderr.contains("is damaged ("), "{done:?}");
     lab.netfast_ok(&["down"]).unwrap();
     assert_eq!(lab.leftovers().unwrap(), NONE);
+
+    // Also where a machine that lost its power has come up again, and nothing of the run directory is left.
+    lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
+    lab.netfast_ok(&["endpoint", "label", "web", "a=b"]).unwrap();
+    fs::write(&damaged, "{").unwrap();
+    lab.reboot().unwrap();
+    fs::remove_file(lab.dir().join("run/instance.json")).unwrap();
+    lab.netfast_ok(&["down"]).unwrap();
+    assert_eq!(lab.leftovers().unwrap(), NONE);
+}
+
+#[test]
+fn many_amendments_are_put_into_the_definitions() {
+    require_root!();
+    let (lab, _) = lab();
+    let deny = || lab.netfast_ok(&["deny", "add", "198.51.100.0/24"]).unwrap();
+    deny();
+    lab.netfast_ok(&["endpoint", "label", "web", "a=b"]).unwrap();
+    let [one] = amendments(&lab).try_into().unwrap();
+    // As if others had come and gone.
+    let mut other: serde_json::Value = serde_json::from_str(&fs::read_to_string(&one).unwrap()).unwrap();
+    other["now"] = serde_json::Value::Null;
+    for number in 0..254 {
+        other["id"]["name"] = format!("gone{number}").into();
+        fs::write(one.with_file_name(format!("default+gone{number}.json")), other.to_string()).unwrap();
+    }
+    // What is denied already changes no definitions, and takes note of what is there.
+    deny();
+    lab.netfast_ok(&["endpoint", "label", "web", "a=c"]).unwrap();
+    assert_eq!(amendments(&lab).len(), 255);
+    lab.netfast_ok(&["endpoint", "label", "client", "a=c"]).unwrap();
+    assert_eq!(amendments(&lab).len(), 256);
+    lab.netfast_ok(&["endpoint", "label", "web", "a=d"]).unwrap();
+    assert_eq!(amendments(&lab), NONE.map(PathBuf::from));
+    let wanted = [r#"client {"a":"c","role":"client"}"#, "other {}", r#"web {"a":"d","app":"web"}"#];
+    assert_eq!(endpoints(&lab), wanted);
+}
+
+/// A place that an endpoint has whose namespace is gone is its own still.
+#[test]
+fn nobody_gets_the_place_of_one_that_is_left_out() {
+    require_root!();
+    let (lab, _) = lab();
+    let path = PathBuf::from(lab.file("given", "").unwrap());
+    let mount = || {
+        let given = Ns::new("given").unwrap();
+        let [from, to] = [given.path(), path.clone()].map(|path| path.display().to_string());
+        fs::write(&path, "").unwrap();
+        assert!(lab.host.finish("mount", &["--bind", &from, &to], S).unwrap().success());
+    };
+    let place = path.display().to_string();
+    mount();
+    lab.netfast_ok(&["endpoint", "add", "first", "--netns", &place]).unwrap();
+    assert!(lab.host.finish("umount", &["-l", &place], S).unwrap().success());
+    fs::remove_file(&path).unwrap();
+    lab.netfast_ok(&["deny", "add", "198.51.100.0/24"]).unwrap();
+    mount();
+    let done = lab.netfast(&["endpoint", "add", "second", "--netns", &place]).unwrap();
+    assert!(!done.success() && done.stderr.contains("first"), "{done:?}");
+    lab.netfast_ok(&["deny", "add", "203.0.113.0/24"]).unwrap();
+    lab.netfast_ok(&["endpoint", "rm", "first"]).unwrap();
+    lab.netfast_ok(&["endpoint", "add", "second", "--netns", &place]).unwrap();
+    lab.netfast_ok(&["down"]).unwrap();
+    assert!(lab.host.finish("umount", &["-l", &place], S).unwrap().success());
 }
 
 /// Runs a command that dies at a point. `None`: it does not pass so many.

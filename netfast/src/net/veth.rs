@@ -130,7 +130,7 @@ impl Netlink {
             }
             result => result?,
         }
-        // No message says so of IPv6. A device that forwards listens to no router advertisements.
+        // No message says so of IPv6. Router advertisements never reach the host by a port of a bridge.
         sysctl::set_device(self.netns(), spec.host_name, &[DeviceSetting::v6("forwarding", "1")])
     }
 

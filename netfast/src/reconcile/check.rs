@@ -7,7 +7,8 @@ use netfast_common::rows::CONFIG_DENY_IN_TC;
 
 use super::assign::Records;
 use super::converge::{assigned, make_rows};
-use super::facts::{self, Devices, Facts};
+use super::devices::Devices;
+use super::facts::{self, Facts};
 use super::tables::Settings;
 use super::{adopt, damage, defrag, numbers, tables, uplinks};
 use crate::compile::policy;

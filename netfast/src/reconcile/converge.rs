@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use super::assign::{self, Records};
 use super::check::Problem;
-use super::facts::{self, Device, Devices, Facts};
+use super::devices::{Device, Devices};
+use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::ports::{self, PortFacts};

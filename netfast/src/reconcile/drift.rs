@@ -8,7 +8,8 @@ use netfast_common::rows::{ENDPOINT_HELD, ENDPOINT_PLAIN};
 
 use super::adopt;
 use super::assign::Records;
-use super::facts::{self, Device, Devices, Facts};
+use super::devices::{Device, Devices};
+use super::facts::{self, Facts};
 use super::instance::Instance;
 use super::ledger::Ledger;
 use crate::kernel::{Bpffs, Datapath};
@@ -24,11 +25,10 @@ impl Instance {
             Some(ledger) => ledger,
             None => Ledger::new(self.definitions()?, &Records::read(self.store())?)?,
         };
-        let Some(datapath) = Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? else {
-            return Ok(false);
+        let has_drifted = match Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? {
+            Some(datapath) => self.has_drifted(&ledger, &datapath)?,
+            None => self.has_other_devices(&ledger)?,
         };
-        let has_drifted = self.has_drifted(&ledger, &datapath)?;
-        drop(datapath);
         if has_drifted {
             self.converge_as_before()?;
         }
@@ -40,10 +40,10 @@ impl Instance {
     /// # Errors
     /// When a state file or the kernel cannot be read.
     pub(super) fn has_drifted(&self, ledger: &Ledger, datapath: &Datapath) -> Result<bool> {
-        let netlink = Netlink::open(self.netns())?;
-        if !adopt::check(&netlink, &self.adopted(ledger)?).is_empty() {
+        if self.has_other_devices(ledger)? {
             return Ok(true);
         }
+        let netlink = Netlink::open(self.netns())?;
         let networks = self.store().networks()?;
         let devices: Vec<Device<'_>> = ledger.entries.iter().filter_map(|entry| entry.device).collect();
         let own = Devices::new(networks.values(), devices.iter().copied());
@@ -51,8 +51,8 @@ impl Instance {
         Ok(has_other_uplinks(&facts, datapath)? || is_held_back_otherwise(&facts, datapath, &devices)?)
     }
 
-    /// The records of endpoints whose devices another plugin made.
-    fn adopted(&self, ledger: &Ledger) -> Result<Records> {
+    /// Whether devices that another plugin made are others than were found.
+    fn has_other_devices(&self, ledger: &Ledger) -> Result<bool> {
         let mut endpoints = BTreeMap::new();
         let is_adopted = |device: Device<'_>| device.is_adopted;
         for entry in ledger.entries.iter().filter(|entry| entry.device.is_some_and(is_adopted)) {
@@ -62,7 +62,8 @@ impl Instance {
                 endpoints.insert(id, record);
             }
         }
-        Ok(Records { endpoints, ..Records::default() })
+        let records = Records { endpoints, ..Records::default() };
+        Ok(!adopt::check(&Netlink::open(self.netns())?, &records).is_empty())
     }
 }
 

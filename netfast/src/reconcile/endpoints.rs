@@ -10,6 +10,10 @@ use super::single::Difference;
 use crate::model::{Endpoint, EndpointId, FindError, Labels, Name, Network, find};
 use crate::store::{Amendment, AttachmentRecord, Defined, DefinedEndpoints, Origin, Prepared};
 
+/// Whoever reads the definitions reads all amendments. When there are so many, the next change writes the definitions anew, with
+/// the amendments in them.
+const MAX_AMENDMENTS: usize = 256;
+
 /// What is known of all endpoints while nothing is under way.
 struct Known {
     ledger: Ledger,
@@ -139,6 +143,9 @@ impl Instance {
 
     /// Does it and writes it down, or leaves everything as it was. `false`: that takes more, and nothing was done.
     fn step(&mut self, known: Known, difference: Difference<'_>, place: Place) -> Result<bool> {
+        if matches!(place, Place::Amendment(_)) && self.store().amendments()? >= MAX_AMENDMENTS {
+            return Ok(false);
+        }
         let Known { ledger, mut defined } = known;
         let made = self.write_step(&mut defined, ledger, difference, place);
         self.read_anew();
@@ -157,7 +164,7 @@ impl Instance {
             Place::Amendment(amendment) => Some(self.store().prepare_amendment(&defined.writing, amendment)?),
             Place::Attachment(_) => None,
         };
-        let made = self.make_alone(ledger, difference).and_then(|made| {
+        let made = self.make_alone(self.single_soon(ledger), difference).and_then(|made| {
             let Some(ledger) = made else { return Ok(false) };
             match place {
                 Place::Amendment(Amendment { id, now: Some(now) }) => {
@@ -187,9 +194,17 @@ impl Place {
 }
 
 impl Known {
-    fn find(&self, name: &str) -> Result<EndpointId, FindError> {
-        let ids: BTreeSet<EndpointId> = self.ledger.entries.iter().filter_map(|entry| entry.id()).collect();
-        find(name, &ids, |id| id).cloned()
+    fn find(&self, text: &str) -> Result<EndpointId, FindError> {
+        let ids = |is_asked: &dyn Fn(&str) -> bool| -> BTreeSet<EndpointId> {
+            let asked = self.ledger.entries.iter().filter(|entry| is_asked(entry.name));
+            asked.filter_map(|entry| entry.id()).collect()
+        };
+        let name = text.rsplit('/').next().unwrap_or(text);
+        match find(text, &ids(&|other| other == name), |id| id) {
+            // All are needed for the answer that it is none of them.
+            Err(FindError::None { .. }) => find(text, &ids(&|_| true), |id| id).cloned(),
+            found => found.cloned(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::facts::Device;
+use super::devices::Device;
 use crate::model::{Endpoint, EndpointId, PortRange, Protocol, Publish};
 use crate::store::{AttachmentKey, EndpointRecord};
 

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 
-use super::assign::Records;
+use super::devices::{Device, Devices};
 use crate::compile::rows::Uplink;
-use crate::model::{Endpoint, World};
+use crate::model::World;
 use crate::net::{self, Address, Link, Netlink, Scope};
-use crate::store::{EndpointRecord, NetworkRecord};
 
 /// The host's side of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,59 +25,6 @@ pub(super) struct Facts {
     pub held: BTreeSet<u32>,
     /// Devices that could not be covered, with the reason.
     pub uncovered: Vec<(String, &'static str)>,
-}
-
-/// The host's end of an endpoint's device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Device<'a> {
-    pub index: Option<u32>,
-    pub name: &'a str,
-    /// Another plugin made it.
-    pub is_adopted: bool,
-    /// The bridge it is a port of, if another plugin made that.
-    pub bridge: Option<u32>,
-    /// Packets may be redirected into the endpoint's namespace.
-    pub redirect: bool,
-}
-
-impl<'a> Device<'a> {
-    /// That of an endpoint.
-    pub(super) fn of(record: &'a EndpointRecord, endpoint: &Endpoint) -> Self {
-        Self { redirect: endpoint.redirect, ..Self::recorded(record) }
-    }
-
-    fn recorded(record: &'a EndpointRecord) -> Self {
-        Self {
-            index: record.host_ifindex,
-            name: &record.host_ifname,
-            is_adopted: record.adopted.is_some(),
-            bridge: record.adopted.and_then(|adopted| adopted.bridge),
-            redirect: true,
-        }
-    }
-}
-
-/// The devices of the instance at the host.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Devices<'a> {
-    bridges: Vec<(Option<u32>, &'a str)>,
-    endpoints: Vec<Device<'a>>,
-}
-
-impl<'a> Devices<'a> {
-    /// Those of these networks and endpoints.
-    pub(super) fn new(
-        networks: impl IntoIterator<Item = &'a NetworkRecord>,
-        endpoints: impl IntoIterator<Item = Device<'a>>,
-    ) -> Self {
-        let bridges = networks.into_iter().map(|record| (record.ifindex, record.bridge.as_str()));
-        Self { bridges: bridges.collect(), endpoints: endpoints.into_iter().collect() }
-    }
-
-    /// All of them, as they are recorded.
-    pub(super) fn of(records: &'a Records) -> Self {
-        Self::new(records.networks.values(), records.endpoints.values().map(Device::recorded))
-    }
 }
 
 /// Looks at the host. `named`: the uplinks that were asked for; `None` means every addressed device.

@@ -194,6 +194,8 @@ impl Instance {
         let left = match made {
             Ok(left) => left,
             Err(error) => {
+                // It may have failed when the new ones were in their place already.
+                self.read_anew();
                 let undone = if was_up { self.converge_as_before() } else { self.clear() };
                 return Err(match undone {
                     Ok(()) => error,
@@ -213,7 +215,7 @@ impl Instance {
     fn make(&mut self, before: &Definitions, after: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
         if let Some(difference) = single::difference(before, after)
             && let Some(ledger) = Ledger::read(&self.store)?
-            && let Some(ledger) = self.make_alone(ledger, difference)?
+            && let Some(ledger) = self.make_alone(self.single(ledger), difference)?
         {
             return Ok((Vec::new(), ledger));
         }
@@ -221,14 +223,17 @@ impl Instance {
     }
 
     /// Changes one endpoint, and returns the ledger of what there is then. `None`: that takes more, and nothing was done.
-    pub(super) fn make_alone(&self, ledger: Ledger, difference: Difference<'_>) -> Result<Option<Ledger>> {
+    pub(super) fn make_alone(
+        &self,
+        mut single: Single<'_>,
+        difference: Difference<'_>,
+    ) -> Result<Option<Ledger>> {
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(None);
         };
-        if self.has_drifted(&ledger, &datapath)? {
+        if self.has_drifted(&single.ledger, &datapath)? {
             return Ok(None);
         }
-        let mut single = self.single(ledger);
         let is_done = match difference {
             Difference::Added(endpoint) => match self.store.instance()? {
                 Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?,
@@ -251,7 +256,7 @@ impl Instance {
         Single { store: &self.store, netns: &self.netns, mode: self.mode, ledger }
     }
 
-    /// As [`Self::single`], for those who wait for it: a container runtime.
+    /// As [`Self::single`], for those who wait for it: a container runtime, or whoever calls a command about one endpoint.
     pub(super) fn single_soon(&self, ledger: Ledger) -> Single<'_> {
         let mode = if self.mode == Mode::Auto { Mode::Soon } else { self.mode };
         Single { mode, ..self.single(ledger) }
@@ -264,8 +269,10 @@ impl Instance {
         self.save_ledger(&ledger, &definitions)
     }
 
-    /// Brings everything back to what was before a failure.
+    /// Brings everything back to what is written down after a failure.
     pub(super) fn undo<T>(&mut self, error: anyhow::Error) -> Result<T> {
+        // It may have failed when something new was in its place already.
+        self.read_anew();
         Err(match self.converge_as_before() {
             Ok(()) => error,
             Err(second) => not_undone(error, &second),
@@ -380,7 +387,9 @@ impl Instance {
     /// Removes what is there though no record says so. Whoever names a wrong directory of states has none of this.
     fn clear_strays(&mut self) -> Result<()> {
         let run_dir = self.store.paths().run_dir.clone();
-        let was_here = netns_dir(&run_dir).exists() || !self.definitions()?.world.networks.is_empty();
+        // What cannot be read was written by somebody, and may be what is to be removed.
+        let is_defined = self.definitions().map_or(true, |known| !known.world.networks.is_empty());
+        let was_here = netns_dir(&run_dir).exists() || is_defined;
         if was_here && salvage::cookie(&self.store) == Some(self.netns_id.cookie) {
             tracing::warn!("the records of this instance are gone: what it left is removed");
             salvage::remove_devices(&Netlink::open(&self.netns)?, &self.store, &Salvage::default())?;

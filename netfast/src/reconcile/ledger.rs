@@ -1,13 +1,14 @@
 //! What a change of one endpoint has to know of all the others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::assign::Records;
+use super::assign::{self, Records};
 use super::entries::{Claim, Entries, Entry};
-use crate::model::{Name, Network};
+use crate::model::{Attachment, Name, Network};
 use crate::store::{Definitions, LockedStore, PolicyDirectory};
 
 /// What the instance holds, as far as another endpoint is concerned.
@@ -37,6 +38,11 @@ impl Ledger {
         let mut entries = Entries::default();
         for endpoint in world.endpoints.values() {
             let container = keys.get(&endpoint.id).map(|key| key.container.as_str());
+            // Where it would live: one that is left out keeps its place.
+            let netns = match &endpoint.attachment {
+                Attachment::Create => None,
+                _ => Some(assign::netns_path(endpoint, Path::new(""))),
+            };
             entries.push(&match records.endpoints.get(&endpoint.id) {
                 Some(record) => Entry::of(record, endpoint, container),
                 // Left out: what it asks for by name stays its own.
@@ -48,7 +54,7 @@ impl Ledger {
                     ip: endpoint.ip,
                     ip6: endpoint.ip6,
                     mac: endpoint.mac,
-                    netns: None,
+                    netns: netns.as_deref().and_then(Path::to_str),
                     ifname: endpoint.ifname(),
                     device: None,
                     container,

@@ -58,8 +58,12 @@ impl Store {
         Ok(names.map(move |name| directory.join(name)))
     }
 
-    pub(super) fn has_amendments(&self) -> Result<bool> {
-        Ok(self.amendment_files()?.next().is_some())
+    /// How many there are, void ones among them.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn amendments(&self) -> Result<usize> {
+        Ok(self.amendment_files()?.count())
     }
 
     /// Puts what the amendments say into the definitions they are about.

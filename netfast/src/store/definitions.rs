@@ -17,7 +17,7 @@ pub const SCHEMA: u32 = 2;
 /// The oldest one that is understood: it is the same, but for amendments, of which there were none.
 const OLDEST_SCHEMA: u64 = 1;
 
-const ADVICE: &str = "nothing was changed; restore it, or move it away and run `netfast up` again";
+const ADVICE: &str = "nothing was changed; restore it with the directory `amendments` beside it, or move both away and run `netfast up` again";
 
 /// What an instance was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,11 @@ impl Store {
         self.paths().state_dir.join("definitions.json")
     }
 
+    /// What tells the definitions with their amendments from others; `None`: there are none.
+    pub(super) fn stamp_of_definitions(&self) -> Result<Option<Stamp>> {
+        Stamp::of_file_and_directory(&self.definitions_file(), &self.amendments_dir())
+    }
+
     /// What the instance was asked for, with what container runtimes have attached; nothing where it was asked for nothing yet.
     ///
     /// # Errors
@@ -104,13 +109,13 @@ impl Store {
     pub fn definitions(&self) -> Result<Definitions> {
         let path = self.definitions_file();
         loop {
-            let stamp = Stamp::of(&path)?;
+            let stamp = self.stamp_of_definitions()?;
             let Some(mut definitions) = read(&path)? else {
                 return Ok(Definitions::default());
             };
             self.amend(&mut definitions)?;
-            // Whoever writes the whole file removes the amendments: without the lock, some may have been missed.
-            if Stamp::of(&path)? == stamp {
+            // Without the lock, some may be of another moment than the others.
+            if self.stamp_of_definitions()? == stamp {
                 self.add_attachments(&mut definitions)?;
                 return Ok(definitions);
             }
@@ -129,9 +134,21 @@ fn read(path: &Path) -> Result<Option<Definitions>> {
     serde_json::from_slice(&bytes).map(Some).map_err(corrupt)
 }
 
+/// What goes into the file.
+fn kept(definitions: &Definitions) -> Definitions {
+    let mut kept = definitions.clone();
+    kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
+    kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
+    kept.origins.retain(|_, origin| *origin != Origin::Cni);
+    kept.attachments.clear();
+    kept.attached_networks.clear();
+    kept
+}
+
 impl LockedStore {
     /// Writes down what the instance is to be asked for, without asking for it yet: where there is no room for that, nothing
-    /// need be tried. `before` is what it was asked for until now; where that is the same, nothing is written.
+    /// need be tried. `before` is what it was asked for until now; where no more than attachments differ, nothing is written,
+    /// else this is another writing of the file, and `definitions` say so.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -140,14 +157,12 @@ impl LockedStore {
         definitions: &mut Definitions,
         before: &Definitions,
     ) -> Result<Prepared> {
-        if definitions == before && !definitions.writing.is_empty() && !self.has_amendments()? {
+        let mut kept = kept(definitions);
+        if !definitions.writing.is_empty() && kept == self::kept(before) {
             return Ok(Prepared::nothing());
         }
         definitions.writing = amendments::new_writing()?;
-        let mut kept = definitions.clone();
-        kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
-        kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
-        kept.origins.retain(|_, origin| *origin != Origin::Cni);
+        kept.writing.clone_from(&definitions.writing);
         Prepared::json(&self.definitions_file(), &Written { schema: SCHEMA, definitions: &kept })
     }
 
@@ -166,8 +181,11 @@ impl LockedStore {
             return Ok(());
         }
         prepared.put()?;
-        // They are in there, and were about the file before it.
-        self.remove_amendments()
+        // They are in there, and void beside it. Those that stay are void too, and the next one to write removes them.
+        if let Err(error) = self.remove_amendments() {
+            tracing::warn!(%error, "what was amended before stays behind");
+        }
+        Ok(())
     }
 
     /// Forgets what the instance was asked for. Says whether there was anything.

@@ -37,7 +37,7 @@ pub enum StoreError {
         path: PathBuf,
         /// The schema it has.
         found: u64,
-        /// The only one that is understood.
+        /// The newest one that is understood.
         known: u32,
     },
     /// A value has no JSON form, which is a fault of the program.

@@ -186,7 +186,8 @@ impl LockedStore {
             .and(atomic::remove(&self.readers_file()).map(drop))
             .and(atomic::remove(&self.numbers_file()).map(drop))
             .and(self.remove_companions())
-            .and(self.remove_ledger_files())
+            .and(self.remove_ledger())
+            .and(self.remove_defined_endpoints())
             .and(atomic::remove(&self.instance_file()).map(drop))
     }
 }

@@ -90,17 +90,16 @@ impl Installed {
     pub(crate) fn add(&self, name: &str, port: u16) -> Result<()> {
         let mut endpoint = endpoint(name, "more")?;
         endpoint.publish.push(publish(port, port, Protocol::Tcp));
-        self.change(|definitions| {
-            definitions.world.endpoints.insert(endpoint.id.clone(), endpoint);
-        })
+        self.host.run(|| {
+            Instance::open(&self.options)?.add_endpoint(|_| Ok(endpoint.clone()))?;
+            Ok(())
+        })?
     }
 
     /// Removes an endpoint.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
-        let id = id(name)?;
-        self.change(|definitions| {
-            definitions.world.endpoints.remove(&id);
-        })
+        let names = [id(name)?.to_string()];
+        self.host.run(|| Instance::open(&self.options)?.remove_endpoints(&names, false))?
     }
 
     /// Denies the world outside, or no longer.

@@ -6,9 +6,9 @@ use super::Judge;
 use crate::net::{Netlink, Netns};
 use crate::reconcile::assign::Records;
 use crate::reconcile::converge::assigned;
-use crate::reconcile::facts::{self, Devices};
+use crate::reconcile::devices::Devices;
 use crate::reconcile::instance::Options;
-use crate::reconcile::{numbers, show};
+use crate::reconcile::{facts, numbers, show};
 use crate::store::{Paths, Store};
 
 impl Judge {

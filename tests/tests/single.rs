@@ -155,7 +155,7 @@ fn a_damaged_amendment_is_told_and_taken_down() {
     lab.netfast_ok(&["endpoint", "label", "web", "a=b"]).unwrap();
     fs::write(&damaged, "{").unwrap();
     lab.reboot().unwrap();
-    fs::remove_file(lab.dir().join("run/instance.json")).unwrap();
+    fs::remove_dir_all(lab.dir().join("run")).unwrap();
     lab.netfast_ok(&["down"]).unwrap();
     assert_eq!(lab.leftovers().unwrap(), NONE);
 }

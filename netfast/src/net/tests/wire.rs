@@ -231,45 +231,14 @@ fn a_gateway_may_be_outside_the_prefix() {
     assert!(netlink.link("nfv0").is_ok());
 }
 
-#[test]
-fn an_mtu_too_small_for_ipv6_is_no_error() {
-    need_root!();
-    let (host, netns) = (namespace(), namespace());
-    let netlink = Netlink::open(&host).unwrap();
-    let spec = BridgeSpec {
-        name: "nf0".to_owned(),
-        mac: GATEWAY_MAC,
-        mtu: 1000,
-        addresses: vec!["10.99.0.1/24".parse().unwrap()],
-        alias: String::new(),
-    };
-    let spec = VethSpec {
-        host_name: "nfv0",
-        host_mac: None,
-        bridge: netlink.create_bridge(&spec).unwrap(),
-        alias: "",
-        container_netns: &netns,
-        container_name: "eth0",
-        container_mac: [2, 0, 0, 0, 0, 7],
-        mtu: 1000,
-    };
-    let pair = netlink.create_veth(&spec).unwrap();
-    let gateways = [Some("10.99.0.1".parse().unwrap()), None];
-    configure_container(&netns, pair.container, &inside(&["10.99.0.7/24".parse().unwrap()], gateways))
-        .unwrap();
-    assert_eq!(netlink.link("nf0").unwrap().mtu, 1000);
-    assert_eq!(read(&host, "ipv4/conf/nfv0/forwarding").unwrap(), "1");
-}
-
-#[test]
-fn a_container_without_ipv6_gets_no_link_local_address() {
-    need_root!();
+/// A host, and a container with an IPv4 address only.
+fn without_ipv6(mtu: u32) -> (Netns, Netns, VethPair) {
     let (host, netns) = (namespace(), namespace());
     let netlink = Netlink::open(&host).unwrap();
     let bridge = BridgeSpec {
         name: "nf0".to_owned(),
         mac: GATEWAY_MAC,
-        mtu: 1500,
+        mtu,
         addresses: vec!["10.99.0.1/24".parse().unwrap()],
         alias: String::new(),
     };
@@ -281,12 +250,28 @@ fn a_container_without_ipv6_gets_no_link_local_address() {
         container_netns: &netns,
         container_name: "eth0",
         container_mac: [2, 0, 0, 0, 0, 7],
-        mtu: 1500,
+        mtu,
     };
     let pair = netlink.create_veth(&spec).unwrap();
     let gateways = [Some("10.99.0.1".parse().unwrap()), None];
     configure_container(&netns, pair.container, &inside(&["10.99.0.7/24".parse().unwrap()], gateways))
         .unwrap();
+    (host, netns, pair)
+}
+
+#[test]
+fn an_mtu_too_small_for_ipv6_is_no_error() {
+    need_root!();
+    let (host, ..) = without_ipv6(1000);
+    assert_eq!(Netlink::open(&host).unwrap().link("nf0").unwrap().mtu, 1000);
+    assert_eq!(read(&host, "ipv4/conf/nfv0/forwarding").unwrap(), "1");
+}
+
+#[test]
+fn a_container_without_ipv6_gets_no_link_local_address() {
+    need_root!();
+    let (host, netns, pair) = without_ipv6(1500);
+    let netlink = Netlink::open(&host).unwrap();
     netlink.set_up(pair.host).unwrap();
     // It would have the address by then.
     assert!(wait_until_running(&netns, "eth0", Duration::from_mins(1)).unwrap());

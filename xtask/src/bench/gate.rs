@@ -121,7 +121,7 @@ impl Floor {
         let ratios = self.ratios(report);
         match median(ratios) {
             Some(ratio) => {
-                Verdict { text: format!("{what}: {ratio:.2}x, at least {least:.2}x"), holds: ratio >= *least }
+                Verdict { text: format!("{what}: {ratio:.3}x, at least {least:.2}x"), holds: ratio >= *least }
             }
             None => {
                 Verdict { text: format!("{what}: not measured, at least {least:.2}x"), holds: *is_optional }
@@ -172,7 +172,7 @@ mod tests {
     fn a_ratio_below_its_floor_does_not_hold() {
         let slow = first(&report([11.0, 20.0, 12.0], [10.0, 10.0, 12.0]));
         assert!(!slow.holds);
-        assert_eq!(slow.text, "between/tcp-rr: netfast against bridge, p50_us: 0.91x, at least 1.00x");
+        assert_eq!(slow.text, "between/tcp-rr: netfast against bridge, p50_us: 0.909x, at least 1.00x");
         assert!(first(&report([10.0, 20.0, 12.0], [10.0, 10.0, 12.0])).holds);
     }
 

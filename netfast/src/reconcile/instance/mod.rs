@@ -1,7 +1,8 @@
 //! An instance as the faces see it: opened, changed as a whole or not at all, taken down.
 
+mod clear;
+
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -9,17 +10,17 @@ use anyhow::{Context, Result, bail};
 
 use super::check::{self, Problem, Remedy};
 use super::flows::{self, FlowFilter};
-use super::host::{Host, netns_dir};
+use super::host::Host;
 use super::ledger::Ledger;
 use super::single::{self, Difference, Single};
-use super::{commands, converge, defrag, files, monitor, salvage, show, topology};
+use super::{converge, files, salvage, show};
 use crate::kernel::{Bpffs, Datapath, Mode};
 use crate::model::EndpointId;
 use crate::model::check::check;
 use crate::net::{Netlink, Netns};
 use crate::store::{
-    self, DefinedEndpoints, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Salvage,
-    Store, StoreError,
+    self, DefinedEndpoints, Definitions, LOCK_TIMEOUT, LockedStore, NetnsId, Paths, PathsOptions, Store,
+    StoreError,
 };
 
 pub use super::view::InstanceView;
@@ -193,11 +194,9 @@ impl Instance {
         });
         let left = match made {
             Ok(left) => left,
+            Err(error) if was_up => return self.undo(error),
             Err(error) => {
-                // It may have failed when the new ones were in their place already.
-                self.read_anew();
-                let undone = if was_up { self.converge_as_before() } else { self.clear() };
-                return Err(match undone {
+                return Err(match self.clear() {
                     Ok(()) => error,
                     Err(second) => not_undone(error, &second),
                 });
@@ -299,23 +298,6 @@ impl Instance {
         Ok(())
     }
 
-    /// Removes everything. Returns what there was, one line each.
-    ///
-    /// # Errors
-    /// When something cannot be removed; everything else is removed nevertheless.
-    pub fn down(mut self) -> Result<Vec<String>> {
-        let Salvage { endpoints, networks, damaged_endpoints, damaged_networks, .. } =
-            self.store.salvage()?;
-        let networks: BTreeSet<_> = networks.into_keys().chain(damaged_networks).collect();
-        let endpoints: BTreeSet<_> = endpoints.into_keys().chain(damaged_endpoints).collect();
-        let networks = networks.into_iter().map(|name| format!("network {name}"));
-        let removed = networks.chain(endpoints.into_iter().map(|id| format!("endpoint {id}"))).collect();
-        self.clear()?;
-        self.is_removed = true;
-        self.store.remove_all()?;
-        Ok(removed)
-    }
-
     /// What the instance looks like, without taking the lock.
     ///
     /// # Errors
@@ -359,62 +341,6 @@ impl Instance {
         })
     }
 
-    /// Voids what an earlier boot or a dead namespace left; refuses what belongs to a living one.
-    fn settle(&mut self) -> Result<()> {
-        let Some(instance) = self.store.instance()? else {
-            return self.clear_strays();
-        };
-        if !instance.is_of_this_boot()? {
-            return self.void();
-        }
-        if instance.netns.cookie == self.netns_id.cookie {
-            if let Err(error) = monitor::sweep(&self.store) {
-                tracing::warn!(%error, "cannot look for monitors that were killed");
-            }
-            return Ok(());
-        }
-        if netns_exists(&instance.netns) {
-            bail!(
-                "the instance in {} belongs to another network namespace, net:[{}] (run netfast there, or give another --state-dir and --bpffs)",
-                self.store.paths().state_dir.display(),
-                instance.netns.ino
-            );
-        }
-        tracing::warn!("the network namespace of this instance is gone: removing what it left");
-        self.clear()
-    }
-
-    /// Removes what is there though no record says so. Whoever names a wrong directory of states has none of this.
-    fn clear_strays(&mut self) -> Result<()> {
-        let run_dir = self.store.paths().run_dir.clone();
-        // What cannot be read was written by somebody, and may be what is to be removed.
-        let is_defined = self.definitions().map_or(true, |known| !known.world.networks.is_empty());
-        let was_here = netns_dir(&run_dir).exists() || is_defined;
-        if was_here && salvage::cookie(&self.store) == Some(self.netns_id.cookie) {
-            tracing::warn!("the records of this instance are gone: what it left is removed");
-            salvage::remove_devices(&Netlink::open(&self.netns)?, &self.store, &Salvage::default())?;
-            salvage::remove_places(&run_dir)?;
-            self.clear()?;
-        }
-        Ok(())
-    }
-
-    /// Removes the files that a reboot was to remove, for a run directory that outlived it. No process is stopped: their
-    /// numbers are others' now.
-    fn void(&self) -> Result<()> {
-        let run_dir = &self.store.paths().run_dir;
-        for record in self.store.endpoints().unwrap_or_default().values() {
-            topology::remove_namespace(record)?;
-        }
-        let instance = self.store.instance().ok().flatten();
-        if let Some(record) = instance.and_then(|instance| instance.defrag) {
-            defrag::remove_namespace(&record)?;
-        }
-        files::remove_directory(&netns_dir(run_dir))?;
-        files::remove_all(run_dir)?;
-        Ok(self.store.remove_run_files()?)
-    }
-
     /// Returns what it cannot put right, and the ledger to be kept once the definitions are.
     fn converge(&mut self, definitions: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
         let known = self.definitions()?.world.clone();
@@ -446,50 +372,6 @@ impl Instance {
         };
         converge::converge(&mut host, &mut instance, definitions, &known)
     }
-
-    /// Removes everything but the definitions: goes on after a failure, and returns the first one. Damaged records are no
-    /// failure: what they were about is found otherwise.
-    fn clear(&mut self) -> Result<()> {
-        let run_dir = self.store.paths().run_dir.clone();
-        self.store.remove_ledger()?;
-        let is_own = salvage::is_of(&self.store, &self.netns_id)?;
-        let netlink = if is_own { Some(Netlink::open(&self.netns)?) } else { None };
-        let salvage = self.store.salvage()?;
-        let mut result = Ok(());
-        for record in salvage.endpoints.values() {
-            result = result.and(commands::stop(&self.store, record));
-            if let Some(netlink) = &netlink {
-                result = result.and(topology::remove_device(netlink, record));
-            }
-            result = result.and(topology::remove_namespace(record));
-        }
-        for record in salvage.networks.values() {
-            if let Some(netlink) = &netlink {
-                result = result.and(topology::remove_bridge(netlink, record));
-            }
-        }
-        let defrag = match self.store.instance() {
-            Ok(Some(instance)) => instance.defrag,
-            _ => Some(defrag::usual(self.store.paths())),
-        };
-        if let Some(record) = defrag {
-            if let Some(netlink) = &netlink {
-                result = result.and(defrag::remove_device(netlink, &record));
-            }
-            result = result.and(defrag::remove_namespace(&record));
-        }
-        if let Some(netlink) = netlink.as_ref().filter(|_| salvage.is_damaged) {
-            result = result.and(salvage::remove_devices(netlink, &self.store, &salvage));
-            result = result.and(salvage::remove_places(&run_dir));
-        }
-        let bpffs = Bpffs::at(&self.store.paths().bpffs);
-        result = result.and(Datapath::remove(&bpffs).map_err(Into::into));
-        result = result.and(bpffs.release().map_err(Into::into));
-        result = result.and(files::remove_directory(&netns_dir(&run_dir)));
-        result = result.and(files::remove_all(&run_dir));
-        // Last, and only if all is gone: the records are what a second try goes by.
-        result.and_then(|()| Ok(self.store.remove_run_files()?))
-    }
 }
 
 impl Drop for Instance {
@@ -517,17 +399,4 @@ fn not_undone(error: anyhow::Error, second: &anyhow::Error) -> anyhow::Error {
 fn identity(netns: &Netns) -> Result<NetnsId> {
     let (dev, ino) = netns.inode()?;
     Ok(NetnsId { cookie: netns.cookie()?, dev, ino })
-}
-
-/// Whether a network namespace still exists: a process is in it, or a file keeps it.
-fn netns_exists(id: &NetnsId) -> bool {
-    let wanted = format!("net:[{}]", id.ino);
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    if mounts.lines().any(|line| line.contains(&wanted)) {
-        return true;
-    }
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter_map(|entry| std::fs::read_link(entry.path().join("ns/net")).ok())
-        .any(|link| link.as_os_str() == wanted.as_str())
 }

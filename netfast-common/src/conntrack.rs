@@ -82,6 +82,16 @@ pub const FLOW_CROSSES: u64 = 1 << 10;
 pub const FLOW_ORIGINATOR_WENT_ON: u64 = 1 << 11;
 /// The responder has acknowledged something after a RST.
 pub const FLOW_RESPONDER_WENT_ON: u64 = 1 << 12;
+/// The entry is in the table of settled flows. It stays there when a new connection takes over the entry of a closed one.
+pub const FLOW_SETTLED: u64 = 1 << 13;
+
+/// The flags that do not change from a connection to the next one that leads the same way.
+pub const FLOW_LASTING: u64 = FLOW_ORIGINATOR_IS_A
+    | FLOW_SOURCE_NAT
+    | FLOW_DESTINATION_NAT
+    | FLOW_FROM_HOST
+    | FLOW_CROSSES
+    | FLOW_SETTLED;
 
 /// Direction of a packet within its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use netfast_common::conntrack::{Direction, Flow};
+use netfast_common::conntrack::{self, Direction, FLOW_LASTING, Flow};
 
 use crate::atomic;
 
@@ -65,6 +65,26 @@ impl FlowRef {
     pub fn allow(&self, generation: u32) {
         // SAFETY: a field of a valid entry.
         unsafe { (&raw mut (*self.0.as_ptr()).generation).write_volatile(generation) };
+    }
+
+    /// Begins a new connection that leads the same way as the closed one whose entry this is. Who looks meanwhile, on another
+    /// CPU, has a late packet of the old one in hand: it sees the one or the other, and both lead to the same ends.
+    #[inline(always)]
+    pub fn begin(&self, protocol: u8, tcp_flags: u8, now: u64, generation: u32, length: u32) {
+        let lasting = self.get().flags & FLOW_LASTING;
+        let flags = conntrack::step(protocol, lasting, Direction::Original, tcp_flags);
+        let entry = self.0.as_ptr();
+        // SAFETY: fields of a valid entry.
+        unsafe {
+            (&raw mut (*entry).packets).write_volatile([1, 0]);
+            (&raw mut (*entry).bytes).write_volatile([u64::from(length), 0]);
+            (&raw mut (*entry).created).write_volatile(now);
+        }
+        self.set_seen(now);
+        self.allow(generation);
+        // Last: until then nobody takes it for open.
+        // SAFETY: as above.
+        unsafe { (&raw mut (*entry).flags).write_volatile(flags) };
     }
 
     /// Counts a packet.

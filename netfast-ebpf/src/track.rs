@@ -2,7 +2,7 @@
 
 use netfast_common::conntrack::{
     self, Direction, FLOW_ALIAS, FLOW_ASSURED, FLOW_CROSSES, FLOW_DESTINATION_NAT, FLOW_ORIGINATOR_IS_A,
-    FLOW_SOURCE_NAT, Flow, Hop, SECOND,
+    FLOW_SETTLED, FLOW_SOURCE_NAT, Flow, Hop, SECOND,
 };
 use netfast_common::flow::{FlowKey, Side, Tuple};
 use netfast_common::protocol;
@@ -73,11 +73,8 @@ pub(crate) fn seen(flow: &Flow) -> Tuple {
 #[inline(never)]
 pub(crate) fn remove<W: World>(world: &W, key: &FlowKey, entry: FlowRef) {
     let flow = entry.get();
-    if flow.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0 {
-        let (alias, _) = seen(flow).key();
-        if world.flow(&alias).is_some_and(|found| is_alias_of(found.get(), key)) {
-            world.remove_flow(&alias);
-        }
+    if flow.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0 && has_alias(world, flow, key) {
+        world.remove_flow(&seen(flow).key().0);
     }
     world.remove_flow(key);
 }
@@ -88,13 +85,15 @@ fn is_alias_of(entry: &Flow, key: &FlowKey) -> bool {
     entry.flags & FLOW_ALIAS != 0 && entry.key == *key
 }
 
-/// The flow a packet is of. A flow that is over, or was closed and is being opened anew, is removed and not found.
+/// The flow a packet is of. A flow that is over is removed and not found. One that was closed and is being opened anew is
+/// not found either; [`open`] sees what becomes of its entry.
 ///
 /// # Errors
 /// [`DropReason::InvalidState`] for an echo request that poses as the reply of another flow.
 #[inline(always)]
 pub(crate) fn find<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, DropReason> {
     let Work { headers, key, now, opening, .. } = work;
+    opening.reopens = false;
     let tuple = &headers.tuple;
     let side;
     (*key, side) = tuple.key();
@@ -121,10 +120,7 @@ pub(crate) fn find<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>
     let flow = known.entry.get();
     let reopens = headers.is_syn() && conntrack::is_closed(flow.flags);
     if reopens || conntrack::is_over(tuple.protocol, flow.flags, flow.seen, *now) {
-        if reopens && known.direction == Direction::Original {
-            opening.last_port = flow.key.a_port;
-        }
-        remove(world, key, known.entry);
+        end(world, work, known.entry, known.direction == Direction::Original);
         return Ok(None);
     }
     let asks = is_echo_request(tuple.protocol, headers.icmp_type);
@@ -132,6 +128,16 @@ pub(crate) fn find<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>
         return Err(DropReason::InvalidState);
     }
     Ok(Some(known))
+}
+
+/// Sees what becomes of the entry of a flow that ends with this packet. A function of its own in BPF, as [`remove`] is.
+#[inline(never)]
+fn end<W: World>(world: &W, work: &mut Work, entry: FlowRef, is_original: bool) {
+    let Work { headers, opening, key, .. } = work;
+    opening.reopens = is_original && headers.is_syn() && conntrack::is_closed(entry.get().flags);
+    if !opening.reopens {
+        remove(world, key, entry);
+    }
 }
 
 /// Whether a packet comes from where the flow's responder is reached, to where it sees the originator.
@@ -151,7 +157,7 @@ pub(crate) fn note<W: World>(world: &W, known: Known, work: &mut Work) -> Known 
     }
     known.entry.count(known.direction, work.length);
     let is_due = known.entry.touch(work.now);
-    if stepped & !flags & FLOW_ASSURED != 0 {
+    if stepped & !flags & FLOW_ASSURED != 0 && flags & FLOW_SETTLED == 0 {
         settle(world, work, known.entry);
         return Known { entry: world.flow(&work.key).unwrap_or(known.entry), ..known };
     }
@@ -166,6 +172,7 @@ pub(crate) fn note<W: World>(world: &W, known: Known, work: &mut Work) -> Known 
 fn settle<W: World>(world: &W, work: &mut Work, entry: FlowRef) {
     let Work { key, draft, .. } = work;
     *draft = *entry.get();
+    draft.flags |= FLOW_SETTLED;
     // `Taken` means another CPU was faster, or there is no room: then it stays where it is.
     let _ = world.settle_flow(key, draft);
     if draft.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) != 0 {
@@ -192,7 +199,7 @@ fn keep_alias<W: World>(world: &W, work: &mut Work, entry: FlowRef) {
             draft.flags = FLOW_ALIAS;
             draft.seen = *now;
             draft.created = flow.created;
-            let written = if flow.flags & FLOW_ASSURED == 0 {
+            let written = if flow.flags & FLOW_SETTLED == 0 {
                 world.insert_flow(&alias, draft)
             } else {
                 world.settle_flow(&alias, draft)
@@ -216,7 +223,8 @@ pub(crate) fn open<W: World>(world: &W, work: &mut Work) -> Result<Known, DropRe
         return Err(DropReason::MasqueradeExhausted);
     }
     // Where another CPU was faster, its entry stands and serves this packet too.
-    match world.new_flow(&work.key) {
+    let entry = if work.opening.reopens { world.flow(&work.key) } else { world.new_flow(&work.key) };
+    match entry {
         Some(entry) if entry.get().flags & FLOW_ALIAS == 0 => {
             work.is_first = true;
             Ok(Known { entry, direction: Direction::Original })
@@ -225,12 +233,53 @@ pub(crate) fn open<W: World>(world: &W, work: &mut Work) -> Result<Known, DropRe
     }
 }
 
+/// Gives a new connection the entry of the closed one that had its tuple, if it leads the same way: to make another one costs
+/// several times as much. Otherwise that one is removed. A function of its own in BPF.
+#[inline(never)]
+fn take_over<W: World>(world: &W, work: &mut Work) -> bool {
+    let Work { headers, opening, config, now, length, key, .. } = work;
+    let Some(entry) = world.flow(key) else {
+        return false;
+    };
+    let flow = entry.get();
+    if flow.flags & FLOW_ALIAS != 0 || !conntrack::is_closed(flow.flags) {
+        // Another CPU was faster.
+        return false;
+    }
+    let original = &headers.tuple;
+    let ports = config.masquerade_first..=config.masquerade_last;
+    let is_same = (flow.key.a, flow.key.b, flow.key.b_port)
+        == (opening.source, opening.destination, opening.port)
+        && (flow.originator, flow.responder, flow.published)
+            == (opening.originator, opening.responder, opening.published)
+        && (opening.source == original.src || ports.contains(&flow.key.a_port))
+        && (flow.flags & (FLOW_SOURCE_NAT | FLOW_DESTINATION_NAT) == 0 || has_alias(world, flow, key));
+    if !is_same {
+        opening.last_port = flow.key.a_port;
+        remove(world, key, entry);
+        return false;
+    }
+    opening.source_port = flow.key.a_port;
+    entry.begin(original.protocol, headers.tcp_flags, *now, config.generation, *length);
+    true
+}
+
+/// Whether a translated flow can be found by what its responder sees.
+#[inline(always)]
+fn has_alias<W: World>(world: &W, flow: &Flow, key: &FlowKey) -> bool {
+    let (alias, _) = seen(flow).key();
+    world.flow(&alias).is_some_and(|found| is_alias_of(found.get(), key))
+}
+
 /// Writes the entries of a new flow; `false`: no source port is left. A function of its own in BPF, with a stack of
 /// its own.
 #[inline(never)]
 fn record<W: World>(world: &W, work: &mut Work) -> bool {
     let side;
     (work.key, side) = work.headers.tuple.key();
+    if work.opening.reopens && take_over(world, work) {
+        return true;
+    }
     let mut flags = if side == Side::A { FLOW_ORIGINATOR_IS_A } else { 0 };
     let Work { headers, opening, .. } = work;
     let original = &headers.tuple;

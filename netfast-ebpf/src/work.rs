@@ -110,6 +110,8 @@ pub struct Opening {
     /// The source port that this flow had when it was opened the last time; 0: none. Its server may remember that, and
     /// knows a connection that goes on by its time stamps.
     pub last_port: u16,
+    /// A closed connection has an entry under this tuple.
+    pub reopens: bool,
 }
 
 impl Work {
@@ -138,6 +140,7 @@ impl Work {
             port: 0,
             source_port: 0,
             last_port: 0,
+            reopens: false,
         };
         Self {
             config: Config::default(),

@@ -116,6 +116,11 @@ impl Conversation {
         Ok(())
     }
 
+    /// Ends the connection by a RST, so that the same ports may be used at once.
+    pub fn abort(self) -> io::Result<()> {
+        SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO))
+    }
+
     /// The client's own address.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.stream.get_ref().local_addr().map(plain)

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use netfast_tests::{HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, require_root, udp_ask_on};
@@ -116,6 +117,45 @@ fn flows_are_listed_with_names_states_and_translations() {
     let text = lab.netfast_ok(&["flow", "ls", "--port", "8080"]).unwrap();
     assert!(text.contains(&format!("web {HOST_V4}:8080  to {}:80", world.server)), "{text}");
     assert!(lab.netfast_ok(&["status"]).unwrap().contains("of 131072 settled"));
+}
+
+#[test]
+fn a_connection_by_the_same_ports_takes_over_the_entries_of_the_one_before() {
+    require_root!();
+    let world = world("");
+    let lab = &world.lab;
+    let _out4 = lab.outside.tcp_serve(&format!("{OUTSIDE_V4}:80")).unwrap();
+    let _out6 = lab.outside.tcp_serve(&format!("[{OUTSIDE_V6}]:80")).unwrap();
+    let [web4, web6] = lab.addresses("web").unwrap()[..] else { panic!("of both families") };
+    let made = || lab.netfast_json(&["flow", "ls"]).unwrap()["table"]["made"].as_u64().unwrap();
+    for (from, to) in [
+        (&world.client, format!("{web4}:80")),
+        (&world.client, format!("[{web6}]:80")),
+        (&lab.outside, format!("{HOST_V4}:8080")),
+        (&lab.outside, format!("[{HOST_V6}]:8080")),
+        (&world.client, format!("{HOST_V4}:8080")),
+        (&world.client, format!("{OUTSIDE_V4}:80")),
+        (&world.client, format!("[{OUTSIDE_V6}]:80")),
+    ] {
+        let connects = |source: Option<SocketAddr>| {
+            let mut connection = from.tcp_connect_from(source, &to, 10 * SECOND).unwrap();
+            let reply = connection.ask().unwrap();
+            let source = connection.local().unwrap();
+            connection.abort().unwrap();
+            (source, reply.seen_source)
+        };
+        let (source, seen) = connects(None);
+        let before = made();
+        for _ in 0..5 {
+            assert_eq!(connects(Some(source)), (source, seen), "{to}: seen by the same address and port");
+        }
+        assert_eq!(made(), before, "{to}");
+        let port = source.port().to_string();
+        let [flow] = &flows(lab, &["--port", &port])[..] else { panic!("one flow of {source}") };
+        assert_eq!(flow["state"], "closed", "{flow}");
+        let packets = flow["sent"]["packets"].as_u64().unwrap();
+        assert!((4..10).contains(&packets), "of the last connection only: {flow}");
+    }
 }
 
 #[test]

@@ -71,8 +71,13 @@ impl Drop for Maps {
 }
 
 impl Maps {
+    /// How many entries were ever written.
+    pub(super) fn made(&self) -> usize {
+        self.made.borrow().len()
+    }
+
     /// A flow in memory of its own.
-    fn made(&self, flow: &Flow) -> NonNull<Flow> {
+    fn make(&self, flow: &Flow) -> NonNull<Flow> {
         let flow = NonNull::from(Box::leak(Box::new(*flow)));
         self.made.borrow_mut().push(flow);
         flow
@@ -165,7 +170,7 @@ impl World for Maps {
         if self.is_full || self.flow(key).is_some() {
             return Err(Taken);
         }
-        self.nursery.borrow_mut().insert(*key, self.made(flow));
+        self.nursery.borrow_mut().insert(*key, self.make(flow));
         Ok(())
     }
 
@@ -174,7 +179,7 @@ impl World for Maps {
         if self.is_full || flows.contains_key(key) {
             return Err(Taken);
         }
-        flows.insert(*key, self.made(flow));
+        flows.insert(*key, self.make(flow));
         self.nursery.borrow_mut().remove(key);
         Ok(())
     }

@@ -47,6 +47,8 @@ mod properties;
 #[cfg(test)]
 mod published;
 #[cfg(test)]
+mod reopened;
+#[cfg(test)]
 mod reports;
 #[cfg(test)]
 mod round_trips;

@@ -132,6 +132,45 @@ fn a_mistake_leaves_what_is_in_force_and_keeps_others_out() {
 }
 
 #[test]
+fn a_command_reads_the_directory_again() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let reload = || lab.netfast(&["policy", "reload"]).unwrap();
+    let early = reload();
+    assert_eq!(early.status.code(), Some(1));
+    assert!(early.stderr.contains("no container runtime has told of a directory"), "{}", early.stderr);
+
+    let plugin = plugin(&lab);
+    let web = Web::new(&lab, &plugin);
+    let stranger = pod(&plugin, "default", "stranger", "");
+    stranger.add().unwrap();
+    assert!(!web.lets_in(&stranger.ns));
+    let directory = lab.dir().join("policies.d").display().to_string();
+    assert_eq!(reload().stdout, format!("{directory}: nothing has changed\n"));
+
+    lab.file("policies.d/web.yaml", &POLICY.replace("role: admin", "app: nobody")).unwrap();
+    let more = POLICY.split("---").next().unwrap().replace("name: web,", "name: more,");
+    lab.file("policies.d/more.yaml", &more).unwrap();
+    assert_eq!(reload().stdout, format!("{directory}: 2 policies in force\n"));
+    lab.file("policies.d/more.yaml", &more.replace("podSelector", "podSelectr")).unwrap();
+    let refused = reload();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains("more.yaml:6") && refused.stderr.ends_with("nothing was changed\n"));
+    assert!(!web.lets_in(&stranger.ns));
+
+    for name in ["web.yaml", "more.yaml"] {
+        fs::remove_file(lab.dir().join("policies.d").join(name)).unwrap();
+    }
+    assert_eq!(reload().stdout, format!("{directory}: 0 policies in force\n"));
+    web.answers(&stranger.ns);
+    web.pod.check(&web.added).unwrap().ok().unwrap();
+
+    lab.netfast_ok(&["down"]).unwrap();
+    lab.file("policies.d/web.yaml", POLICY).unwrap();
+    assert!(!reload().status.success());
+}
+
+#[test]
 fn what_a_file_says_and_what_a_directory_says_add_up() {
     require_root!();
     let lab = Lab::new().unwrap();

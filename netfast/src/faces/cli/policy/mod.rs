@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod ls;
 mod matrix;
+mod reload;
 mod test;
 #[cfg(test)]
 mod testing;
@@ -17,7 +18,7 @@ use clap::Subcommand;
 
 use self::check::{code, text};
 use super::{output, root};
-use crate::manifest::{self, Code, LoadedPolicies};
+use crate::manifest::{self, Code, Diagnostics, LoadedPolicies};
 use crate::model::lint::{Known, Lint};
 use crate::reconcile::instance::{Instance, Options};
 
@@ -42,6 +43,12 @@ pub(super) enum Policy {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Read the directory of policies of the container runtimes again, and put in force what has changed.
+    ///
+    /// It is the one that `policyDir` of the CNI plugin's configuration names, /etc/netfast/policies.d if that says nothing. A
+    /// running `netfast up` follows it by itself, and so does the next container that is added. All other policies stay. Exits
+    /// as `policy check` does where the files have mistakes, and changes nothing then.
+    Reload,
     Ls(ls::Ls),
     Explain(explain::Explain),
     Matrix(matrix::Matrix),
@@ -53,6 +60,7 @@ impl Policy {
         match self {
             Self::Check(command) => command.run(),
             Self::Apply { files } => apply(files, options),
+            Self::Reload => reload::run(options),
             Self::Ls(command) => command.run(options),
             Self::Explain(command) => command.run(options),
             Self::Matrix(command) => command.run(options),
@@ -64,6 +72,7 @@ impl Policy {
         match self {
             Self::Check(_) => "policy check",
             Self::Apply { .. } => "policy apply",
+            Self::Reload => "policy reload",
             Self::Ls(_) => "policy ls",
             Self::Explain(_) => "policy explain",
             Self::Matrix(_) => "policy matrix",
@@ -77,11 +86,7 @@ fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
     root::need()?;
     let loaded = match manifest::load_policies(files) {
         Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            let summary = diagnostics.summary();
-            output::complain(&format!("{}{summary}, nothing was changed", text(&diagnostics.0)));
-            return Ok(ExitCode::from(code(&diagnostics.0, false)));
-        }
+        Err(diagnostics) => return Ok(refuse(&diagnostics)),
     };
     let count = loaded.count();
     let LoadedPolicies { policies, cluster_policies, namespaces, mut warnings } = loaded;
@@ -100,6 +105,13 @@ fn apply(files: &[PathBuf], options: &Options) -> Result<ExitCode> {
     }
     output::line(&format!("{} in force", counted(count)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what is wrong with files whose policies were to come into force.
+fn refuse(diagnostics: &Diagnostics) -> ExitCode {
+    let summary = diagnostics.summary();
+    output::complain(&format!("{}{summary}, nothing was changed", text(&diagnostics.0)));
+    ExitCode::from(code(&diagnostics.0, false))
 }
 
 fn counted(policies: usize) -> String {

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ pub(crate) fn late(error: io::Error) -> io::Error {
 pub struct TcpServer {
     listener: TcpListener,
     address: SocketAddr,
-    open: Arc<Mutex<Vec<TcpStream>>>,
+    open: Arc<Mutex<Vec<Weak<TcpStream>>>>,
 }
 
 impl TcpServer {
@@ -76,7 +76,9 @@ impl Drop for TcpServer {
     fn drop(&mut self) {
         // Wakes the thread that waits in accept.
         drop(SockRef::from(&self.listener).shutdown(Shutdown::Both));
-        for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for stream in
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade)
+        {
             drop(stream.shutdown(Shutdown::Both));
         }
     }
@@ -167,16 +169,18 @@ impl Ns {
         socket.listen(1024)?;
         let listener: TcpListener = socket.into();
         let address = listener.local_addr()?;
-        let open = Arc::new(Mutex::new(Vec::new()));
+        let open = Arc::new(Mutex::new(Vec::<Weak<TcpStream>>::new()));
         let (accepting, opened) = (listener.try_clone()?, open.clone());
         let name = self.name().to_owned();
         thread::spawn(move || {
             while let Ok((stream, _)) = accepting.accept() {
-                if let Ok(copy) = stream.try_clone() {
-                    opened.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
-                }
+                let stream = Arc::new(stream);
+                let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+                // What has ended is no file any more: long tests open more connections than a process may have.
+                opened.retain(|stream| stream.strong_count() > 0);
+                opened.push(Arc::downgrade(&stream));
                 let name = name.clone();
-                thread::spawn(move || drop(converse(stream, &name)));
+                thread::spawn(move || drop(converse(&stream, &name)));
             }
         });
         Ok(TcpServer { listener, address, open })
@@ -229,7 +233,7 @@ impl Ns {
     }
 }
 
-fn converse(stream: TcpStream, name: &str) -> io::Result<()> {
+fn converse(stream: &TcpStream, name: &str) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (peer, local) = (plain(stream.peer_addr()?), plain(stream.local_addr()?));
     let mut stream = BufReader::new(stream);

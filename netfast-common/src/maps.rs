@@ -64,7 +64,7 @@ pub const MAX_NEW_FLOWS: u32 = 65_536;
 pub const MAX_FRAGMENTS: u32 = 8192;
 /// Most published ports, counted per host address and protocol.
 pub const MAX_PUBLISHED: u32 = 65536;
-/// Most prefixes of sources that may use published ports.
+/// Most prefixes of sources that may use published ports, and further addresses of endpoints.
 pub const MAX_SOURCES: u32 = 65536;
 /// Most uplinks.
 pub const MAX_UPLINKS: u32 = 256;

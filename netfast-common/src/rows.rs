@@ -76,6 +76,8 @@ pub const ENDPOINT_PLAIN: u32 = 16;
 pub const ENDPOINT_ADOPTED: u32 = 32;
 /// What it sends to other endpoints goes by way of the host, as others hold it back at its host veth.
 pub const ENDPOINT_HELD: u32 = 64;
+/// It has further addresses than those of its row: see [`SourceKey::further`].
+pub const ENDPOINT_MORE: u32 = 128;
 
 /// Whose an address is.
 #[repr(C)]
@@ -125,7 +127,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The class of `addr`, which is one of the endpoint's two.
+    /// The class of `addr`, which is one of the two of the endpoint's row.
     #[inline(always)]
     pub const fn identity_of(&self, addr: Addr) -> u32 {
         if addr.is_v4() { self.identity4 } else { self.identity6 }
@@ -192,14 +194,15 @@ pub struct PublishRow {
     pub sources: u32,
 }
 
-/// A source that may use a published port. The fields stand in the order in which the trie compares them.
+/// A source that may use a published port, or an address that an endpoint has. The fields stand in the order in which the trie
+/// compares them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct SourceKey {
     /// The set. Never used again for other contents.
     pub set: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 0: a list of sources; 1: the further addresses of the endpoint whose incarnation is the set's number.
+    pub is_further: u32,
     /// The source's address.
     pub addr: Addr,
 }
@@ -215,7 +218,13 @@ impl SourceKey {
     /// The key of one source in a set.
     #[inline(always)]
     pub const fn new(set: u32, addr: Addr) -> Self {
-        Self { set, pad: 0, addr }
+        Self { set, is_further: 0, addr }
+    }
+
+    /// The key that is there where the endpoint of an incarnation has an address that is not the first of its family.
+    #[inline(always)]
+    pub const fn further(incarnation: u32, addr: Addr) -> Self {
+        Self { set: incarnation, is_further: 1, addr }
     }
 }
 

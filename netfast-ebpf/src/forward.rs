@@ -11,6 +11,7 @@ use netfast_common::rows::{
 
 use crate::cross;
 use crate::flow_ref::FlowRef;
+use crate::further;
 use crate::nat;
 use crate::packet::Packet;
 use crate::parse::L3;
@@ -62,7 +63,11 @@ pub(crate) fn owner<'a, W: World>(
     let hop = Hop { ifindex: row.ifindex, incarnation: row.incarnation };
     let endpoint = ready(world, hop)?;
     let own = if addr.is_v4() { &endpoint.ip4 } else { &endpoint.ip6 };
-    if own == addr { Ok((hop, endpoint)) } else { Err(DropReason::NotReady) }
+    if own == addr || further::has(world, endpoint, addr) {
+        Ok((hop, endpoint))
+    } else {
+        Err(DropReason::NotReady)
+    }
 }
 
 /// Fills in the endpoint behind a published port as a new flow's responder, and the source it is to see.

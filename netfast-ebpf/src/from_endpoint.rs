@@ -10,6 +10,7 @@ use netfast_common::rows::{
 
 use crate::forward;
 use crate::fragment::{self, Place};
+use crate::further;
 use crate::neighbour;
 use crate::packet::Packet;
 use crate::parse::{self, Headers, ethertype};
@@ -63,7 +64,11 @@ fn handle<P: Packet, W: World>(
     parse::ip(packet, frame.ether_type, &mut work.headers).unpack()?;
     let headers = &work.headers;
     let own = if headers.tuple.src.is_v4() { endpoint.ip4 } else { endpoint.ip6 };
-    let is_own = headers.tuple.src == own && !own.is_unspecified();
+    let is_own = if headers.tuple.src == own {
+        !own.is_unspecified()
+    } else {
+        further::has(world, endpoint, &headers.tuple.src)
+    };
     if headers.is_neighbour_discovery() {
         let src = headers.tuple.src;
         if !is_own && !is_free && !src.is_link_local_v6() && !src.is_unspecified() {

@@ -23,6 +23,7 @@ mod fragment;
 pub mod from_defrag;
 pub mod from_endpoint;
 pub mod from_uplink;
+mod further;
 mod header;
 mod nat;
 mod neighbour;

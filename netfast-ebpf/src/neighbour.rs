@@ -9,6 +9,7 @@ use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE, EndpointRow,
 };
 
+use crate::further;
 use crate::packet::{Frame, Packet, Wire};
 use crate::parse::{Headers, L3, ethertype, icmp};
 use crate::verdict::Outcome;
@@ -88,7 +89,8 @@ fn try_arp<P: Packet, W: World>(
     let sender_address = address(sender);
     // 0.0.0.0 is the sender of a probe (RFC 5227).
     let is_probe = sender_address.is_unspecified();
-    let is_own = sender_mac == endpoint.mac && (sender_address == endpoint.ip4 || is_probe);
+    let is_own = sender_mac == endpoint.mac
+        && (sender_address == endpoint.ip4 || is_probe || further::has(world, endpoint, &sender_address));
     if !is_own && endpoint.flags & ENDPOINT_ANY_SOURCE == 0 {
         return Err(DropReason::SpoofedArp);
     }
@@ -163,7 +165,7 @@ fn try_discovery<P: Packet, W: World>(
 ) -> Result<bool, DropReason> {
     match headers.icmp_type {
         icmp::NEIGHBOUR_SOLICITATION => {}
-        icmp::NEIGHBOUR_ADVERTISEMENT => return advertised(packet, endpoint, headers).map(|()| false),
+        icmp::NEIGHBOUR_ADVERTISEMENT => return advertised(packet, world, endpoint, headers).map(|()| false),
         _ => return Err(DropReason::Multicast),
     }
     let asker = headers.tuple.src;
@@ -219,14 +221,20 @@ fn checksum(message: &Discovery, dst: &Addr) -> u16 {
 
 /// An advertisement of one's own address is needed by nobody where all are answered here; one of another's is a lie.
 #[inline(always)]
-fn advertised<P: Packet>(packet: &P, endpoint: &EndpointRow, headers: &Headers) -> Result<(), DropReason> {
+fn advertised<P: Packet, W: World>(
+    packet: &P,
+    world: &W,
+    endpoint: &EndpointRow,
+    headers: &Headers,
+) -> Result<(), DropReason> {
     let target: Addr = packet.load(headers.l4 + 8)?;
     let is_free = endpoint.flags & ENDPOINT_ANY_SOURCE != 0;
+    let is_own = target == endpoint.ip6 || further::has(world, endpoint, &target);
     if is_adopted(endpoint) {
-        let is_own = target == endpoint.ip6 || target == endpoint.mac.link_local() || is_free;
-        return if is_own { Ok(()) } else { Err(DropReason::SpoofedArp) };
+        let is_right = is_own || target == endpoint.mac.link_local() || is_free;
+        return if is_right { Ok(()) } else { Err(DropReason::SpoofedArp) };
     }
-    if target == endpoint.ip6 || target.is_link_local_v6() || is_free {
+    if is_own || target.is_link_local_v6() || is_free {
         Err(DropReason::UnknownNeighbour)
     } else {
         Err(DropReason::SpoofedArp)

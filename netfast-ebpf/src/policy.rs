@@ -4,8 +4,9 @@ use netfast_common::addr::Addr;
 use netfast_common::event::Answers;
 use netfast_common::policy::{self, ANY_IDENTITY, Verdict};
 use netfast_common::reason::DropReason;
-use netfast_common::rows::{EndpointRow, Subject};
+use netfast_common::rows::{ENDPOINT_MORE, EndpointRow, Subject};
 
+use crate::further;
 use crate::verdict::Dropped;
 use crate::work::Work;
 use crate::world::World;
@@ -148,13 +149,23 @@ fn subject<W: World>(
     Ok(if generation & 1 == 0 { slot.versions[0] } else { slot.versions[1] })
 }
 
-/// The class of addresses a party belongs to.
+/// The class of addresses a party belongs to. That of an endpoint's further address stands among those of prefixes.
 #[inline(always)]
 fn identity<W: World>(world: &W, generation: u32, party: &Party<'_>, subject: &Subject) -> u32 {
-    if party.endpoint.is_some() {
-        return subject.identity_of(party.addr);
+    let Some(endpoint) = party.endpoint else {
+        return identity_of_prefix(world, generation, &party.addr);
+    };
+    let first = subject.identity_of(party.addr);
+    if endpoint.flags & ENDPOINT_MORE == 0 {
+        return first;
     }
-    match world.cidr(&party.addr) {
+    further::identity(world, endpoint, generation, party.addr, first)
+}
+
+/// The class of the addresses under the smallest known prefix that holds this one.
+#[inline(always)]
+pub(crate) fn identity_of_prefix<W: World>(world: &W, generation: u32, addr: &Addr) -> u32 {
+    match world.cidr(addr) {
         Some(row) if generation & 1 == 0 => row.identities[0],
         Some(row) => row.identities[1],
         None => ANY_IDENTITY,

@@ -10,6 +10,7 @@ use netfast_common::rows::{
 
 use crate::forward;
 use crate::fragment::{self, Place};
+use crate::further;
 use crate::packet::Packet;
 use crate::parse::{self, ethertype};
 use crate::policy::{self, Party, PolicyPort};
@@ -62,7 +63,7 @@ fn handle<P: Packet, W: World>(
         return Err(DropReason::Multicast.into());
     }
     let own = if headers.tuple.dst.is_v4() { endpoint.ip4 } else { endpoint.ip6 };
-    if headers.tuple.dst != own {
+    if headers.tuple.dst != own && !further::has(world, endpoint, &headers.tuple.dst) {
         return Err(DropReason::NoSuchAddress.into());
     }
 

@@ -25,6 +25,8 @@ mod forwarding;
 #[cfg(test)]
 mod fragments;
 #[cfg(test)]
+mod further;
+#[cfg(test)]
 mod guests;
 #[cfg(test)]
 mod interleavings;

@@ -47,9 +47,12 @@ impl Scene {
             world.namespaces.entry(name).or_default().extend(labels);
         }
         world.endpoints = with_addresses(case);
-        let addresses: BTreeMap<_, _> =
-            world.endpoints.values().map(|e| (e.id.clone(), Assigned { ip: e.ip, ip6: e.ip6 })).collect();
-        let owned = addresses.iter().flat_map(|(id, Assigned { ip, ip6 })| {
+        let addresses: BTreeMap<_, _> = world
+            .endpoints
+            .values()
+            .map(|e| (e.id.clone(), Assigned { ip: e.ip, ip6: e.ip6, more: Vec::new() }))
+            .collect();
+        let owned = addresses.iter().flat_map(|(id, Assigned { ip, ip6, .. })| {
             let ips = [ip.map(IpAddr::V4), ip6.map(IpAddr::V6)];
             ips.into_iter().flatten().map(|ip| (ip, id.clone()))
         });
@@ -96,7 +99,7 @@ impl Scene {
     pub(super) fn address(&self, end: &End, family: Family) -> Option<IpAddr> {
         match end {
             End::Endpoint(id) => {
-                let Assigned { ip, ip6 } = self.addresses.get(id)?;
+                let Assigned { ip, ip6, .. } = self.addresses.get(id)?;
                 match family {
                     Family::V4 => ip.map(IpAddr::V4),
                     Family::V6 => ip6.map(IpAddr::V6),

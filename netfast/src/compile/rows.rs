@@ -8,8 +8,8 @@ use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE,
-    ENDPOINT_HELD, ENDPOINT_INTERNAL, ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED, EndpointRow,
-    PUBLISH_BINDABLE, PublishKey, PublishRow, SourceKey, Subject, UPLINK_SHARED, UplinkRow,
+    ENDPOINT_HELD, ENDPOINT_INTERNAL, ENDPOINT_MORE, ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED,
+    EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow, SourceKey, Subject, UPLINK_SHARED, UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};
@@ -43,6 +43,8 @@ pub struct PlacedEndpoint<'a> {
     pub ip: Option<Ipv4Addr>,
     /// IPv6 address.
     pub ip6: Option<Ipv6Addr>,
+    /// Addresses besides these two.
+    pub more: &'a [IpAddr],
     /// MAC address of its container veth.
     pub mac: [u8; 6],
     /// It may send from its own addresses only.
@@ -105,7 +107,7 @@ pub struct Rows {
     pub addresses: BTreeMap<Addr, AddressRow>,
     /// Which port leads where.
     pub published: BTreeMap<PublishKey, PublishRow>,
-    /// Who may use published ports: keys and prefix lengths.
+    /// Who may use published ports, and the further addresses of endpoints: keys and prefix lengths.
     pub sources: BTreeSet<(SourceKey, u32)>,
     /// By index.
     pub uplinks: BTreeMap<u32, UplinkRow>,
@@ -134,7 +136,7 @@ pub fn rows<'a>(
     }
     for PlacedNetwork { network, id, .. } in networks {
         let row = AddressRow { kind: ADDRESS_GATEWAY, network: *id, ..AddressRow::default() };
-        for gateway in gateways(network).into_iter().flatten() {
+        for gateway in network.gateways() {
             rows.addresses.insert(Addr::from(gateway), row);
         }
     }
@@ -144,6 +146,10 @@ pub fn rows<'a>(
             if !addr.is_unspecified() {
                 rows.addresses.insert(addr, address_row(&row));
             }
+        }
+        for addr in endpoint.more.iter().copied().map(Addr::from) {
+            rows.addresses.insert(addr, address_row(&row));
+            rows.sources.insert((SourceKey::further(row.incarnation, addr), SourceKey::FULL));
         }
         rows.endpoints.insert(endpoint.ifindex, row);
         rows.subjects.insert(endpoint.slot, tables.subjects.get(endpoint.id).copied().unwrap_or_default());
@@ -157,10 +163,6 @@ pub fn rows<'a>(
     rows.sources.extend(kept.map(|block| source(SourceKey::NOT_MASQUERADED, *block)));
     rows.uplinks = uplinks.iter().map(|uplink| (uplink.ifindex, uplink_row(uplink))).collect();
     rows
-}
-
-fn gateways(network: &Network) -> [Option<IpAddr>; 2] {
-    [network.gateway().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)]
 }
 
 fn v4(addr: Option<Ipv4Addr>) -> Addr {
@@ -179,21 +181,27 @@ fn endpoint_row(endpoint: &PlacedEndpoint<'_>) -> EndpointRow {
     let plain = if endpoint.redirect { 0 } else { ENDPOINT_PLAIN };
     let held = if endpoint.held { ENDPOINT_HELD } else { 0 };
     let adopted = if endpoint.adopted.is_some() { ENDPOINT_ADOPTED } else { 0 };
-    let AdoptedLink { gateway, gateway6, mac } = endpoint.adopted.unwrap_or(AdoptedLink {
-        gateway: network.gateway(),
-        gateway6: network.gateway6(),
-        mac: *gateway_mac,
-    });
+    let more = if endpoint.more.is_empty() { 0 } else { ENDPOINT_MORE };
+    let gateway_of =
+        |ip: Option<IpAddr>, none: Addr| ip.and_then(|ip| network.gateway_of(ip)).map_or(none, Addr::from);
+    let (gateway4, gateway6, mac) = match endpoint.adopted {
+        Some(AdoptedLink { gateway, gateway6, mac }) => (v4(gateway), v6(gateway6), mac),
+        None => (
+            gateway_of(endpoint.ip.map(IpAddr::V4), Addr::UNSPECIFIED_V4),
+            gateway_of(endpoint.ip6.map(IpAddr::V6), Addr::UNSPECIFIED_V6),
+            *gateway_mac,
+        ),
+    };
     EndpointRow {
         ip4: v4(endpoint.ip),
         ip6: v6(endpoint.ip6),
-        gateway4: v4(gateway),
-        gateway6: v6(gateway6),
+        gateway4,
+        gateway6,
         incarnation: endpoint.incarnation,
         slot: endpoint.slot,
         network: *id,
         ifindex: endpoint.ifindex,
-        flags: ENDPOINT_READY | internal | routed | any_source | plain | held | adopted,
+        flags: ENDPOINT_READY | internal | routed | any_source | plain | held | adopted | more,
         mac: Mac::new(endpoint.mac),
         gateway_mac: Mac::new(mac),
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Labels, Name, Protocol, Publish};
+use super::{Labels, Name, Protocol, Publish, Route};
 
 /// Namespace and name of an endpoint: what tells it from all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct Endpoint {
     /// for a family: the whole subnet.
     #[serde(default)]
     pub ranges: Vec<AddressRange>,
+    /// Further addresses, of whatever family.
+    #[serde(default)]
+    pub more: Vec<FurtherAddress>,
     /// Other names that the `/etc/hosts` of its network has for it.
     #[serde(default)]
     pub aliases: Vec<Name>,
@@ -104,6 +107,7 @@ impl Endpoint {
             ip: None,
             ip6: None,
             ranges: Vec::new(),
+            more: Vec::new(),
             aliases: Vec::new(),
             mac: None,
             mtu: None,
@@ -117,6 +121,12 @@ impl Endpoint {
             attachment: Attachment::Create,
             command: None,
         }
+    }
+
+    /// The addresses it asks for.
+    pub fn asked(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let first = [self.ip.map(IpAddr::V4), self.ip6.map(IpAddr::V6)].into_iter().flatten();
+        first.chain(self.more.iter().filter_map(|further| further.ip))
     }
 
     /// The name of its device inside its namespace.
@@ -134,6 +144,16 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
+/// An address besides the first of each family.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FurtherAddress {
+    /// The address; `None`: one that is free.
+    pub ip: Option<IpAddr>,
+    /// Where it is chosen, from the first range that has a free one.
+    #[serde(default)]
+    pub ranges: Vec<AddressRange>,
+}
+
 /// Addresses of one family that an endpoint's may be chosen from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressRange {
@@ -143,13 +163,21 @@ pub struct AddressRange {
     pub last: IpAddr,
 }
 
-/// A route inside an endpoint's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Route {
-    /// Destinations.
-    pub to: IpNet,
-    /// Who takes them on; `None`: the gateway of that family.
-    pub via: Option<IpAddr>,
+impl AddressRange {
+    /// All addresses of a subnet.
+    pub fn whole(net: IpNet) -> Self {
+        Self { first: net.network(), last: net.broadcast() }
+    }
+
+    /// Whether it has an address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.first <= ip && ip <= self.last
+    }
+
+    /// Whether the two have an address in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
 }
 
 /// The network namespace of an endpoint.

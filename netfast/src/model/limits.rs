@@ -23,7 +23,7 @@ pub struct Limits {
     pub fragments: u32,
     /// Published ports, counted per host address, family and protocol.
     pub published: u32,
-    /// Prefixes of sources that may use published ports.
+    /// Prefixes of sources that may use published ports, and further addresses of endpoints.
     pub sources: u32,
     /// Uplinks.
     pub uplinks: u32,

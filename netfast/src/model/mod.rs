@@ -9,6 +9,7 @@ pub mod name;
 pub mod network;
 pub mod policy;
 pub mod publish;
+pub mod route;
 pub mod selector;
 pub mod suggest;
 
@@ -19,12 +20,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::check::{Problem, Subject, check};
 pub use self::cluster_policy::{Action, ClusterPolicy, Tier, TierRule};
-pub use self::endpoint::{AddressRange, Attachment, Endpoint, EndpointId, NamedPort, RateLimit, Route};
+pub use self::endpoint::{
+    AddressRange, Attachment, Endpoint, EndpointId, FurtherAddress, NamedPort, RateLimit,
+};
 pub use self::limits::{LIMITS, Limit, Limits};
 pub use self::name::Name;
-pub use self::network::Network;
+pub use self::network::{Network, Subnet};
 pub use self::policy::{Established, Peer, Policy, PortMatch, PortRange, Ports, Protocol, Rule, Source};
 pub use self::publish::Publish;
+pub use self::route::{Route, RouteOptions};
 pub use self::selector::{Labels, Operator, Requirement, Selector};
 
 /// Everything an instance is asked to hold.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::netns_file::LOOPBACK_INDEX;
 use super::sysctl::{self, DeviceSetting};
 use super::{Error, Netlink, Netns};
+use crate::model::Route;
 
 /// What a device inside a container is to have.
 #[derive(Clone, Debug)]
@@ -15,12 +16,13 @@ pub struct ContainerSpec<'a> {
     pub device: &'a str,
     /// Its addresses, with the prefixes that are on the link.
     pub addresses: Vec<IpNet>,
-    /// Who takes on what is for elsewhere. One outside the addresses' prefixes is taken to be on the link.
-    pub gateways: [Option<IpAddr>; 2],
+    /// Who takes on what is for elsewhere: at most one of each family. One outside the addresses' prefixes is taken to be on
+    /// the link.
+    pub gateways: Vec<IpAddr>,
     /// Whether everything without a better route goes to the gateways, unless another device has it already.
     pub default_route: bool,
-    /// Other routes: destinations, and who takes them on where that is not the gateway.
-    pub routes: Vec<(IpNet, Option<IpAddr>)>,
+    /// Other routes. One that is for everything stands in the place of that to the gateway.
+    pub routes: &'a [Route],
 }
 
 /// Gives a device inside a container its addresses, sets it and `lo` up, and writes the routes. Repeating it changes
@@ -55,15 +57,17 @@ fn configure(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<()
     netlink.set_up(ifindex)?;
     let is_onlink = |gateway: &IpAddr| !addresses.iter().any(|address| address.contains(gateway));
     if *default_route {
-        for gateway in gateways.iter().flatten() {
+        let is_said = |gateway: &IpAddr| routes.iter().any(|route| route.is_default_of(*gateway));
+        for gateway in gateways.iter().filter(|gateway| !is_said(gateway)) {
             netlink.add_default_route(ifindex, *gateway, is_onlink(gateway))?;
         }
     }
-    for (to, via) in routes {
-        let own = || gateways.iter().flatten().find(|gateway| gateway.is_ipv4() == to.addr().is_ipv4());
+    for Route { to, via, options } in *routes {
+        let own = || gateways.iter().find(|gateway| gateway.is_ipv4() == to.addr().is_ipv4());
+        let via = via.as_ref().or_else(own).filter(|_| !options.is_on_link());
         // A family that the network does not have is not routed either.
-        if let Some(via) = via.as_ref().or_else(own) {
-            netlink.set_route(ifindex, *to, *via, is_onlink(via))?;
+        if via.is_some() || options.is_on_link() {
+            netlink.set_route(ifindex, *to, via.copied(), via.is_some_and(is_onlink), options)?;
         }
     }
     Ok(())

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Request;
 use super::{Error, Netlink};
+use crate::model::RouteOptions;
 
 /// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// Index of the device it leads out of.
     pub ifindex: Option<u32>,
+    /// What else is said of it. Table and scope always are.
+    pub options: RouteOptions,
 }
 
 impl Netlink {
@@ -52,16 +55,32 @@ impl Route {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED)
         };
         let (mut via, mut ifindex) = (None, None);
+        let mut options = RouteOptions {
+            table: Some(message.header.table.into()),
+            scope: Some(message.header.scope.into()),
+            ..RouteOptions::default()
+        };
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(address) => to = plain(address)?,
                 RouteAttribute::Gateway(address) => via = plain(address),
                 RouteAttribute::Oif(index) => ifindex = Some(*index),
+                RouteAttribute::Priority(priority) => options.priority = Some(*priority),
+                RouteAttribute::Table(table) => options.table = Some(*table),
+                RouteAttribute::Metrics(metrics) => {
+                    for metric in metrics {
+                        match metric {
+                            RouteMetric::Mtu(mtu) => options.mtu = Some(*mtu),
+                            RouteMetric::Advmss(advmss) => options.advmss = Some(*advmss),
+                            _ => {}
+                        }
+                    }
+                }
                 _ => {}
             }
         }
         let to = IpNet::new(to, message.header.destination_prefix_length).ok()?;
-        Some(Self { to, via, ifindex })
+        Some(Self { to, via, ifindex, options })
     }
 }
 

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use super::assign::Records;
 use super::check::{Problem, Remedy};
 use super::host::Host;
-use super::topology;
 use crate::kernel::Hook;
 use crate::model::{EndpointId, World};
 use crate::net::{Address, Netlink, Netns, Pair};
@@ -49,7 +48,7 @@ fn look(netlink: &Netlink, host: &[Address], record: &mut EndpointRecord) -> Res
         bail!("{} is the network namespace netfast runs in", record.netns.display());
     }
     let Pair { host: end, container, addresses } = netlink.find_pair(&netns, &record.container_ifname)?;
-    for ip in topology::addresses(record) {
+    for ip in record.addresses() {
         if !addresses.iter().any(|address| address.addr() == ip) {
             let has: Vec<_> = addresses.iter().map(ToString::to_string).collect();
             let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use netfast_common::addr::Mac;
 
 use super::ports::{self, PortFacts};
 use crate::compile::policy::Assigned;
-use crate::model::{Attachment, Endpoint, EndpointId, Name, Network, World};
+use crate::model::{AddressRange, Attachment, Endpoint, EndpointId, FurtherAddress, Name, Network, World};
 use crate::store::{EndpointRecord, Instance, NetworkRecord, Store};
 
 /// The records an instance has, or is to have.
@@ -69,8 +70,8 @@ pub(super) fn assign(
         } else {
             let slot = lowest_free(&slots);
             slots.insert(slot);
-            let (ip, ip6) = addresses.take(endpoint, network)?;
-            endpoint_record(endpoint, network, netns, instance.take_incarnation()?, slot, (ip, ip6))
+            let taken = addresses.take(endpoint, network)?;
+            endpoint_record(endpoint, network, netns, instance.take_incarnation()?, slot, taken)
         };
         new.endpoints.insert(endpoint.id.clone(), record);
     }
@@ -84,9 +85,9 @@ fn each_has_its_own(records: &Records) -> Result<()> {
     let mut oldest_first: Vec<_> = records.endpoints.values().collect();
     oldest_first.sort_by_key(|record| record.incarnation);
     let mut owners: BTreeMap<String, &EndpointId> = BTreeMap::new();
-    for EndpointRecord { id, ip, ip6, mac, .. } in oldest_first {
-        let addresses = [ip.map(IpAddr::V4), ip6.map(IpAddr::V6)].into_iter().flatten();
-        for address in addresses.map(|ip| ip.to_string()).chain([Mac::new(*mac).to_string()]) {
+    for record in oldest_first {
+        let EndpointRecord { id, mac, .. } = record;
+        for address in record.addresses().map(|ip| ip.to_string()).chain([Mac::new(*mac).to_string()]) {
             if let Some(owner) = owners.get(&address) {
                 bail!(
                     "endpoint {id}: endpoint {owner} has {address} (ask for another, or remove that one first)"
@@ -104,8 +105,8 @@ pub(super) fn addresses(world: &World) -> BTreeMap<EndpointId, Assigned> {
     let endpoints = world.endpoints.values();
     endpoints
         .filter_map(|endpoint| {
-            let (ip, ip6) = addresses.take(endpoint, world.networks.get(&endpoint.network)?).ok()?;
-            Some((endpoint.id.clone(), Assigned { ip, ip6 }))
+            let taken = addresses.take(endpoint, world.networks.get(&endpoint.network)?).ok()?;
+            Some((endpoint.id.clone(), taken))
         })
         .collect()
 }
@@ -115,6 +116,7 @@ fn suits_network(record: &NetworkRecord, network: &Network) -> bool {
         && record.subnet6 == network.subnet6
         && record.fixed_gateway == network.fixed_gateway
         && record.fixed_gateway6 == network.fixed_gateway6
+        && record.more == network.more
         && record.mtu == network.mtu
         && record.internal == network.internal
         && record.adopted == network.adopted
@@ -124,10 +126,14 @@ fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Networ
     fn suits<T: PartialEq + Copy>(asked: Option<T>, has: Option<T>) -> bool {
         asked.is_none_or(|asked| has == Some(asked))
     }
+    let more = || record.more.iter().copied().map(Some).zip(endpoint.more.iter().map(|further| further.ip));
+    let is_as_many = record.more.len() == endpoint.more.len();
     if network.adopted {
         // Whatever else there is of it is as it is found.
         return record.network == network.name
             && (record.ip, record.ip6) == (endpoint.ip, endpoint.ip6)
+            && is_as_many
+            && more().all(|(has, asked)| has == asked)
             && record.container_ifname == endpoint.ifname()
             && record.netns == netns;
     }
@@ -136,6 +142,8 @@ fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Networ
         && record.ip6.is_some() == network.subnet6.is_some()
         && suits(endpoint.ip, record.ip)
         && suits(endpoint.ip6, record.ip6)
+        && is_as_many
+        && more().all(|(has, asked)| suits(asked, has))
         && suits(endpoint.mac, Some(record.mac))
         && record.mtu == endpoint.mtu.unwrap_or(network.mtu)
         && record.netns == netns
@@ -151,6 +159,7 @@ fn network_record(network: &Network, id: u32) -> NetworkRecord {
         subnet6: network.subnet6,
         fixed_gateway: network.fixed_gateway,
         fixed_gateway6: network.fixed_gateway6,
+        more: network.more.clone(),
         mtu: network.mtu,
         internal: network.internal,
         adopted: network.adopted,
@@ -168,7 +177,7 @@ pub(super) fn endpoint_record(
     netns: PathBuf,
     incarnation: u32,
     slot: u32,
-    (ip, ip6): (Option<Ipv4Addr>, Option<Ipv6Addr>),
+    Assigned { ip, ip6, more }: Assigned,
 ) -> EndpointRecord {
     let [a, b, c, d] = incarnation.to_be_bytes();
     EndpointRecord {
@@ -178,6 +187,7 @@ pub(super) fn endpoint_record(
         network: network.name.clone(),
         ip,
         ip6,
+        more,
         mac: endpoint.mac.unwrap_or([0x02, 0x65, a, b, c, d]),
         // The incarnation makes it unique, the name makes it readable.
         host_ifname: device_name(&format!("nf{incarnation}-"), endpoint.id.name.as_str(), incarnation),
@@ -236,9 +246,9 @@ impl Addresses {
     /// Taken are those asked for by name, and those that are in use now: an address that is being given up is
     /// better not given to somebody else at once.
     fn new(world: &World, old: &Records) -> Self {
-        let asked = world.endpoints.values().flat_map(|e| [e.ip.map(IpAddr::V4), e.ip6.map(IpAddr::V6)]);
-        let in_use = old.endpoints.values().flat_map(|r| [r.ip.map(IpAddr::V4), r.ip6.map(IpAddr::V6)]);
-        Self { used: asked.chain(in_use).flatten().collect() }
+        let asked = world.endpoints.values().flat_map(Endpoint::asked);
+        let in_use = old.endpoints.values().flat_map(EndpointRecord::addresses);
+        Self { used: asked.chain(in_use).collect() }
     }
 
     /// With these taken.
@@ -250,64 +260,82 @@ impl Addresses {
     ///
     /// # Errors
     /// When there is none left.
-    pub(super) fn take(
-        &mut self,
-        endpoint: &Endpoint,
-        network: &Network,
-    ) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
-        let ip = match (endpoint.ip, network.subnet) {
-            (Some(ip), _) => Some(ip),
-            (None, Some(subnet)) => {
-                let whole = (u32::from(subnet.network()), u32::from(subnet.broadcast()));
-                let asked = endpoint.ranges.iter().filter_map(|range| match (range.first, range.last) {
-                    (IpAddr::V4(first), IpAddr::V4(last)) => Some((u32::from(first), u32::from(last))),
-                    _ => None,
-                });
-                let free = or_whole(asked.collect(), whole)
-                    .into_iter()
-                    .flat_map(|(first, last)| first..=last)
-                    .map(Ipv4Addr::from)
-                    .find(|ip| network.may_assign((*ip).into()) && !self.used.contains(&(*ip).into()));
-                Some(free.with_context(|| full(endpoint, network, &subnet))?)
+    pub(super) fn take(&mut self, endpoint: &Endpoint, network: &Network) -> Result<Assigned> {
+        let first = |asked: Option<IpAddr>, net: Option<IpNet>| match (asked, net) {
+            (Some(ip), _) => Ok(Some(ip)),
+            (None, None) => Ok(None),
+            (None, Some(net)) => {
+                let of_family = |range: &&AddressRange| range.first.is_ipv4() == net.addr().is_ipv4();
+                let own: Vec<_> = endpoint.ranges.iter().filter(of_family).copied().collect();
+                self.choose(network, &own, net).map(Some)
             }
-            (None, None) => None,
         };
-        let ip6 = match (endpoint.ip6, network.subnet6) {
-            (Some(ip6), _) => Some(ip6),
-            (None, Some(subnet)) => {
-                let whole = (u128::from(subnet.network()), u128::from(subnet.broadcast()));
-                let asked = endpoint.ranges.iter().filter_map(|range| match (range.first, range.last) {
-                    (IpAddr::V6(first), IpAddr::V6(last)) => Some((u128::from(first), u128::from(last))),
-                    _ => None,
-                });
-                // More than this many are never used, so a free one is among them if there is one at all.
-                let candidates = u128::try_from(self.used.len()).unwrap_or(u128::MAX).saturating_add(3);
-                let free = or_whole(asked.collect(), whole)
-                    .into_iter()
-                    .flat_map(|(first, last)| first..=first.saturating_add(candidates).min(last))
-                    .map(Ipv6Addr::from)
-                    .find(|ip| network.may_assign((*ip).into()) && !self.used.contains(&(*ip).into()));
-                Some(free.with_context(|| full(endpoint, network, &subnet))?)
-            }
-            (None, None) => None,
-        };
+        let ip = first(endpoint.ip.map(IpAddr::V4), network.subnet.map(IpNet::V4))?;
+        let ip6 = first(endpoint.ip6.map(IpAddr::V6), network.subnet6.map(IpNet::V6))?;
+        self.used.extend(ip.into_iter().chain(ip6));
+        let mut more = Vec::new();
+        for FurtherAddress { ip, ranges } in &endpoint.more {
+            let subnet = ranges.first().and_then(|range| network.subnet_of(range.first));
+            let further = match (ip, subnet) {
+                (Some(ip), _) => *ip,
+                (None, Some(subnet)) => self.choose(network, ranges, subnet.net)?,
+                (None, None) => {
+                    bail!("endpoint {}: network {} has no such subnet", endpoint.id, network.name)
+                }
+            };
+            self.used.insert(further);
+            more.push(further);
+        }
         if ip.is_none() && ip6.is_none() {
             bail!("endpoint {}: network {} has no subnet", endpoint.id, network.name);
         }
-        self.used.extend([ip.map(IpAddr::V4), ip6.map(IpAddr::V6)].into_iter().flatten());
-        Ok((ip, ip6))
+        Ok(Assigned {
+            ip: ip.and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None }),
+            ip6: ip6.and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
+            more,
+        })
+    }
+
+    /// The first address of these ranges that is free; of `net` where there are none.
+    fn choose(&self, network: &Network, ranges: &[AddressRange], net: IpNet) -> Result<IpAddr> {
+        // What is taken, and network, gateway and broadcast: a free one is among one more than those if there is one at all.
+        let most = u128::try_from(self.used.len()).unwrap_or(u128::MAX).saturating_add(3);
+        let whole = [AddressRange::whole(net)];
+        let tried = if ranges.is_empty() { whole.as_slice() } else { ranges };
+        let mut candidates = tried.iter().flat_map(|range| beginning(range, most));
+        candidates
+            .find(|ip| network.may_assign(*ip) && !self.used.contains(ip))
+            .with_context(|| full(network, ranges, net))
     }
 }
 
-/// The ranges asked for; where there are none, the whole subnet.
-fn or_whole<T>(asked: Vec<(T, T)>, whole: (T, T)) -> Vec<(T, T)> {
-    if asked.is_empty() { vec![whole] } else { asked }
+/// The first of a range, and so many behind it.
+fn beginning(range: &AddressRange, most: u128) -> impl Iterator<Item = IpAddr> + use<> {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    };
+    let is_v4 = range.first.is_ipv4();
+    let (first, last) = (bits(range.first), bits(range.last));
+    (first..=first.saturating_add(most).min(last)).filter_map(move |bits| {
+        if is_v4 {
+            Some(Ipv4Addr::from(u32::try_from(bits).ok()?).into())
+        } else {
+            Some(Ipv6Addr::from(bits).into())
+        }
+    })
 }
 
-fn full(endpoint: &Endpoint, network: &Network, subnet: &dyn std::fmt::Display) -> String {
-    let part = if endpoint.ranges.is_empty() { "" } else { "the ranges of " };
+fn full(network: &Network, ranges: &[AddressRange], net: IpNet) -> String {
+    let subnets = network.subnets().map(|subnet| subnet.net);
+    let held = subnets.filter(|net| ranges.iter().any(|range| net.contains(&range.first)));
+    let (part, of) = if ranges.is_empty() {
+        ("", net.to_string())
+    } else {
+        ("the ranges of ", held.map(|net| net.to_string()).collect::<Vec<_>>().join(" and "))
+    };
     format!(
-        "network {} has no free address left in {part}{subnet} (remove an endpoint, or use a larger subnet)",
+        "network {} has no free address left in {part}{of} (remove an endpoint, or use a larger subnet)",
         network.name
     )
 }

@@ -39,11 +39,11 @@ pub struct AttachmentView {
     pub endpoint: EndpointId,
     /// Another plugin made its device. Of what that one did, only the addresses are known, without lengths of prefixes.
     pub adopted: bool,
-    /// Its addresses, with the lengths of its network's prefixes: IPv4 first.
+    /// Its addresses, with the lengths of its network's prefixes: the first of each family, IPv4 before IPv6, and those besides.
     pub addresses: Vec<IpNet>,
     /// The gateways of its network, one for each address.
     pub gateways: Vec<IpAddr>,
-    /// Whether everything without a better route goes to the gateways.
+    /// Whether everything without a better route goes to the gateways, to the first of each family.
     pub default_route: bool,
     /// Name of the host's end of the pair.
     pub host_ifname: String,
@@ -90,16 +90,21 @@ impl Instance {
             );
         }
         let last = self.store().last_addresses(&network.name)?;
-        endpoint.ranges = rotate(&endpoint.ranges, &network, &last);
-        let (is_chosen4, is_chosen6) = (endpoint.ip.is_none(), endpoint.ip6.is_none());
+        rotate(&mut endpoint, &network, &last);
+        let asked: Vec<_> = endpoint.asked().collect();
+        let subnets: Vec<_> = network.subnets().collect();
         let record = AttachmentRecord { key, endpoint };
         if !self.attach_alone(&record, &network)? {
             self.attach_among_all(record.clone(), network)?;
         }
         let view = self.attachment(&record.key)?.context("the attachment that was just made is gone")?;
         let given = view.addresses.iter().map(IpNet::addr);
-        let chosen: Vec<_> = given.filter(|ip| if ip.is_ipv4() { is_chosen4 } else { is_chosen6 }).collect();
-        let kept = last.into_iter().filter(|old| !chosen.iter().any(|ip| ip.is_ipv4() == old.is_ipv4()));
+        let chosen: Vec<_> = given.filter(|ip| !asked.contains(ip)).collect();
+        let subnet_of = |ip: &IpAddr| subnets.iter().position(|subnet| subnet.net.contains(ip));
+        let is_kept = |old: &IpAddr| {
+            subnet_of(old).is_some_and(|own| !chosen.iter().any(|ip| subnet_of(ip) == Some(own)))
+        };
+        let kept = last.into_iter().filter(is_kept);
         let last: Vec<_> = chosen.iter().copied().chain(kept).collect();
         // Without it, the next one begins elsewhere, and no harm is done.
         if let Err(error) = self.store().save_last_addresses(&view.key.network, &last) {
@@ -262,34 +267,24 @@ impl Instance {
         let AttachmentRecord { key, endpoint } = attachment;
         let Some(record) = self.store().endpoint(&endpoint.id)? else { return Ok(None) };
         let Some(bridge) = self.store().network(&record.network)? else { return Ok(None) };
-        let network = Network {
-            subnet: bridge.subnet,
-            subnet6: bridge.subnet6,
-            fixed_gateway: bridge.fixed_gateway,
-            fixed_gateway6: bridge.fixed_gateway6,
-            internal: bridge.internal,
-            adopted: bridge.adopted,
-            mtu: bridge.mtu,
-            ..Network::new(bridge.name.clone())
-        };
+        let network = bridge.network();
         let host_mac = match netlink.link(&record.host_ifname) {
             Ok(link) => link.mac,
             Err(e) if e.is_not_found() => None,
             Err(e) => return Err(e.into()),
         };
         let addresses = if network.adopted {
-            topology::addresses(&record).map(IpNet::from).collect()
+            record.addresses().map(IpNet::from).collect()
         } else {
-            topology::prefixes(&network, record.ip, record.ip6)?
+            topology::prefixes(&network, &record).collect()
         };
-        let v4 = record.ip.and_then(|_| network.gateway()).map(IpAddr::V4);
-        let v6 = record.ip6.and_then(|_| network.gateway6()).map(IpAddr::V6);
+        let gateways = record.addresses().filter_map(|ip| network.gateway_of(ip)).collect();
         Ok(Some(AttachmentView {
             key: key.clone(),
             endpoint: endpoint.id.clone(),
             adopted: network.adopted,
             addresses,
-            gateways: [v4, v6].into_iter().flatten().collect(),
+            gateways,
             default_route: endpoint.default_route && !network.internal,
             host_ifname: record.host_ifname,
             host_ifindex: record.host_ifindex,

@@ -121,8 +121,12 @@ fn compile(
 
 /// The addresses the endpoints have.
 pub(super) fn assigned(records: &Records) -> BTreeMap<EndpointId, Assigned> {
-    let assigned = |record: &EndpointRecord| Assigned { ip: record.ip, ip6: record.ip6 };
-    records.endpoints.iter().map(|(id, record)| (id.clone(), assigned(record))).collect()
+    records.endpoints.iter().map(|(id, record)| (id.clone(), assigned_to(record))).collect()
+}
+
+/// The addresses an endpoint has.
+pub(super) fn assigned_to(record: &EndpointRecord) -> Assigned {
+    Assigned { ip: record.ip, ip6: record.ip6, more: record.more.clone() }
 }
 
 /// The rows the maps are to hold.
@@ -153,6 +157,7 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
                 ifindex: record.host_ifindex?,
                 ip: record.ip,
                 ip6: record.ip6,
+                more: &record.more,
                 mac: record.mac,
                 publish: record.publish.iter().map(placed).collect(),
             })

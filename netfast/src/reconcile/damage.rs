@@ -108,8 +108,7 @@ pub(super) fn lost<'a>(netlink: &Netlink, world: &World, records: &'a Records) -
                 (address.ifindex, address.ip, address.prefix) == (index, wanted.addr(), wanted.prefix_len())
             })
         };
-        let gateways = topology::prefixes(network, network.gateway(), network.gateway6())?;
-        let gone = gateways.into_iter().filter(|gateway| !has(gateway));
+        let gone = topology::gateways(network).filter(|gateway| !has(gateway));
         lost.extend(gone.map(|gateway| Lost::Gateway(index, &record.bridge, gateway)));
         let fdb = netlink.fdb(index)?;
         let neighbours = netlink.neighbours(index)?;
@@ -128,7 +127,7 @@ pub(super) fn lost<'a>(netlink: &Netlink, world: &World, records: &'a Records) -
             let is_neighbour = |ip: &IpAddr| {
                 neighbours.iter().any(|n| n.ip == *ip && n.mac == Some(endpoint.mac) && n.permanent)
             };
-            let gone = topology::addresses(endpoint).filter(|ip| !is_neighbour(ip));
+            let gone = endpoint.addresses().filter(|ip| !is_neighbour(ip));
             lost.extend(gone.map(|ip| Lost::Neighbour(endpoint, index, ip)));
         }
     }

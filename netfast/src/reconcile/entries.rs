@@ -30,6 +30,8 @@ pub(super) struct Entry<'a> {
     pub slot: Option<u32>,
     pub ip: Option<Ipv4Addr>,
     pub ip6: Option<Ipv6Addr>,
+    /// Addresses besides these two.
+    pub more: Vec<IpAddr>,
     pub mac: Option<[u8; 6]>,
     /// The path of its network namespace.
     #[serde(borrow)]
@@ -76,6 +78,7 @@ impl<'a> Entry<'a> {
             slot: Some(record.slot),
             ip: record.ip,
             ip6: record.ip6,
+            more: record.more.clone(),
             mac: Some(record.mac),
             // Others are in no record.
             netns: record.netns.to_str(),
@@ -110,8 +113,9 @@ impl<'a> Entry<'a> {
     }
 
     /// Its addresses.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        [self.ip.map(IpAddr::V4), self.ip6.map(IpAddr::V6)].into_iter().flatten()
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let first = [self.ip.map(IpAddr::V4), self.ip6.map(IpAddr::V6)].into_iter().flatten();
+        first.chain(self.more.iter().copied())
     }
 }
 
@@ -174,6 +178,7 @@ mod tests {
             slot: Some(7),
             ip: Some(Ipv4Addr::new(10, 0, 0, 2)),
             ip6: None,
+            more: vec![Ipv4Addr::new(10, 1, 0, 2).into()],
             mac: Some([2, 0, 0, 0, 0, 1]),
             netns: Some("/run/netns/a"),
             ifname: "eth0",

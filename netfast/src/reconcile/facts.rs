@@ -174,11 +174,7 @@ impl Facts {
     /// When one does.
     pub(super) fn check_subnets(&self, world: &World) -> Result<()> {
         for network in world.networks.values() {
-            let holds = |ip: &&IpAddr| match ip {
-                IpAddr::V4(ip) => network.subnet.is_some_and(|net| net.contains(ip)),
-                IpAddr::V6(ip) => network.subnet6.is_some_and(|net| net.contains(ip)),
-            };
-            if let Some(ip) = self.addresses.iter().find(holds) {
+            if let Some(ip) = self.addresses.iter().find(|ip| network.subnet_of(**ip).is_some()) {
                 bail!(
                     "network {}: its subnet holds {ip}, which is an address of this host (choose another subnet)",
                     network.name

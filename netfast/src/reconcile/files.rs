@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::assign::Records;
-use super::topology::addresses;
 use crate::model::{EndpointId, Name};
 use crate::net::hosts::{HostsEntry, add_hosts, hosts_text, remove_hosts, rewrite_in_place};
 use crate::net::resolver;
@@ -67,7 +66,7 @@ fn entry(record: &EndpointRecord, is_bare: bool) -> HostsEntry {
     let bare = is_bare.then(|| name.to_string());
     let aliases = record.aliases.iter().map(ToString::to_string);
     let names = bare.into_iter().chain([format!("{name}.{namespace}")]).chain(aliases).collect();
-    HostsEntry { names, addresses: addresses(record).collect() }
+    HostsEntry { names, addresses: record.addresses().collect() }
 }
 
 /// Adds an endpoint whose name nobody else has to the file of its network.

@@ -4,7 +4,7 @@
 //! the maps, where nobody is asked for it any more, until the next change looks at everything.
 
 use anyhow::{Context as _, Error, Result};
-use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow};
+use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow, SourceKey};
 
 use super::assign::Records;
 use super::host::Host;
@@ -56,6 +56,7 @@ impl Instance {
         if let Some((datapath, ifindex)) = datapath.as_mut().zip(ifindex) {
             let rows = rows_behind(&datapath.maps, ifindex).context("read the maps")?;
             tables::withdraw(&mut datapath.maps, &rows).context("write the maps")?;
+            tables::remove_sources(&mut datapath.maps, &rows).context("write the maps")?;
         }
         match (record, datapath) {
             (Some(record), Some(datapath)) => {
@@ -98,7 +99,14 @@ impl Instance {
 fn rows_behind(maps: &Maps, ifindex: u32) -> Result<Rows> {
     let mut rows = Rows::default();
     let Some(row) = maps.endpoints.get(&ifindex)? else { return Ok(rows) };
-    for addr in [row.ip4, row.ip6].into_iter().filter(|addr| !addr.is_unspecified()) {
+    for source in maps.sources.to_map()?.into_keys() {
+        if source.key == SourceKey::further(row.incarnation, source.key.addr) {
+            rows.sources.insert((source.key, source.bits));
+        }
+    }
+    let first = [row.ip4, row.ip6].into_iter().filter(|addr| !addr.is_unspecified());
+    let further = rows.sources.iter().map(|(key, _)| key.addr);
+    for addr in first.chain(further.collect::<Vec<_>>()) {
         let is_its = |row: &AddressRow| row.kind == ADDRESS_ENDPOINT && row.ifindex == ifindex;
         rows.addresses.extend(maps.addresses.get(&addr)?.filter(is_its).map(|row| (addr, row)));
         for published in &maps.published {
@@ -107,4 +115,42 @@ fn rows_behind(maps: &Maps, ifindex: u32) -> Result<Rows> {
     }
     rows.endpoints.insert(ifindex, row);
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use netfast_common::addr::Addr;
+    use netfast_common::rows::{ENDPOINT_MORE, EndpointRow};
+
+    use super::*;
+    use crate::kernel::Prefix;
+    use crate::kernel::testing::loaded;
+
+    #[test]
+    fn the_rows_of_all_addresses_are_found() {
+        loaded(|_, mut datapath| {
+            let maps = &mut datapath.maps;
+            let own = [[10, 0, 0, 2], [10, 1, 0, 2], [10, 2, 0, 2]].map(Addr::from_v4);
+            let row = EndpointRow {
+                ip4: own[0],
+                ifindex: 9,
+                incarnation: 7,
+                flags: ENDPOINT_MORE,
+                ..EndpointRow::default()
+            };
+            maps.endpoints.insert(9, row).unwrap();
+            let others = [SourceKey::new(7, own[0]), SourceKey::further(8, own[0])];
+            let further = [own[1], own[2]].map(|addr| SourceKey::further(7, addr));
+            for key in others.into_iter().chain(further) {
+                maps.sources.insert(&Prefix { key, bits: SourceKey::FULL }, 1).unwrap();
+            }
+            for addr in own {
+                let row = AddressRow { kind: ADDRESS_ENDPOINT, ifindex: 9, ..AddressRow::default() };
+                maps.addresses.insert(addr, row).unwrap();
+            }
+            let rows = rows_behind(maps, 9).unwrap();
+            assert!(rows.addresses.keys().eq(&own));
+            assert!(rows.sources.iter().map(|(key, _)| *key).eq(further));
+        });
+    }
 }

@@ -53,6 +53,7 @@ impl Ledger {
                     slot: None,
                     ip: endpoint.ip,
                     ip6: endpoint.ip6,
+                    more: endpoint.more.iter().filter_map(|further| further.ip).collect(),
                     mac: endpoint.mac,
                     netns: netns.as_deref().and_then(Path::to_str),
                     ifname: endpoint.ifname(),

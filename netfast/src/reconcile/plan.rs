@@ -55,8 +55,7 @@ pub(super) fn plan(old: &Records, new: &Records, damage: &Damage) -> Plan {
 
 /// Whether the two cannot be there at the same time.
 fn clash(a: &EndpointRecord, b: &EndpointRecord) -> bool {
-    (a.ip.is_some() && a.ip == b.ip)
-        || (a.ip6.is_some() && a.ip6 == b.ip6)
+    a.addresses().any(|ip| b.addresses().any(|other| other == ip))
         || a.mac == b.mac
         || (a.netns == b.netns && a.container_ifname == b.container_ifname)
 }

@@ -8,7 +8,8 @@ use anyhow::Result;
 use super::assign::Addresses;
 use super::instance::Instance;
 use crate::kernel::{Bpffs, Datapath, check_object};
-use crate::model::{AddressRange, Endpoint, EndpointId, Network};
+use crate::model::{Endpoint, Network};
+use crate::store::EndpointRecord;
 
 /// Why no container could be attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,15 +45,13 @@ impl Instance {
         Err(NotReady { why, is_limited })
     }
 
-    /// Why no endpoint of the network would get an address from these ranges, if so.
+    /// Why an endpoint of the network would not get the addresses it asks for, if so.
     ///
     /// # Errors
     /// When a state file cannot be read.
-    pub fn exhausted(&self, network: &Network, ranges: &[AddressRange]) -> Result<Option<String>> {
+    pub fn exhausted(&self, network: &Network, asked: &Endpoint) -> Result<Option<String>> {
         let records = self.store().endpoints()?;
-        let used: BTreeSet<IpAddr> = records.values().flat_map(super::topology::addresses).collect();
-        let id = EndpointId { namespace: network.name.clone(), name: network.name.clone() };
-        let asked = Endpoint { ranges: ranges.to_vec(), ..Endpoint::new(id, network.name.clone()) };
-        Ok(Addresses::taken(used).take(&asked, network).err().map(|error| error.to_string()))
+        let used: BTreeSet<IpAddr> = records.values().flat_map(EndpointRecord::addresses).collect();
+        Ok(Addresses::taken(used).take(asked, network).err().map(|error| error.to_string()))
     }
 }

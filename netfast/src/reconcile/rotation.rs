@@ -3,27 +3,32 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{AddressRange, Network};
+use crate::model::{AddressRange, Endpoint, Network};
 
-/// The ranges of addresses, of the whole network where there are none of a family, in the order in which they are to be
-/// tried: behind `last` first.
-pub(super) fn rotate(ranges: &[AddressRange], network: &Network, last: &[IpAddr]) -> Vec<AddressRange> {
-    let whole4 = network.subnet.map(|net| range(net.network().into(), net.broadcast().into()));
-    let whole6 = network.subnet6.map(|net| range(net.network().into(), net.broadcast().into()));
+/// Puts the ranges of an endpoint into the order in which they are to be tried: behind `last`, the addresses that were given
+/// last, first. Where there are none of a family, all of its first subnet is one.
+pub(super) fn rotate(endpoint: &mut Endpoint, network: &Network, last: &[IpAddr]) {
+    let wholes =
+        [network.subnet.map(|net| (true, net.into())), network.subnet6.map(|net| (false, net.into()))];
     let mut rotated = Vec::new();
-    for (is_v4, whole) in [(true, whole4), (false, whole6)] {
-        let mut own: Vec<_> = ranges.iter().filter(|range| range.first.is_ipv4() == is_v4).copied().collect();
+    for (is_v4, whole) in wholes.into_iter().flatten() {
+        let mut own: Vec<_> =
+            endpoint.ranges.iter().filter(|range| range.first.is_ipv4() == is_v4).copied().collect();
         if own.is_empty() {
-            own.extend(whole);
+            own.push(AddressRange::whole(whole));
         }
-        rotated.extend(behind(&own, last.iter().find(|ip| ip.is_ipv4() == is_v4)));
+        rotated.extend(behind(&own, last));
     }
-    rotated
+    endpoint.ranges = rotated;
+    for further in &mut endpoint.more {
+        further.ranges = behind(&further.ranges, last);
+    }
 }
 
-fn behind(ranges: &[AddressRange], last: Option<&IpAddr>) -> Vec<AddressRange> {
-    let found = last.and_then(|last| {
-        let place = ranges.iter().position(|range| range.first <= *last && *last <= range.last)?;
+/// The ranges behind the latest of these addresses that is in one of them.
+fn behind(ranges: &[AddressRange], last: &[IpAddr]) -> Vec<AddressRange> {
+    let found = last.iter().find_map(|last| {
+        let place = ranges.iter().position(|range| range.contains(*last))?;
         Some((*last, place, ranges.get(place)?))
     });
     let Some((last, place, AddressRange { first, last: end })) = found else { return ranges.to_vec() };
@@ -49,6 +54,7 @@ fn next(ip: IpAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EndpointId, FurtherAddress};
 
     fn rotated(ranges: &[(&str, &str)], last: &[&str]) -> Vec<String> {
         let network = Network {
@@ -59,10 +65,15 @@ mod tests {
         let ranges: Vec<_> =
             ranges.iter().map(|(first, last)| range(first.parse().unwrap(), last.parse().unwrap())).collect();
         let last: Vec<_> = last.iter().map(|ip| ip.parse().unwrap()).collect();
-        rotate(&ranges, &network, &last)
-            .iter()
-            .map(|range| format!("{}-{}", range.first, range.last))
-            .collect()
+        let id = EndpointId { namespace: network.name.clone(), name: network.name.clone() };
+        let further = FurtherAddress { ip: None, ranges: ranges.clone() };
+        let mut endpoint =
+            Endpoint { ranges, more: vec![further], ..Endpoint::new(id, network.name.clone()) };
+        rotate(&mut endpoint, &network, &last);
+        let of_v4 = endpoint.ranges.iter().filter(|range| range.first.is_ipv4()).copied();
+        let [further] = endpoint.more.as_slice() else { panic!("{:?}", endpoint.more) };
+        assert!(further.ranges.is_empty() || further.ranges == of_v4.collect::<Vec<_>>());
+        endpoint.ranges.iter().map(|range| format!("{}-{}", range.first, range.last)).collect()
     }
 
     #[test]

@@ -166,9 +166,9 @@ impl Scene {
         id: &EndpointId,
     ) -> Option<Took> {
         let assigned = self.assigned();
-        let of = assigned.get(id).copied().unwrap_or_else(|| self.assigned_to(id));
+        let of = assigned.get(id).cloned().unwrap_or_else(|| self.assigned_to(id));
         let after = self.world.endpoints.get(id);
-        let member = |endpoint| Member { endpoint, assigned: of };
+        let member = |endpoint| Member { endpoint, assigned: of.clone() };
         let (start, cpu) = (Instant::now(), cpu_time());
         let bytes = postcard::to_stdvec(&small.roll).unwrap();
         let book: Book<'_> = postcard::from_bytes(&small.book).unwrap();
@@ -196,7 +196,7 @@ impl Scene {
             }
             _ => {
                 let slot = self.slots[id];
-                let Assigned { ip, ip6 } = of;
+                let Assigned { ip, ip6, .. } = of;
                 maps.addresses.remove(&Addr::from(ip.unwrap())).unwrap();
                 maps.addresses.remove(&Addr::from(ip6.unwrap())).unwrap();
                 maps.endpoints.remove(&(1000 + slot)).unwrap();
@@ -215,6 +215,7 @@ impl Scene {
         Assigned {
             ip: Some(Ipv4Addr::from(0x0a00_0002 + slot)),
             ip6: Some(Ipv6Addr::from((0xfd << 120) | u128::from(slot + 2))),
+            more: Vec::new(),
         }
     }
 
@@ -246,7 +247,7 @@ impl Scene {
     ) -> Vec<PlacedEndpoint<'a>> {
         let place = |endpoint: &'a Endpoint| {
             let slot = self.slots[&endpoint.id];
-            let Assigned { ip, ip6 } = assigned[&endpoint.id];
+            let Assigned { ip, ip6, .. } = assigned[&endpoint.id];
             let [_, b, c, d] = slot.to_be_bytes();
             PlacedEndpoint {
                 id: &endpoint.id,
@@ -256,6 +257,7 @@ impl Scene {
                 ifindex: 1000 + slot,
                 ip,
                 ip6,
+                more: &[],
                 mac: [2, 0, 0, b, c, d],
                 source_check: true,
                 redirect: true,

@@ -14,11 +14,11 @@ use super::converge::assigned;
 use super::numbers;
 use super::view::{
     CountView, CounterView, DirectionView, EndpointView, InstanceView, IsolationView, LinkView, MapView,
-    NamedPortView, NetworkView, ObjectView, PortView, ProgramView, UplinkView,
+    NamedPortView, NetworkView, ObjectView, PortView, ProgramView, SubnetView, UplinkView,
 };
 use crate::compile::policy::{self, Isolation, PolicyRef, Tables};
 use crate::kernel::{Bpffs, Datapath, Hook, MapUsage, ObjectState, XdpMode, active_readers, default_cgroup};
-use crate::model::{Endpoint, Network, Publish, World};
+use crate::model::{Endpoint, Network, Publish, Subnet, World};
 use crate::net::{Link, Netlink, Netns, alive};
 use crate::store::{Definitions, EndpointRecord, Instance, NetworkRecord, Store};
 
@@ -129,6 +129,7 @@ impl Shown<'_> {
             subnet6: network.subnet6.map(|net| net.to_string()),
             gateway: network.gateway(),
             gateway6: network.gateway6(),
+            more: network.more.iter().map(subnet_view).collect(),
             internal: network.internal,
             routed: network.routed,
             mtu: network.mtu,
@@ -155,6 +156,7 @@ impl Shown<'_> {
             network: endpoint.network.to_string(),
             ip: record.ip,
             ip6: record.ip6,
+            more: record.more.clone(),
             mac: netfast_common::addr::Mac::new(record.mac).to_string(),
             mtu: record.mtu,
             source_check: endpoint.source_check,
@@ -203,6 +205,10 @@ impl Shown<'_> {
             })
             .collect()
     }
+}
+
+fn subnet_view(subnet: &Subnet) -> SubnetView {
+    SubnetView { subnet: subnet.net.to_string(), gateway: subnet.gateway() }
 }
 
 /// All policies, those of the cluster last.

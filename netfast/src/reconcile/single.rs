@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::assign::{self, Records};
-use super::converge::make_rows;
+use super::converge::{assigned_to, make_rows};
 use super::entries::{Claim, Entry};
 use super::facts::Facts;
 use super::host::{Host, netns_dir};
@@ -18,7 +18,7 @@ use super::ledger::Ledger;
 use super::numbers::Small;
 use super::ports::{self, PortFacts};
 use super::{files, stale, tables, topology};
-use crate::compile::policy::{Assigned, Change, Member, Roll, Tables};
+use crate::compile::policy::{Change, Member, Roll, Tables};
 use crate::compile::rows::Rows;
 use crate::kernel::{Bpffs, Datapath, Mode, Programs, grace_period};
 use crate::model::check::{MAX_ENDPOINTS, check};
@@ -198,7 +198,7 @@ impl Single<'_> {
         let Ok(taken) = addresses.take(endpoint, network) else { return Ok(None) };
         let slot = assign::lowest_free(&held.slots);
         let incarnation = instance.take_incarnation()?;
-        let record = assign::endpoint_record(endpoint, network, netns, incarnation, slot, taken);
+        let record = assign::endpoint_record(endpoint, network, netns, incarnation, slot, taken.clone());
         let mut records = Records {
             networks: [(network.name.clone(), bridge)].into(),
             endpoints: [(endpoint.id.clone(), record)].into(),
@@ -216,8 +216,7 @@ impl Single<'_> {
             }
         }
         let Some(mut small) = Small::read(self.store)? else { return Ok(None) };
-        let (ip, ip6) = taken;
-        let member = Member { endpoint, assigned: Assigned { ip, ip6 } };
+        let member = Member { endpoint, assigned: taken };
         let Some(change) = small.change(None, Some(member)) else { return Ok(None) };
         let own = endpoint.publish.iter().map(|publish| u64::from(publish.container.count()));
         let ports = if endpoint.publish.is_empty() { 0 } else { held.ports + own.sum::<u64>() };
@@ -231,8 +230,7 @@ impl Single<'_> {
             // One of that name in another namespace of policies gets a longer name in `/etc/hosts`.
             (other.name == endpoint.id.name.as_str() && other.network == endpoint.network.as_str())
                 || other.is(&endpoint.id)
-                || (endpoint.ip.is_some() && endpoint.ip == other.ip)
-                || (endpoint.ip6.is_some() && endpoint.ip6 == other.ip6)
+                || endpoint.asked().any(|ip| other.addresses().any(|taken| taken == ip))
                 || (endpoint.mac.is_some() && endpoint.mac == other.mac)
                 || (other.netns.map(Path::new) == Some(netns) && other.ifname == endpoint.ifname())
                 || other.published.iter().any(|held| claims.iter().any(|claim| claim.overlaps(held)))
@@ -298,7 +296,7 @@ impl Single<'_> {
         let Some(network) = self.ledger.networks.get(&record.network).cloned() else { return Ok(false) };
         let Some(bridge) = self.store.network(&network.name)? else { return Ok(false) };
         let Some(mut small) = Small::read(self.store)? else { return Ok(false) };
-        let member = Member { endpoint, assigned: Assigned { ip: record.ip, ip6: record.ip6 } };
+        let member = Member { endpoint, assigned: assigned_to(&record) };
         let Some(change) = small.change(Some(member), None) else { return Ok(false) };
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
             return Ok(false);
@@ -338,8 +336,7 @@ impl Single<'_> {
     pub(super) fn relabel(&mut self, was: &Endpoint, is: &Endpoint) -> Result<bool> {
         let Some(record) = self.store.endpoint(&is.id)? else { return Ok(false) };
         let Some(mut small) = Small::read(self.store)? else { return Ok(false) };
-        let assigned = Assigned { ip: record.ip, ip6: record.ip6 };
-        let member = |endpoint| Some(Member { endpoint, assigned });
+        let member = |endpoint| Some(Member { endpoint, assigned: assigned_to(&record) });
         let Some(change) = small.change(member(was), member(is)) else { return Ok(false) };
         let Some(subject) = change.subject else { return Ok(false) };
         let Some(mut datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {

@@ -1,7 +1,7 @@
 //! Bridges, namespaces and veth pairs: makes them, takes them down, and sees which are whole.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
@@ -69,7 +69,6 @@ pub(super) fn create_network(host: &Host<'_>, network: &Network, record: &mut Ne
     if record.adopted {
         return Ok(());
     }
-    let gateways = prefixes(network, network.gateway(), network.gateway6())?;
     fault::point("create a bridge");
     let ifindex = host
         .netlink
@@ -77,7 +76,7 @@ pub(super) fn create_network(host: &Host<'_>, network: &Network, record: &mut Ne
             name: record.bridge.clone(),
             mac: record.mac,
             mtu: record.mtu.into(),
-            addresses: gateways,
+            addresses: gateways(network).collect(),
             alias: network_alias(record),
         })
         .with_context(|| format!("network {}: create its bridge", record.name))?;
@@ -141,11 +140,11 @@ pub(super) fn create_endpoint(
     }
     fault::point("write static neighbours");
     add_forwarding(host, record, pair.host)?;
-    for ip in addresses(record) {
+    for ip in record.addresses() {
         add_neighbour(host, record, bridge_ifindex, ip)?;
     }
     fault::point("configure a container");
-    configure_container(&netns, pair.container, &inside(network, endpoint, record)?)
+    configure_container(&netns, pair.container, &inside(network, endpoint, record))
         .with_context(|| failed("configure its device"))?;
     limit(host.netlink, &netns, pair, endpoint, record).with_context(|| failed("limit its bandwidth"))?;
     fault::point("record an endpoint");
@@ -178,14 +177,15 @@ pub(super) fn inside<'a>(
     network: &Network,
     endpoint: &'a Endpoint,
     record: &'a EndpointRecord,
-) -> Result<ContainerSpec<'a>> {
-    Ok(ContainerSpec {
+) -> ContainerSpec<'a> {
+    let first = record.ip.map(IpAddr::V4).into_iter().chain(record.ip6.map(IpAddr::V6));
+    ContainerSpec {
         device: &record.container_ifname,
-        addresses: prefixes(network, record.ip, record.ip6)?,
-        gateways: [network.gateway().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)],
+        addresses: prefixes(network, record).collect(),
+        gateways: first.filter_map(|ip| network.gateway_of(ip)).collect(),
         default_route: endpoint.default_route && !network.internal,
-        routes: endpoint.routes.iter().map(|route| (route.to, route.via)).collect(),
-    })
+        routes: &endpoint.routes,
+    }
 }
 
 fn add_forwarding(host: &Host<'_>, record: &EndpointRecord, port: u32) -> Result<()> {
@@ -262,7 +262,7 @@ pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &Endpo
         }
     }
     if let Some(bridge) = records.networks.get(&record.network).and_then(|network| network.ifindex) {
-        for ip in addresses(record) {
+        for ip in record.addresses() {
             fault::point("remove a neighbour");
             // With the bridge, its neighbours are gone too.
             if let Err(e) = host.netlink.delete_neighbour(bridge, ip)
@@ -424,17 +424,15 @@ pub(super) fn network_of<'a>(world: &'a World, record: &EndpointRecord) -> Resul
         .with_context(|| format!("endpoint {}: there is no network {}", record.id, record.network))
 }
 
-/// Both addresses of an endpoint.
-pub(super) fn addresses(record: &EndpointRecord) -> impl Iterator<Item = IpAddr> {
-    [record.ip.map(IpAddr::V4), record.ip6.map(IpAddr::V6)].into_iter().flatten()
+/// The addresses of a network's bridge, with the lengths of its subnets.
+pub(super) fn gateways(network: &Network) -> impl Iterator<Item = IpNet> + '_ {
+    network.subnets().map(|subnet| subnet.with_prefix(subnet.gateway()))
 }
 
-/// Addresses on a network, with the lengths of its subnets.
-///
-/// # Errors
-/// When a length is too large, which a network's never is.
-pub(super) fn prefixes(network: &Network, ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> Result<Vec<IpNet>> {
-    let v4 = network.subnet.zip(ip).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
-    let v6 = network.subnet6.zip(ip6).map(|(net, ip)| IpNet::new(ip.into(), net.prefix_len()));
-    Ok([v4, v6].into_iter().flatten().collect::<Result<_, _>>()?)
+/// The addresses of an endpoint, with the lengths of its network's subnets.
+pub(super) fn prefixes<'a>(
+    network: &'a Network,
+    record: &'a EndpointRecord,
+) -> impl Iterator<Item = IpNet> + 'a {
+    record.addresses().filter_map(|ip| Some(network.subnet_of(ip)?.with_prefix(ip)))
 }

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
-use ipnet::IpNet;
 
 use super::attachments::AttachmentKey;
 use super::check::{self, Remedy};
 use super::instance::Instance;
-use super::topology::addresses;
+use crate::model;
 use crate::net::{Address, Link, Netlink, Netns, Route};
+use crate::store::EndpointRecord;
 
 /// What an attachment was found to be.
 #[derive(Clone, Debug)]
@@ -20,9 +20,18 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether there is such a route in the container; `via`: `None` means by whatever gateway.
-    pub fn has_route(&self, to: IpNet, via: Option<IpAddr>) -> bool {
-        self.routes.iter().any(|route| route.to == to && (via.is_none() || route.via == via))
+    /// What has become of a route of the container, in plain words; `None`: it is there. Without a gateway it may lead to any.
+    pub fn lost_route(&self, wanted: &model::Route) -> Option<String> {
+        let model::Route { to, via, options } = wanted;
+        let mut there =
+            self.routes.iter().filter(|r| r.to == *to && (via.is_none() || r.via == *via)).peekable();
+        let via = via.map(|via| format!(" via {via}")).unwrap_or_default();
+        if there.peek().is_none() {
+            return Some(format!("the route to {to}{via} is gone"));
+        }
+        let is_as_wanted = there.any(|route| options.suit(*to, &route.options));
+        (!is_as_wanted)
+            .then(|| format!("the route to {to}{via} has another mtu, advmss, priority, table or scope"))
     }
 }
 
@@ -43,12 +52,13 @@ impl Instance {
         let netlink = Netlink::open(netns)?;
         let links = netlink.links().context("list the container's devices")?;
         let link = links.iter().find(|link| link.name == key.ifname);
-        if let Some(record) = self.store().endpoint(id)? {
+        let record = self.store().endpoint(id)?;
+        let own: Vec<_> = record.iter().flat_map(EndpointRecord::addresses).collect();
+        if let Some(record) = &record {
             if record.netns_inode != Some(netns.inode()?) {
                 wrong
                     .push("the container is in another network namespace than it was attached in".to_owned());
             }
-            let own: Vec<_> = addresses(&record).collect();
             match link {
                 None => wrong.push(format!("the container has no interface {}", key.ifname)),
                 Some(link) => {
@@ -58,7 +68,16 @@ impl Instance {
             }
         }
         let routes = netlink.routes().context("list the container's routes")?;
-        Ok(Some(Verified { wrong, routes }))
+        let mut verified = Verified { wrong, routes };
+        // What results of old versions do not tell of; but for routes of a family that it has no address of, which are not set.
+        let is_kept = |route: &&model::Route| {
+            let is_of_family = own.iter().any(|ip| ip.is_ipv4() == route.to.addr().is_ipv4());
+            route.options != model::RouteOptions::default() && is_of_family
+        };
+        let lost = attachment.endpoint.routes.iter().filter(is_kept);
+        let lost: Vec<_> = lost.filter_map(|route| verified.lost_route(route)).collect();
+        verified.wrong.extend(lost);
+        Ok(Some(verified))
     }
 }
 

@@ -72,6 +72,8 @@ pub struct NetworkView {
     pub gateway: Option<Ipv4Addr>,
     /// The gateway's IPv6 address.
     pub gateway6: Option<Ipv6Addr>,
+    /// Subnets besides these two.
+    pub more: Vec<SubnetView>,
     /// Without outside.
     pub internal: bool,
     /// Reachable from outside by its own addresses.
@@ -80,6 +82,15 @@ pub struct NetworkView {
     pub mtu: u16,
     /// How many endpoints it has.
     pub endpoints: usize,
+}
+
+/// A subnet of a network.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubnetView {
+    /// Its addresses.
+    pub subnet: String,
+    /// The gateway's address.
+    pub gateway: IpAddr,
 }
 
 /// An endpoint.
@@ -97,6 +108,8 @@ pub struct EndpointView {
     pub ip: Option<Ipv4Addr>,
     /// IPv6 address.
     pub ip6: Option<Ipv6Addr>,
+    /// Addresses besides these two.
+    pub more: Vec<IpAddr>,
     /// MAC address.
     pub mac: String,
     /// Largest IP packet in bytes.

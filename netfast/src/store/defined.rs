@@ -12,7 +12,7 @@ use super::{Defined, Definitions, LockedStore, Origin, Result, Store, Written, a
 use crate::model::{Endpoint, EndpointId};
 
 /// Form of the file. Another form of it takes another number: one of another form is as good as none.
-const FORM: [u8; 8] = *b"defined1";
+const FORM: [u8; 8] = *b"defined2";
 
 /// What a command that changes one endpoint needs of the definitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

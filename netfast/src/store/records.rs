@@ -3,7 +3,7 @@
 //! A record is written before the kernel's objects are made, so that a crash in between can be cleaned up.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::paths::hash;
 use super::{LockedStore, Result, Store, atomic};
-use crate::model::{EndpointId, Name, Publish};
+use crate::model::{EndpointId, Name, Network, Publish, Subnet};
 
 const ADVICE: &str =
     "take the instance down with `netfast down`, which works nevertheless, and set it up again";
@@ -32,6 +32,9 @@ pub struct EndpointRecord {
     pub ip: Option<Ipv4Addr>,
     /// IPv6 address.
     pub ip6: Option<Ipv6Addr>,
+    /// Addresses besides these two.
+    #[serde(default)]
+    pub more: Vec<IpAddr>,
     /// MAC address of its container veth.
     pub mac: [u8; 6],
     /// Name of its host veth.
@@ -113,6 +116,9 @@ pub struct NetworkRecord {
     /// The gateway's IPv6 address, if it was asked for.
     #[serde(default)]
     pub fixed_gateway6: Option<Ipv6Addr>,
+    /// Subnets besides these two.
+    #[serde(default)]
+    pub more: Vec<Subnet>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
     /// It has no outside, so its endpoints have no default route.
@@ -126,6 +132,31 @@ pub struct NetworkRecord {
     pub mac: [u8; 6],
     /// Index of its bridge, once there is one.
     pub ifindex: Option<u32>,
+}
+
+impl EndpointRecord {
+    /// All its addresses: the first of each family, IPv4 before IPv6, and those besides.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let first = [self.ip.map(IpAddr::V4), self.ip6.map(IpAddr::V6)].into_iter().flatten();
+        first.chain(self.more.iter().copied())
+    }
+}
+
+impl NetworkRecord {
+    /// What it was made of, as far as that is recorded.
+    pub fn network(&self) -> Network {
+        Network {
+            subnet: self.subnet,
+            subnet6: self.subnet6,
+            fixed_gateway: self.fixed_gateway,
+            fixed_gateway6: self.fixed_gateway6,
+            more: self.more.clone(),
+            internal: self.internal,
+            adopted: self.adopted,
+            mtu: self.mtu,
+            ..Network::new(self.name.clone())
+        }
+    }
 }
 
 impl Store {

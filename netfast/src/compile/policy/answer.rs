@@ -42,12 +42,11 @@ impl Tables {
     pub fn answer(&self, from: &Side, to: &Side, protocol: u8, port: u16) -> Option<Answer> {
         let policed = |id| self.subjects.contains_key(id).then_some(());
         for end in [from, to] {
-            if let Side::Endpoint(id, _) = end {
+            if let Some(id) = end.endpoint() {
                 policed(id)?;
             }
         }
-        let is_itself = matches!((from, to), (Side::Endpoint(a, _), Side::Endpoint(b, _)) if a == b);
-        if is_itself {
+        if from.endpoint().is_some() && from.endpoint() == to.endpoint() {
             return Some(Answer { allowed: true, egress: Reason::NotPoliced, ingress: Reason::NotPoliced });
         }
         let explained = self.verdict(from, to, protocol, port)?;
@@ -59,7 +58,7 @@ impl Tables {
     }
 
     fn reason(&self, side: &Side, direction: Direction, verdict: Verdict) -> Reason {
-        let Side::Endpoint(id, _) = side else { return Reason::NotPoliced };
+        let Some(id) = side.endpoint() else { return Reason::NotPoliced };
         match verdict {
             Verdict::Open => Reason::NotIsolated,
             Verdict::Allowed(row) => self.rule(row).map_or(Reason::NotIsolated, Reason::Rule),
@@ -135,8 +134,18 @@ impl Side {
     pub fn family(&self) -> Family {
         match self {
             Self::Endpoint(_, family) => *family,
-            Self::Host(IpAddr::V4(_)) | Self::Outside(IpAddr::V4(_)) => Family::V4,
-            Self::Host(IpAddr::V6(_)) | Self::Outside(IpAddr::V6(_)) => Family::V6,
+            Self::Further(_, addr) | Self::Host(addr) | Self::Outside(addr) => match addr {
+                IpAddr::V4(_) => Family::V4,
+                IpAddr::V6(_) => Family::V6,
+            },
+        }
+    }
+
+    /// The endpoint that the end is.
+    pub const fn endpoint(&self) -> Option<&EndpointId> {
+        match self {
+            Self::Endpoint(id, _) | Self::Further(id, _) => Some(id),
+            Self::Outside(_) | Self::Host(_) => None,
         }
     }
 }

@@ -37,7 +37,7 @@ mod verdict;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netfast_common::addr::Addr;
 use netfast_common::policy::{OPEN, RuleKey, RuleRow};
@@ -58,12 +58,22 @@ pub use self::verdict::{Explained, Family, Side, lookup};
 use crate::model::{ClusterPolicy, EndpointId, Name, Policy, Source, World};
 
 /// The addresses an endpoint was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
     /// IPv4 address.
     pub ip: Option<Ipv4Addr>,
     /// IPv6 address.
     pub ip6: Option<Ipv6Addr>,
+    /// Addresses besides these two.
+    pub more: Vec<IpAddr>,
+}
+
+impl Assigned {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let first = [self.ip.map(IpAddr::V4), self.ip6.map(IpAddr::V6)].into_iter().flatten();
+        first.chain(self.more.iter().copied())
+    }
 }
 
 /// A prefix of addresses of either family.
@@ -137,7 +147,7 @@ pub struct Isolation {
 pub struct Tables {
     /// Every endpoint of the world as policy sees it. An identity of 0 stands for an address it has not got.
     pub subjects: BTreeMap<EndpointId, Subject>,
-    /// Identities of addresses that are no endpoint's, by longest match. Both families' widest prefixes are
+    /// Identities of addresses that are no endpoint's, or not the first of its family, by longest match. Both families' widest prefixes are
     /// always there; the IPv4 one hides the IPv6 one from mapped addresses.
     pub cidrs: BTreeMap<Prefix, u32>,
     /// Rows of the longest-prefix map, by key and prefix length.

@@ -361,16 +361,17 @@ mod tests {
         scene: &Scene,
         direction: Direction,
     ) -> Option<Encounter<'a>> {
-        let Side::Endpoint(own, _) = own else { return None };
+        let own = own.endpoint()?;
         let (peer, addr) = match peer {
             Side::Endpoint(id, family) => {
-                let assigned = scene.addresses[id];
+                let assigned = &scene.addresses[id];
                 let addr = match family {
                     Family::V4 => assigned.ip?.into(),
                     Family::V6 => assigned.ip6?.into(),
                 };
                 (Some(id), addr)
             }
+            Side::Further(id, addr) => (Some(id), *addr),
             Side::Outside(addr) | Side::Host(addr) => (None, *addr),
         };
         Some(Encounter { own, direction, peer, addr, protocol: 0, port: 0 })

@@ -61,6 +61,8 @@ struct Place {
     /// The endpoint whose address it is; `None`: a prefix, that is all of its addresses that are in no longer
     /// prefix and no endpoint's.
     endpoint: Option<usize>,
+    /// It is not the first address of its family that the endpoint has.
+    is_further: bool,
 }
 
 /// All places, sorted, so that what a block holds is a range.
@@ -88,14 +90,26 @@ impl Places {
                 }
             }
         }
-        let mut places: Vec<Place> =
-            regions.into_iter().map(|region| Place { region, endpoint: None }).collect();
+        let mut places = Vec::new();
         for (endpoint, id) in endpoints.ids.iter().enumerate() {
-            let Assigned { ip, ip6 } = addresses.get(*id).copied().unwrap_or_default();
+            let Some(Assigned { ip, ip6, more }) = addresses.get(*id) else { continue };
+            let mut add = |addr, is_further| {
+                let region = Region::of_address(addr);
+                if is_further {
+                    // A prefix of this address alone, which stands where its identity is to stand, holds nothing else.
+                    regions.remove(&region);
+                }
+                places.push(Place { region, endpoint: Some(endpoint), is_further });
+            };
             for addr in ip.map(IpAddr::from).into_iter().chain(ip6.map(IpAddr::from)) {
-                places.push(Place { region: Region::of_address(addr), endpoint: Some(endpoint) });
+                add(addr, false);
+            }
+            for addr in more {
+                add(*addr, true);
             }
         }
+        let prefixes = regions.into_iter();
+        places.extend(prefixes.map(|region| Place { region, endpoint: None, is_further: false }));
         places.sort_unstable();
         let mut of_endpoint = vec![Vec::new(); endpoints.count()];
         for (index, place) in places.iter().enumerate() {
@@ -136,10 +150,11 @@ impl Places {
         places
     }
 
-    /// The identity of every prefix, given those of all places.
+    /// The identity of every prefix and of every further address, given those of all places.
     pub(super) fn prefixes(&self, identities: &[u32]) -> BTreeMap<Prefix, u32> {
-        let outside = self.places.iter().zip(identities).filter(|(place, _)| place.endpoint.is_none());
-        outside
+        let places = self.places.iter().zip(identities);
+        places
+            .filter(|(place, _)| place.endpoint.is_none() || place.is_further)
             .map(|(place, identity)| {
                 let Region { first, len } = place.region;
                 (Prefix { addr: Ipv6Addr::from(first).into(), len }, *identity)
@@ -147,11 +162,12 @@ impl Places {
             .collect()
     }
 
-    /// The identities of an endpoint's IPv4 and IPv6 address, given those of all places; 0 for one it lacks.
+    /// The identities of an endpoint's first IPv4 and IPv6 address, given those of all places; 0 for one it lacks.
     pub(super) fn of_subject(&self, endpoint: usize, identities: &[u32]) -> (u32, u32) {
         let of_family = |v4| {
             let mut places = self.of_endpoint[endpoint].iter();
-            places.find(|place| self.places[**place].region.is_v4() == v4).map_or(0, |p| identities[*p])
+            let is_it = |place: &Place| !place.is_further && place.region.is_v4() == v4;
+            places.find(|place| is_it(&self.places[**place])).map_or(0, |p| identities[*p])
         };
         (of_family(true), of_family(false))
     }

@@ -33,8 +33,10 @@ impl Family {
 /// One end of a connection. Both ends are of one family, but behind a published port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// An endpoint, by its address of a family.
+    /// An endpoint, by its first address of a family.
     Endpoint(EndpointId, Family),
+    /// An endpoint, by an address that is not the first of its family.
+    Further(EndpointId, IpAddr),
     /// An address that is no endpoint's.
     Outside(IpAddr),
     /// The own host, by one of its addresses; the unspecified one where none is known. Endpoints always let it in; what
@@ -65,7 +67,7 @@ impl Tables {
         Some(Explained { egress, ingress, allowed: egress.passes() && ingress.passes() })
     }
 
-    /// The identity of an address that is no endpoint's.
+    /// The identity of an address that is no endpoint's, or not the first of its family.
     pub fn identity_outside(&self, addr: IpAddr) -> u32 {
         let bits = u128::from_be_bytes(Addr::from(addr).octets());
         let mut matches = (0..=Addr::BITS).rev().filter_map(|len| {
@@ -87,6 +89,7 @@ impl Tables {
                 };
                 Some((subject, identity))
             }
+            Side::Further(id, addr) => Some((*self.subjects.get(id)?, self.identity_outside(*addr))),
             Side::Outside(addr) | Side::Host(addr) => {
                 Some((Subject::default(), self.identity_outside(*addr)))
             }

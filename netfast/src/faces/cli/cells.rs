@@ -10,8 +10,23 @@ pub(super) fn optional(value: Option<impl ToString>) -> String {
 
 /// The values that are there, in one cell.
 pub(super) fn both(one: Option<impl ToString>, other: Option<impl ToString>) -> String {
+    with_more(one, other, std::iter::empty::<&str>())
+}
+
+/// The same, with others behind them.
+pub(super) fn with_more(
+    one: Option<impl ToString>,
+    other: Option<impl ToString>,
+    more: impl IntoIterator<Item = impl ToString>,
+) -> String {
     let present = [one.map(|value| value.to_string()), other.map(|value| value.to_string())];
-    present.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let more = more.into_iter().map(|value| value.to_string());
+    present.into_iter().flatten().chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// All addresses of an endpoint.
+pub(super) fn addresses(endpoint: &EndpointView) -> String {
+    with_more(endpoint.ip, endpoint.ip6, &endpoint.more)
 }
 
 /// An endpoint's name as it can be given to other commands: with its namespace where that is not the default one.

@@ -98,10 +98,12 @@ fn networks(networks: &[NetworkView]) -> Table<6> {
             (false, true) => "routed",
             (false, false) => "masquerade",
         };
+        let (subnets, gateways): (Vec<_>, Vec<_>) =
+            network.more.iter().map(|more| (&more.subnet, more.gateway)).unzip();
         table.row([
             network.name.clone(),
-            cells::both(network.subnet.as_ref(), network.subnet6.as_ref()),
-            cells::both(network.gateway, network.gateway6),
+            cells::with_more(network.subnet.as_ref(), network.subnet6.as_ref(), subnets),
+            cells::with_more(network.gateway, network.gateway6, gateways),
             cells::optional(network.bridge.as_ref()),
             network.mtu.to_string(),
             outside.to_owned(),

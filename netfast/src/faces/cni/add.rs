@@ -1,5 +1,6 @@
 //! `ADD`: makes the interface.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -52,9 +53,6 @@ fn attach(
     let endpoint = Endpoint {
         labels: identity::labels(call),
         publish: ports::publish(&said.runtime_config.port_mappings)?,
-        ip: addressing.ip,
-        ip6: addressing.ip6,
-        ranges: addressing.ranges.clone(),
         aliases: identity::aliases(call),
         mac: addressing::mac(call)?,
         ifname: Some(key.ifname.clone()),
@@ -65,7 +63,7 @@ fn attach(
         ingress_limit: limits.ingress,
         egress_limit: limits.egress,
         attachment: model::Attachment::Path(netns.to_owned()),
-        ..Endpoint::new(identity::endpoint(call)?, key.network.clone())
+        ..addressing.sets.endpoint(identity::endpoint(call)?, key.network.clone())
     };
     let routes = endpoint.routes.clone();
     let mut instance = Instance::open(&call.config.options())?;
@@ -100,14 +98,17 @@ fn result(
     ];
     let container = interfaces.len() - 1;
     let ips = view.addresses.iter().zip(&view.gateways);
-    let default_routes = view.gateways.iter().filter(|_| view.default_route).filter_map(|gateway| {
+    let first = [IpAddr::is_ipv4, IpAddr::is_ipv6].into_iter();
+    let first = first.filter_map(|is_of_family| view.gateways.iter().find(|ip| is_of_family(ip)));
+    let default_routes = first.filter(|_| view.default_route).filter_map(|gateway| {
         let everything: IpNet = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" }.parse().ok()?;
-        Some(Route::new(everything, Some(*gateway))).filter(|_| !others.contains(&everything))
+        let is_there = others.contains(&everything) || routes.iter().any(|r| r.is_default_of(*gateway));
+        Some(Route::new(everything, Some(*gateway))).filter(|_| !is_there)
     });
     CniResult {
         interfaces,
         ips: ips.map(|(address, gateway)| Ip::new(container, *address, Some(*gateway))).collect(),
-        routes: default_routes.chain(routes.iter().map(|route| Route::new(route.to, route.via))).collect(),
+        routes: default_routes.chain(routes.iter().map(Route::from)).collect(),
         dns,
         ..CniResult::default()
     }
@@ -128,7 +129,8 @@ fn look(netns: &Netns, ifname: &str) -> Result<Vec<IpNet>> {
         Err(e) => return Err(failed(e)),
     }
     let routes = netlink.routes().map_err(failed)?;
-    Ok(routes.iter().map(|route| route.to).filter(|to| to.prefix_len() == 0).collect())
+    let default = |route: &&net::Route| route.to.prefix_len() == 0 && route.options.is_in_main();
+    Ok(routes.iter().filter(default).map(|route| route.to).collect())
 }
 
 fn refuse_known(call: &Call) -> Result<()> {

@@ -1,34 +1,21 @@
 //! Which addresses an interface may get: the `ipam` part of a configuration, and what the runtime says of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use ipnet::IpNet;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-
+use super::address_sets::AddressSets;
 use super::args::parse_address;
 use super::call::Call;
 use super::config::{Range, Said};
 use super::failure::{Code, Failure, Result};
 use super::result::{CniResult, Dns};
 use crate::manifest;
-use crate::model::{AddressRange, Route};
+use crate::model::{Route, RouteOptions};
 
 /// Addresses, gateways and routes for an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addressing {
-    /// The network's IPv4 subnet.
-    pub subnet: Option<Ipv4Net>,
-    /// Its IPv6 subnet.
-    pub subnet6: Option<Ipv6Net>,
-    /// Its IPv4 gateway, if it is not the first address.
-    pub gateway: Option<Ipv4Addr>,
-    /// Its IPv6 gateway, if it is not the first address.
-    pub gateway6: Option<Ipv6Addr>,
-    /// Where addresses are chosen from; nothing for a family: the whole subnet.
-    pub ranges: Vec<AddressRange>,
-    /// The address of its own that the interface is to have.
-    pub ip: Option<Ipv4Addr>,
-    /// The same of IPv6.
-    pub ip6: Option<Ipv6Addr>,
+    /// Subnets and addresses.
+    pub sets: AddressSets,
     /// Routes besides the default one.
     pub routes: Vec<Route>,
     /// The routes are said to include a default one.
@@ -48,31 +35,14 @@ impl Addressing {
             ("runtimeConfig.ipRanges", said.runtime_config.ip_ranges.clone()),
             ("ipam.ranges", said.ipam.sets()),
         ] {
-            let before = addressing.clone();
-            let mut families = Vec::new();
-            for (index, set) in sets.iter().enumerate() {
-                let named = |failure: Failure| Failure {
+            let before = addressing.sets.clone();
+            // What the runtime says of this container counts more than what is said of all.
+            let is_said = |set: &[Range]| !set.is_empty() && before.has_subnets(set);
+            for (index, set) in sets.iter().enumerate().filter(|(_, set)| !is_said(set)) {
+                addressing.sets.add(set).map_err(|failure| Failure {
                     msg: format!("{field}[{index}]: {}", failure.msg),
                     ..failure
-                };
-                let Some(first) = set.first() else {
-                    return Err(named(wrong("a set without ranges")));
-                };
-                let is_v4 = first.subnet.addr().is_ipv4();
-                if families.contains(&is_v4) {
-                    let message =
-                        "a second set of this family; netfast gives an interface one address of each";
-                    return Err(named(Failure::new(Code::Unsupported, message)));
-                }
-                families.push(is_v4);
-                // What the runtime says of this container counts more than what is said of all.
-                let has_set = if is_v4 { before.subnet.is_some() } else { before.subnet6.is_some() };
-                if !has_set {
-                    addressing.add_set(set).map_err(named)?;
-                } else if !before.has_subnet(first.subnet) {
-                    let message = format!("{} is not the subnet of runtimeConfig.ipRanges", first.subnet);
-                    return Err(named(wrong(message)));
-                }
+                })?;
             }
         }
         for route in &said.ipam.routes {
@@ -95,55 +65,23 @@ impl Addressing {
         }
         asked.extend(call.environment.args.ips.iter().map(|ip| ("CNI_ARGS: IP", *ip)));
         for (field, ip) in asked {
-            let own: Vec<_> =
-                self.ranges.iter().filter(|range| range.first.is_ipv4() == ip.is_ipv4()).collect();
-            if !own.is_empty() && !own.iter().any(|range| range.first <= ip && ip <= range.last) {
-                return Err(wrong(format!("{field}: {ip} is in none of the ranges of this network")));
-            }
-            let other = match ip {
-                IpAddr::V4(ip) => self.ip.replace(ip).filter(|other| *other != ip).map(IpAddr::V4),
-                IpAddr::V6(ip) => self.ip6.replace(ip).filter(|other| *other != ip).map(IpAddr::V6),
-            };
-            if let Some(other) = other {
-                let message = format!(
-                    "{field}: {ip} besides {other}; netfast gives an interface one address of each family"
-                );
-                return Err(Failure::new(Code::Unsupported, message));
-            }
+            self.sets.ask(field, ip)?;
         }
         Ok(self)
     }
 
-    /// What another plugin has given.
-    pub(super) fn given(plugin: &str, result: CniResult) -> Result<Self> {
+    /// What another plugin has given. `said`: the sets of its configuration, which may have further subnets, for others.
+    pub(super) fn given(plugin: &str, said: &[Vec<Range>], result: CniResult) -> Result<Self> {
         let mut addressing = Self { dns: result.dns, ..Self::default() };
-        for ip in result.ips {
-            let net = ip.address.trunc();
-            let two = || {
-                let message =
-                    format!("ipam plugin {plugin} gave two addresses of a family; netfast takes one of each");
-                Failure::new(Code::Unsupported, message)
-            };
-            match (net, ip.address.addr(), ip.gateway) {
-                (IpNet::V4(net), IpAddr::V4(addr), gateway) => {
-                    if addressing.ip.replace(addr).is_some() {
-                        return Err(two());
-                    }
-                    addressing.subnet = Some(net);
-                    addressing.set_gateway(gateway);
-                }
-                (IpNet::V6(net), IpAddr::V6(addr), gateway) => {
-                    if addressing.ip6.replace(addr).is_some() {
-                        return Err(two());
-                    }
-                    addressing.subnet6 = Some(net);
-                    addressing.set_gateway(gateway);
-                }
-                _ => {}
-            }
-        }
-        if addressing.ip.is_none() && addressing.ip6.is_none() {
+        if result.ips.is_empty() {
             return Err(Failure::new(Code::Failed, format!("ipam plugin {plugin} gave no address")));
+        }
+        let is_said = |net: IpNet| said.iter().flatten().any(|range| range.subnet == net);
+        if result.ips.iter().all(|ip| is_said(ip.address.trunc())) {
+            said.iter().try_for_each(|set| addressing.sets.add_subnets(set))?;
+        }
+        for ip in result.ips {
+            addressing.sets.give(ip.address, ip.gateway)?;
         }
         for route in &result.routes {
             addressing.add_route(route)?;
@@ -151,117 +89,23 @@ impl Addressing {
         Ok(addressing)
     }
 
-    /// Whether nothing is said of subnets.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.subnet.is_none() && self.subnet6.is_none()
-    }
-
-    fn has_subnet(&self, net: IpNet) -> bool {
-        match net {
-            IpNet::V4(net) => self.subnet == Some(net),
-            IpNet::V6(net) => self.subnet6 == Some(net),
-        }
-    }
-
-    /// The one that is always there needs no mention: so a configuration that mentions it agrees with one that does not.
-    fn set_gateway(&mut self, gateway: Option<IpAddr>) {
-        match gateway {
-            Some(IpAddr::V4(ip)) => {
-                let first = self.subnet.map(|net| u32::from(net.network()).wrapping_add(1).into());
-                self.gateway = Some(ip).filter(|_| first != Some(ip));
-            }
-            Some(IpAddr::V6(ip)) => {
-                let first = self.subnet6.map(|net| u128::from(net.network()).wrapping_add(1).into());
-                self.gateway6 = Some(ip).filter(|_| first != Some(ip));
-            }
-            None => {}
-        }
-    }
-
-    fn add_set(&mut self, set: &[Range]) -> Result<()> {
-        for range in set {
-            let subnet = range.subnet;
-            if subnet.addr() != subnet.network() {
-                let message =
-                    format!("{subnet} is no subnet: it has bits of a host (write {})", subnet.trunc());
-                return Err(wrong(message));
-            }
-            if set.iter().any(|other| other.subnet != subnet) {
-                let message = "ranges of several subnets; a network of netfast has one subnet of each family";
-                return Err(Failure::new(Code::Unsupported, message));
-            }
-            match subnet {
-                IpNet::V4(net) => self.subnet = Some(net),
-                IpNet::V6(net) => self.subnet6 = Some(net),
-            }
-            for (field, ip) in
-                [("rangeStart", range.start), ("rangeEnd", range.end), ("gateway", range.gateway)]
-            {
-                if let Some(ip) = ip.filter(|ip| !subnet.contains(ip)) {
-                    return Err(wrong(format!("{field} is {ip}, which is not in {subnet}")));
-                }
-            }
-        }
-        let gateways: Vec<_> = set.iter().filter_map(|range| range.gateway).collect();
-        if let [first, rest @ ..] = gateways.as_slice() {
-            if let Some(other) = rest.iter().find(|other| *other != first) {
-                return Err(wrong(format!("two gateways for one subnet: {first} and {other}")));
-            }
-            self.set_gateway(Some(*first));
-        }
-        // One range without bounds is the whole subnet.
-        if set.len() > 1 || set.iter().any(|range| range.start.is_some() || range.end.is_some()) {
-            for range in set {
-                let bounds = AddressRange {
-                    first: range.start.unwrap_or_else(|| range.subnet.network()),
-                    last: range.end.unwrap_or_else(|| range.subnet.broadcast()),
-                };
-                if bounds.last < bounds.first {
-                    let message = format!("rangeEnd {} is before rangeStart {}", bounds.last, bounds.first);
-                    return Err(wrong(message));
-                }
-                if let Some(other) =
-                    self.ranges.iter().find(|other| other.first <= bounds.last && bounds.first <= other.last)
-                {
-                    let message = format!(
-                        "the ranges {}-{} and {}-{} share addresses",
-                        other.first, other.last, bounds.first, bounds.last
-                    );
-                    return Err(wrong(message));
-                }
-                self.ranges.push(bounds);
-            }
-        }
-        Ok(())
-    }
-
     fn add_route(&mut self, route: &super::result::Route) -> Result<()> {
-        let super::result::Route { dst, gw, mtu, advmss, priority, table, scope } = route;
-        let extras = [mtu, advmss, priority, table, scope];
-        if extras.iter().any(|extra| extra.is_some()) {
-            let message = format!(
-                "route to {dst}: netfast sets dst and gw of a route, not mtu, advmss, priority, table or scope"
-            );
-            return Err(Failure::new(Code::Unsupported, message));
-        }
+        let super::result::Route { dst, gw, .. } = route;
+        let options = route.options()?;
         if gw.is_some_and(|gw| gw.is_ipv4() != dst.addr().is_ipv4()) {
             return Err(wrong(format!("route to {dst}: its gateway is of the other family")));
         }
-        if dst.prefix_len() == 0 && gw.is_none_or(|gw| self.is_gateway(gw)) {
+        if gw.is_some() && options.is_on_link() {
+            let message = format!("route to {dst}: what is on the link, as its scope says, has no gateway");
+            return Err(wrong(message));
+        }
+        let is_plain = options == RouteOptions::default();
+        if dst.prefix_len() == 0 && is_plain && gw.is_none_or(|gw| self.sets.is_gateway(gw)) {
             self.default_route = true;
         } else {
-            self.routes.push(Route { to: dst.trunc(), via: *gw });
+            self.routes.push(Route { to: dst.trunc(), via: *gw, options });
         }
         Ok(())
-    }
-
-    fn is_gateway(&self, ip: IpAddr) -> bool {
-        let first4 = self.subnet.map(|net| Ipv4Addr::from(u32::from(net.network()).wrapping_add(1)));
-        let first6 = self.subnet6.map(|net| Ipv6Addr::from(u128::from(net.network()).wrapping_add(1)));
-        match ip {
-            IpAddr::V4(ip) => self.gateway.or(first4) == Some(ip),
-            IpAddr::V6(ip) => self.gateway6.or(first6) == Some(ip),
-        }
     }
 }
 
@@ -286,15 +130,29 @@ fn wrong(message: impl Into<String>) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::super::call::testing::call;
     use super::*;
+    use crate::model::{AddressRange, Endpoint, EndpointId, Name, Subnet};
 
     fn of(ipam: &str) -> Result<Addressing> {
         Addressing::of(&call(&[], &format!(r#","ipam": {ipam}"#)).config.said)
     }
 
+    /// What an endpoint of the network is asked to have.
+    fn endpoint(addressing: &Addressing) -> Endpoint {
+        let name: Name = "c".parse().unwrap();
+        addressing.sets.endpoint(EndpointId { namespace: name.clone(), name: name.clone() }, name)
+    }
+
     fn range(first: &str, last: &str) -> AddressRange {
         AddressRange { first: first.parse().unwrap(), last: last.parse().unwrap() }
+    }
+
+    fn subnets(addressing: &Addressing) -> Vec<String> {
+        let gateway = |subnet: &Subnet| subnet.fixed_gateway.map(|ip| format!(" {ip}")).unwrap_or_default();
+        addressing.sets.subnets().map(|subnet| format!("{}{}", subnet.net, gateway(&subnet))).collect()
     }
 
     #[test]
@@ -304,14 +162,13 @@ mod tests {
                 "routes": [{"dst": "0.0.0.0/0"}, {"dst": "192.0.2.0/24", "gw": "10.1.0.9"}]}"#,
         )
         .unwrap();
-        assert_eq!(addressing.subnet, Some("10.1.0.0/24".parse().unwrap()));
-        assert_eq!((addressing.gateway, addressing.gateway6), (None, Some("fd01::ff".parse().unwrap())));
-        assert!(addressing.default_route && addressing.ranges.is_empty());
+        assert_eq!(subnets(&addressing), ["10.1.0.0/24", "fd01::/64 fd01::ff"]);
+        assert!(addressing.default_route && endpoint(&addressing).ranges.is_empty());
         assert_eq!(
             addressing.routes,
-            [Route { to: "192.0.2.0/24".parse().unwrap(), via: Some("10.1.0.9".parse().unwrap()) }]
+            [Route::new("192.0.2.0/24".parse().unwrap(), Some("10.1.0.9".parse().unwrap()))]
         );
-        assert!(of("{}").unwrap().is_empty());
+        assert!(of("{}").unwrap().sets.is_empty());
     }
 
     #[test]
@@ -321,8 +178,118 @@ mod tests {
                             {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.20", "rangeEnd": "10.1.0.21"}]]}"#,
         );
         let addressing = addressing.unwrap();
-        assert_eq!(addressing.ranges, [range("10.1.0.0", "10.1.0.9"), range("10.1.0.20", "10.1.0.21")]);
-        assert_eq!(addressing.gateway, None, "it is where it would be anyway");
+        let ranges = [range("10.1.0.0", "10.1.0.9"), range("10.1.0.20", "10.1.0.21")];
+        assert_eq!(endpoint(&addressing).ranges, ranges);
+        assert_eq!(subnets(&addressing), ["10.1.0.0/24"], "its gateway is where it would be anyway");
+    }
+
+    #[test]
+    fn ranges_of_several_subnets_are_one_set() {
+        // The example of host-local's documentation.
+        let addressing = of(
+            r#"{"ranges": [
+                [{"subnet": "10.10.0.0/16", "rangeStart": "10.10.1.20", "rangeEnd": "10.10.3.50", "gateway": "10.10.0.254"},
+                 {"subnet": "172.16.5.0/24"}],
+                [{"subnet": "3ffe:ffff:0:01ff::/64", "rangeStart": "3ffe:ffff:0:01ff::0010", "rangeEnd": "3ffe:ffff:0:01ff::0020"}]
+            ]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            subnets(&addressing),
+            ["10.10.0.0/16 10.10.0.254", "172.16.5.0/24", "3ffe:ffff:0:1ff::/64"]
+        );
+        let endpoint = endpoint(&addressing);
+        assert_eq!(
+            endpoint.ranges,
+            [
+                range("10.10.1.20", "10.10.3.50"),
+                range("172.16.5.0", "172.16.5.255"),
+                range("3ffe:ffff:0:1ff::10", "3ffe:ffff:0:1ff::20")
+            ]
+        );
+        assert_eq!(endpoint.more, []);
+    }
+
+    #[test]
+    fn several_sets_of_a_family_are_several_addresses() {
+        let ipam = r#","ipam": {"ranges": [[{"subnet": "192.168.0.0/24"}], [{"subnet": "fd00::/64"}],
+            [{"subnet": "2001:db8::/64"}], [{"subnet": "fd00::/64", "rangeStart": "fd00::1:0"}]]}"#;
+        let failure = Addressing::of(&call(&[], ipam).config.said).unwrap_err();
+        assert!(failure.msg.starts_with("ipam.ranges[3]: the ranges "), "{}", failure.msg);
+        let ipam = ipam.replacen(r#""fd00::/64""#, r#""fd00::/64", "rangeEnd": "fd00::ffff""#, 1);
+        let asking = |ips: &str| {
+            let call = call(&[("CNI_ARGS", ips)], &ipam);
+            Addressing::of(&call.config.said)?.with_requested(&call)
+        };
+        let addressing = asking("IP=2001:db8::7,fd00::1:9").unwrap();
+        assert_eq!(subnets(&addressing), ["192.168.0.0/24", "fd00::/64", "2001:db8::/64"]);
+        let endpoint = endpoint(&addressing);
+        assert_eq!((endpoint.ip, endpoint.ip6), (None, None));
+        assert_eq!(endpoint.ranges, [range("fd00::", "fd00::ffff")]);
+        let asked: Vec<_> = endpoint.more.iter().map(|further| further.ip.unwrap().to_string()).collect();
+        assert_eq!(asked, ["2001:db8::7", "fd00::1:9"]);
+        assert_eq!(endpoint.more[0].ranges, [range("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff")]);
+        let failure = asking("IP=2001:db8:1::7").unwrap_err();
+        assert_eq!(
+            (failure.code, failure.msg.as_str()),
+            (7, "CNI_ARGS: IP: 2001:db8:1::7 is in none of the ranges of this network")
+        );
+    }
+
+    #[test]
+    fn another_plugin_may_give_several_addresses_of_a_family() {
+        let result = |ips: &[&str]| {
+            let ips: Vec<_> = ips.iter().map(|ip| serde_json::json!({"address": ip})).collect();
+            CniResult::parse(&serde_json::json!({"ips": ips}), "it").unwrap()
+        };
+        let given = Addressing::given("giver", &[], result(&["10.1.0.7/24", "fd01::7/64", "fd02::7/64"]));
+        let given = given.unwrap();
+        assert_eq!(subnets(&given), ["10.1.0.0/24", "fd01::/64", "fd02::/64"]);
+        let asked: Vec<_> = endpoint(&given).asked().map(|ip| ip.to_string()).collect();
+        assert_eq!(asked, ["10.1.0.7", "fd01::7", "fd02::7"]);
+        // Its configuration tells which subnets others will be given addresses of.
+        let config = r#","ipam": {"type": "host-local", "ranges":
+            [[{"subnet": "10.1.0.0/24", "gateway": "10.1.0.9"}, {"subnet": "10.2.0.0/24"}]]}"#;
+        let sets = call(&[], config).config.said.ipam.sets();
+        for (address, wanted) in [
+            ("10.2.0.7/24", vec!["10.1.0.0/24 10.1.0.9", "10.2.0.0/24"]),
+            ("10.3.0.7/24", vec!["10.3.0.0/24"]),
+        ] {
+            assert_eq!(subnets(&Addressing::given("giver", &sets, result(&[address])).unwrap()), wanted);
+        }
+        assert_eq!(Addressing::given("giver", &[], result(&[])).unwrap_err().code, 100);
+    }
+
+    #[test]
+    fn what_is_said_of_a_route_is_kept() {
+        let addressing = of(r#"{"subnet": "10.1.0.0/24", "routes": [
+                {"dst": "0.0.0.0/0", "mtu": 1400, "advmss": 1360, "priority": 7, "table": 100, "scope": 0},
+                {"dst": "192.0.2.0/24", "scope": 253}]}"#);
+        let options = RouteOptions {
+            mtu: Some(1400),
+            advmss: Some(1360),
+            priority: Some(7),
+            table: Some(100),
+            ..RouteOptions::default()
+        };
+        let default = Route { options, ..Route::new("0.0.0.0/0".parse().unwrap(), None) };
+        let link = RouteOptions { scope: Some(RouteOptions::LINK), ..RouteOptions::default() };
+        let on_link = Route { options: link, ..Route::new("192.0.2.0/24".parse().unwrap(), None) };
+        let addressing = addressing.unwrap();
+        assert_eq!((addressing.default_route, addressing.routes), (false, vec![default, on_link]));
+        for (route, message) in [
+            (
+                r#""scope": 256"#,
+                "route to 192.0.2.0/24: scope is 256: out of range integral type conversion attempted",
+            ),
+            (
+                r#""gw": "10.1.0.9", "scope": 253"#,
+                "route to 192.0.2.0/24: what is on the link, as its scope says, has no gateway",
+            ),
+        ] {
+            let failure = of(&format!(r#"{{"routes": [{{"dst": "192.0.2.0/24", {route}}}]}}"#)).unwrap_err();
+            assert_eq!((failure.code, failure.msg.as_str()), (7, message));
+        }
     }
 
     #[test]
@@ -335,14 +302,14 @@ mod tests {
                 "ipam.ranges[0]: 10.1.0.1/24 is no subnet: it has bits of a host (write 10.1.0.0/24)",
             ),
             (
-                r#"[[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]"#,
-                2,
-                "ipam.ranges[1]: a second set of this family; netfast gives an interface one address of each",
+                r#"[[{"subnet": "10.1.0.0/24"}, {"subnet": "fd01::/64"}]]"#,
+                7,
+                "ipam.ranges[0]: 10.1.0.0/24 and fd01::/64 are of different families",
             ),
             (
-                r#"[[{"subnet": "10.1.0.0/24"}, {"subnet": "10.2.0.0/24"}]]"#,
-                2,
-                "ipam.ranges[0]: ranges of several subnets; a network of netfast has one subnet of each family",
+                r#"[[{"subnet": "10.1.0.0/24", "gateway": "10.1.0.1"}, {"subnet": "10.1.0.0/24", "gateway": "10.1.0.2"}]]"#,
+                7,
+                "ipam.ranges[0]: two gateways for one subnet: 10.1.0.1 and 10.1.0.2",
             ),
             (
                 r#"[[{"subnet": "10.1.0.0/24", "rangeStart": "10.2.0.1"}]]"#,
@@ -374,9 +341,10 @@ mod tests {
             Addressing::of(&call.config.said)?.with_requested(&call)
         };
         let v4 = Some(Ipv4Addr::new(10, 1, 0, 12));
-        assert_eq!(ask(&[], r#","runtimeConfig": {"ips": ["10.1.0.12/24", "fd01::5"]}"#).unwrap().ip, v4);
-        assert_eq!(ask(&[], r#","args": {"cni": {"ips": ["10.1.0.12"]}}"#).unwrap().ip, v4);
-        assert_eq!(ask(&[("CNI_ARGS", "IP=10.1.0.12")], "").unwrap().ip, v4);
+        let ip = |asked: Result<Addressing>| endpoint(&asked.unwrap()).ip;
+        assert_eq!(ip(ask(&[], r#","runtimeConfig": {"ips": ["10.1.0.12/24", "fd01::5"]}"#)), v4);
+        assert_eq!(ip(ask(&[], r#","args": {"cni": {"ips": ["10.1.0.12"]}}"#)), v4);
+        assert_eq!(ip(ask(&[("CNI_ARGS", "IP=10.1.0.12")], "")), v4);
         let failure = ask(&[("CNI_ARGS", "IP=10.1.0.9")], "").unwrap_err();
         assert_eq!(failure.msg, "CNI_ARGS: IP: 10.1.0.9 is in none of the ranges of this network");
         let failure = ask(&[("CNI_ARGS", "IP=10.1.0.12")], r#","runtimeConfig": {"ips": ["10.1.0.13"]}"#);
@@ -391,7 +359,7 @@ mod tests {
                 [[{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.50", "rangeEnd": "10.1.0.60"}]]}"#,
         );
         let addressing = Addressing::of(&call.config.said).unwrap();
-        assert_eq!(addressing.ranges, [range("10.1.0.50", "10.1.0.60")]);
+        assert_eq!(endpoint(&addressing).ranges, [range("10.1.0.50", "10.1.0.60")]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::address_sets::AddressSets;
 use super::call::Call;
 use super::failure::{Code, Failure, Result};
 use super::result::{CniResult, mac_text};
@@ -23,18 +24,16 @@ pub(super) fn add(call: &Call) -> Result<String> {
     }
     let result = CniResult::parse(previous, "prevResult")?;
     let (netns, _handle) = call.netns()?;
-    let [ip, ip6] = addresses(&result, &call.environment.ifname)?;
+    let addresses = AddressSets::given(&addresses(&result, &call.environment.ifname)?);
     agree_on_mac(call, &result)?;
     let key = call.key()?;
     let endpoint = Endpoint {
         labels: identity::labels(call),
         publish: ports::publish(&said.runtime_config.port_mappings)?,
-        ip: if let Some(IpAddr::V4(ip)) = ip { Some(ip) } else { None },
-        ip6: if let Some(IpAddr::V6(ip)) = ip6 { Some(ip) } else { None },
         aliases: identity::aliases(call),
         redirect: is_redirected(call),
         attachment: model::Attachment::Adopted(netns.to_owned()),
-        ..Endpoint::new(identity::endpoint(call)?, key.network.clone())
+        ..addresses.endpoint(identity::endpoint(call)?, key.network.clone())
     };
     let network = Network::adopted(key.network.clone());
     let mut instance = Instance::open(&call.config.options())?;
@@ -51,34 +50,22 @@ fn place(result: &CniResult, ifname: &str) -> Option<usize> {
     result.interfaces.iter().position(|i| !i.sandbox.is_empty() && i.name == ifname)
 }
 
-/// The addresses that the plugins before have given the interface: one of each family.
-fn addresses(result: &CniResult, ifname: &str) -> Result<[Option<IpAddr>; 2]> {
+/// The addresses that the plugins before have given the interface.
+fn addresses(result: &CniResult, ifname: &str) -> Result<Vec<IpAddr>> {
     let Some(place) = place(result, ifname) else {
         let message = format!("prevResult has no interface {ifname} in a container");
         return Err(Failure::new(Code::Config, message)
             .details("netfast comes after the plugin that makes the interface"));
     };
-    let own = || {
-        let ips = result.ips.iter().filter(|ip| ip.interface.is_none_or(|own| own == place));
-        ips.map(|ip| ip.address.addr())
-    };
-    let of_family = |is: fn(&IpAddr) -> bool, name: &str| {
-        let mut own = own().filter(is);
-        let first = own.next();
-        if own.next().is_some() {
-            let message = format!("prevResult gives {ifname} several {name} addresses");
-            return Err(Failure::new(Code::Unsupported, message).details("netfast takes one of each family"));
-        }
-        Ok(first)
-    };
-    let both = [of_family(IpAddr::is_ipv4, "IPv4")?, of_family(IpAddr::is_ipv6, "IPv6")?];
-    if both == [None, None] {
+    let own = result.ips.iter().filter(|ip| ip.interface.is_none_or(|own| own == place));
+    let own: Vec<_> = own.map(|ip| ip.address.addr()).collect();
+    if own.is_empty() {
         let message = format!("prevResult gives {ifname} no address");
         return Err(
             Failure::new(Code::Unsupported, message).details("netfast tells endpoints apart by theirs")
         );
     }
-    Ok(both)
+    Ok(own)
 }
 
 /// Sees that the interface is the one the result tells of. Whether it is there, and of which kind, the core looks.
@@ -108,17 +95,14 @@ fn is_redirected(call: &Call) -> bool {
 /// What differs between the result and what was attached.
 pub(super) fn compare(previous: &CniResult, view: &AttachmentView) -> Vec<String> {
     let name = &view.container_ifname;
-    let both = match addresses(previous, name) {
-        Ok(both) => both,
-        Err(failure) => return vec![failure.to_string()],
-    };
-    let mut wrong = Vec::new();
-    for ip in both.into_iter().flatten() {
-        if !view.addresses.iter().any(|address| address.addr() == ip) {
-            wrong.push(format!("{ip} of prevResult is not what netfast knows of {name}"));
-        }
+    match addresses(previous, name) {
+        Ok(told) => told
+            .into_iter()
+            .filter(|ip| !view.addresses.iter().any(|address| address.addr() == *ip))
+            .map(|ip| format!("{ip} of prevResult is not what netfast knows of {name}"))
+            .collect(),
+        Err(failure) => vec![failure.to_string()],
     }
-    wrong
 }
 
 #[cfg(test)]
@@ -128,7 +112,7 @@ mod tests {
     use super::super::call::testing::call;
     use super::*;
 
-    fn of(ips: &Value) -> Result<[Option<IpAddr>; 2]> {
+    fn of(ips: &Value) -> Result<Vec<IpAddr>> {
         let result = json!({
             "interfaces": [{"name": "eth0"}, {"name": "eth0", "sandbox": "/run/netns/c"}],
             "ips": ips,
@@ -137,24 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn one_address_of_each_family_is_taken() {
-        let (v4, v6): (IpAddr, IpAddr) = ("10.1.0.2".parse().unwrap(), "fd01::2".parse().unwrap());
-        let both = json!([
+    fn all_addresses_of_the_interface_are_taken() {
+        let ips = |ips: &[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let several = json!([
             {"interface": 0, "address": "10.9.0.9/24"},
             {"interface": 1, "address": "10.1.0.2/24"},
             {"address": "fd01::2/64"},
+            {"interface": 1, "address": "10.2.0.2/24"},
         ]);
-        assert_eq!(of(&both), Ok([Some(v4), Some(v6)]));
-        assert_eq!(of(&json!([{"interface": 1, "address": "fd01::2/64"}])), Ok([None, Some(v6)]));
-        for (ips, message) in [
-            (json!([]), "prevResult gives eth0 no address (netfast tells endpoints apart by theirs)"),
-            (
-                json!([{"interface": 1, "address": "10.1.0.2/24"}, {"interface": 1, "address": "10.1.0.3/24"}]),
-                "prevResult gives eth0 several IPv4 addresses (netfast takes one of each family)",
-            ),
-        ] {
-            assert_eq!(of(&ips).unwrap_err().to_string(), message);
-        }
+        assert_eq!(of(&several), Ok(ips(&["10.1.0.2", "fd01::2", "10.2.0.2"])));
+        assert_eq!(of(&json!([{"interface": 1, "address": "fd01::2/64"}])), Ok(ips(&["fd01::2"])));
+        assert_eq!(
+            of(&json!([])).unwrap_err().to_string(),
+            "prevResult gives eth0 no address (netfast tells endpoints apart by theirs)"
+        );
         let result = CniResult::parse(&json!({"interfaces": [{"name": "eth0"}]}), "prevResult").unwrap();
         let failure = addresses(&result, "eth0").unwrap_err();
         assert_eq!(

@@ -7,6 +7,7 @@ use super::chained;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
 use super::result::{CniResult, mac_text};
+use crate::model;
 use crate::reconcile::attachments::AttachmentView;
 use crate::reconcile::instance::Instance;
 use crate::reconcile::verify::Verified;
@@ -31,7 +32,11 @@ pub(super) fn check(call: &Call) -> Result<()> {
     let Some(mut verified) = instance.verify(&key, &netns)? else { return Err(unknown()) };
     drop(instance);
     let mut wrong = std::mem::take(&mut verified.wrong);
-    wrong.extend(compare(&previous, &view, &verified));
+    for difference in compare(&previous, &view, &verified) {
+        if !wrong.contains(&difference) {
+            wrong.push(difference);
+        }
+    }
     if !wrong.is_empty() {
         return Err(Failure::new(Code::Check, wrong.join("; ")));
     }
@@ -78,9 +83,12 @@ fn compare(previous: &CniResult, view: &AttachmentView, verified: &Verified) -> 
         wrong.push(format!("{address} of {name} is not in prevResult"));
     }
     for route in &previous.routes {
-        if !verified.has_route(route.dst, route.gw) {
-            let via = route.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
-            wrong.push(format!("the route to {}{via} is gone", route.dst));
+        match route.options() {
+            Err(failure) => wrong.push(failure.to_string()),
+            Ok(options) => {
+                let route = model::Route { to: route.dst, via: route.gw, options };
+                wrong.extend(verified.lost_route(&route));
+            }
         }
     }
     wrong

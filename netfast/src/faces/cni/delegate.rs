@@ -51,7 +51,9 @@ impl<'a> Delegate<'a> {
         let value: Value = serde_json::from_str(&answer)
             .map_err(|e| self.failed(format!("its result cannot be read: {e}")))?;
         let given = CniResult::parse(&value, &format!("the result of ipam plugin {}", self.name));
-        given.and_then(|result| Addressing::given(self.name, result)).inspect_err(|_| self.undo())
+        given
+            .and_then(|result| Addressing::given(self.name, &self.call.config.said.ipam.sets(), result))
+            .inspect_err(|_| self.undo())
     }
 
     /// Has it take back what it gave, after something else has failed. That it cannot is only told.

@@ -5,6 +5,7 @@
 //! is, and how it comes about, the core knows ([`crate::reconcile::attachments`]); this is the protocol.
 
 mod add;
+mod address_sets;
 mod addressing;
 mod args;
 mod bandwidth;

@@ -18,27 +18,23 @@ pub(super) fn network(
     match defined {
         Some(defined) if agrees(defined, said, addressing) => defined.clone(),
         _ => {
-            let subnet = if addressing.is_empty() { DEFAULT_SUBNET.parse().ok() } else { addressing.subnet };
             let internal = said.internal.unwrap_or(false);
-            Network {
-                subnet,
-                subnet6: addressing.subnet6,
-                fixed_gateway: addressing.gateway,
-                fixed_gateway6: addressing.gateway6,
+            let network = Network {
+                subnet: DEFAULT_SUBNET.parse().ok(),
                 internal,
                 // Without an outside there is nothing to be routed to.
                 routed: said.ip_masq == Some(false) && !internal,
                 mtu: said.mtu.unwrap_or(DEFAULT_MTU),
                 ..Network::new(name.clone())
-            }
+            };
+            if addressing.sets.is_empty() { network } else { network.with_subnets(addressing.sets.subnets()) }
         }
     }
 }
 
 fn agrees(defined: &Network, said: &Said, addressing: &Addressing) -> bool {
-    let subnets = addressing.is_empty()
-        || ((defined.subnet, defined.subnet6) == (addressing.subnet, addressing.subnet6)
-            && (defined.fixed_gateway, defined.fixed_gateway6) == (addressing.gateway, addressing.gateway6));
+    let said_of = Network::new(defined.name.clone()).with_subnets(addressing.sets.subnets());
+    let subnets = addressing.sets.is_empty() || defined.subnets().eq(said_of.subnets());
     subnets
         && said.mtu.is_none_or(|mtu| mtu == defined.mtu)
         && said.internal.is_none_or(|internal| internal == defined.internal)

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::failure::{Code, Failure, Result};
 use super::spelling;
 use super::version::Version;
+use crate::model::{self, RouteOptions};
 
 /// A result, in the form of the newest version. Which version a list is printed for decides what of it is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +103,30 @@ pub(super) struct Route {
 impl Route {
     pub(super) const fn new(dst: IpNet, gw: Option<IpAddr>) -> Self {
         Self { dst, gw, mtu: None, advmss: None, priority: None, table: None, scope: None }
+    }
+
+    /// What is said of it besides. 0 says nothing: it is what there is anyway.
+    pub(super) fn options(&self) -> Result<RouteOptions> {
+        let said = |value: Option<u32>| value.filter(|value| *value != 0);
+        let scope = said(self.scope).map(|scope| {
+            u8::try_from(scope).map_err(|e| {
+                Failure::new(Code::Config, format!("route to {}: scope is {scope}: {e}", self.dst))
+            })
+        });
+        Ok(RouteOptions {
+            mtu: said(self.mtu),
+            advmss: said(self.advmss),
+            priority: said(self.priority),
+            table: said(self.table),
+            scope: scope.transpose()?,
+        })
+    }
+}
+
+impl From<&model::Route> for Route {
+    fn from(route: &model::Route) -> Self {
+        let RouteOptions { mtu, advmss, priority, table, scope } = route.options;
+        Self { dst: route.to, gw: route.via, mtu, advmss, priority, table, scope: scope.map(u32::from) }
     }
 }
 

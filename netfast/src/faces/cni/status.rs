@@ -5,6 +5,7 @@ use super::call::Call;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
 use super::{identity, network, policies};
+use crate::model::EndpointId;
 use crate::reconcile::instance::Instance;
 use crate::reconcile::readiness::NotReady;
 
@@ -37,7 +38,8 @@ pub(super) fn status(call: &Call) -> Result<()> {
     if network.adopted {
         return Ok(());
     }
-    match instance.exhausted(&network, &addressing.ranges).map_err(not_available)? {
+    let any = EndpointId { namespace: name.clone(), name: name.clone() };
+    match instance.exhausted(&network, &addressing.sets.endpoint(any, name)).map_err(not_available)? {
         Some(why) => Err(Failure::new(Code::NotAvailable, why)),
         None => Ok(()),
     }

@@ -68,21 +68,15 @@ fn inside(endpoint: &Endpoint, network: &Network, subject: &Subject, problems: &
 /// What an endpoint must be in a network that another plugin made: apart from netfast's own.
 fn outside(endpoint: &Endpoint, world: &World, subject: &Subject, problems: &mut Vec<Problem>) {
     for (field, ip) in addresses(endpoint) {
-        let holds = |network: &&Network| match ip {
-            IpAddr::V4(ip) => network.subnet.is_some_and(|net| net.contains(&ip)),
-            IpAddr::V6(ip) => network.subnet6.is_some_and(|net| net.contains(&ip)),
-        };
-        if let Some(network) = world.networks.values().find(holds) {
+        if let Some(network) = world.networks.values().find(|network| network.subnet_of(ip).is_some()) {
             let message = format!("{ip} is an address of network {}, which is netfast's own", network.name);
             problems.push(Problem::new(subject, field, message).help("give one of the two another subnet"));
         }
     }
 }
 
-fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, IpAddr)> {
-    let v4 = endpoint.ip.map(|ip| ("ip", IpAddr::V4(ip)));
-    let v6 = endpoint.ip6.map(|ip| ("ip6", IpAddr::V6(ip)));
-    v4.into_iter().chain(v6)
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, IpAddr)> + '_ {
+    endpoint.asked().map(|ip| (if ip.is_ipv4() { "ip" } else { "ip6" }, ip))
 }
 
 fn address_problem(ip: IpAddr, network: &Network) -> Option<String> {
@@ -90,19 +84,22 @@ fn address_problem(ip: IpAddr, network: &Network) -> Option<String> {
         return None;
     }
     let name = &network.name;
-    let (net, gateway, broadcast) = match ip {
-        IpAddr::V4(_) => {
-            let net = network.subnet.map(ipnet::IpNet::V4);
-            (net, network.gateway().map(IpAddr::V4), network.subnet.map(|net| IpAddr::V4(net.broadcast())))
-        }
-        IpAddr::V6(_) => (network.subnet6.map(ipnet::IpNet::V6), network.gateway6().map(IpAddr::V6), None),
+    let Some(subnet) = network.subnet_of(ip) else {
+        let of_family = network.subnets().map(|subnet| subnet.net);
+        let of_family = of_family.filter(|net| net.addr().is_ipv4() == ip.is_ipv4());
+        let nets: Vec<_> = of_family.map(|net| net.to_string()).collect();
+        return Some(if nets.is_empty() {
+            format!("network {name} has no subnet of this family")
+        } else {
+            format!("{ip} is not in {} of network {name}", nets.join(" or "))
+        });
     };
-    Some(match net {
-        None => format!("network {name} has no subnet of this family"),
-        Some(net) if !net.contains(&ip) => format!("{ip} is not in {net} of network {name}"),
-        Some(_) if Some(ip) == gateway => format!("{ip} is the gateway of network {name}"),
-        Some(_) if Some(ip) == broadcast => format!("{ip} is the broadcast address of network {name}"),
-        Some(_) => format!("{ip} is the first address of network {name}, which means the network itself"),
+    Some(if ip == subnet.gateway() {
+        format!("{ip} is the gateway of network {name}")
+    } else if ip.is_ipv4() && ip == subnet.net.broadcast() {
+        format!("{ip} is the broadcast address of network {name}")
+    } else {
+        format!("{ip} is the first address of network {name}, which means the network itself")
     })
 }
 

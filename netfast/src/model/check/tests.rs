@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Attachment, Endpoint, Network, PortRange, Protocol, Publish};
+use crate::model::{Attachment, Endpoint, FurtherAddress, Network, PortRange, Protocol, Publish, Subnet};
 
 fn network(name: &str, subnet: &str, subnet6: &str) -> Network {
     Network {
@@ -117,6 +117,47 @@ fn a_subnet_has_room_for_its_endpoints() {
     assert_eq!(
         problems(vec![network("lab", "10.0.0.0/16", "")], endpoints(1001)),
         ["network lab: 1001 endpoints; a network takes 1000 (spread them over several networks)"]
+    );
+}
+
+#[test]
+fn all_subnets_of_a_network_are_looked_at() {
+    let subnet =
+        |net: &str, gateway: &str| Subnet { net: net.parse().unwrap(), fixed_gateway: gateway.parse().ok() };
+    let network = |subnets: &[Subnet]| network("lab", "", "").with_subnets(subnets.iter().copied());
+    let endpoints = |count| (0..count).map(|n| endpoint(&format!("e{n}"), "lab")).collect::<Vec<_>>();
+    let two = [subnet("10.0.0.0/30", ""), subnet("10.1.0.0/30", "10.1.0.2")];
+    assert_eq!(problems(vec![network(&two)], endpoints(2)), [""; 0]);
+    assert_eq!(
+        problems(vec![network(&two)], endpoints(3)),
+        [
+            "network lab: subnet: 10.0.0.0/30 and 10.1.0.0/30 have addresses for 2 endpoints, not for 3 (use a shorter prefix)"
+        ]
+    );
+    let wrong = [
+        subnet("10.0.0.0/24", ""),
+        subnet("10.0.0.0/16", "10.0.255.255"),
+        subnet("fd00::/64", ""),
+        subnet("fe80::/64", ""),
+    ];
+    assert_eq!(
+        problems(vec![network(&wrong)], vec![]),
+        [
+            "network lab: gateway: 10.0.255.255 is no address of a host in the network's subnet",
+            "network lab: subnet6: fe80::/64 holds link-local addresses",
+            "network lab: subnet: 10.0.0.0/24 overlaps with 10.0.0.0/16 of network lab",
+        ]
+    );
+    let mut asking = endpoints(2);
+    let further = |ip: &str| FurtherAddress { ip: ip.parse().ok(), ranges: Vec::new() };
+    asking[0].more = vec![further("10.1.0.1"), further("10.2.0.1")];
+    asking[1].more = vec![further("10.1.0.1")];
+    assert_eq!(
+        problems(vec![network(&two)], asking),
+        [
+            "endpoint e0: ip: 10.2.0.1 is not in 10.0.0.0/30 or 10.1.0.0/30 of network lab",
+            "endpoint e1: ip: endpoint e0 has the same",
+        ]
     );
 }
 

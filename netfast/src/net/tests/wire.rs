@@ -61,8 +61,8 @@ fn network() -> Network {
 }
 
 fn inside(addresses: &[IpNet], gateways: [Option<IpAddr>; 2]) -> ContainerSpec<'static> {
-    let addresses = addresses.to_vec();
-    ContainerSpec { device: "eth0", addresses, gateways, default_route: true, routes: Vec::new() }
+    let (addresses, gateways) = (addresses.to_vec(), gateways.into_iter().flatten().collect());
+    ContainerSpec { device: "eth0", addresses, gateways, default_route: true, routes: &[] }
 }
 
 fn container(netlink: &Netlink, bridge: u32, number: u8) -> Container {

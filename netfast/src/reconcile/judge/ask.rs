@@ -100,7 +100,15 @@ impl Judge {
     /// address.
     pub(super) fn side(&self, end: &End, other: &End, family: Family) -> Option<Side> {
         match &end.who {
-            Who::Endpoint(id) => end.address(family).map(|_| Side::Endpoint(id.clone(), family)),
+            Who::Endpoint(id) => {
+                let addr = end.address(family)?;
+                let is_further = self.addresses.get(id).is_some_and(|own| own.more.contains(&addr));
+                Some(if is_further {
+                    Side::Further(id.clone(), addr)
+                } else {
+                    Side::Endpoint(id.clone(), family)
+                })
+            }
             Who::Outside => end.address(family).map(Side::Outside),
             Who::Host => Some(Side::Host(self.host_address(end, other, family))),
         }
@@ -109,7 +117,8 @@ impl Judge {
     /// The address by which the other end meets the host.
     pub(super) fn host_address(&self, host: &End, other: &End, family: Family) -> IpAddr {
         let network = other.endpoint().and_then(|id| self.network_of(id));
-        host.address(family).unwrap_or_else(|| match family {
+        let of_subnet = || network?.gateway_of(other.address(family)?);
+        host.address(family).or_else(of_subnet).unwrap_or_else(|| match family {
             Family::V4 => network.and_then(Network::gateway).map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4),
             Family::V6 => {
                 network.and_then(Network::gateway6).map_or(Ipv6Addr::UNSPECIFIED.into(), IpAddr::V6)

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::Judge;
 use crate::compile::policy::Family;
-use crate::model::EndpointId;
+use crate::model::{EndpointId, Network};
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,27 +86,23 @@ impl Judge {
         Ok(self.endpoint_end(&self.world.find_endpoint(text)?.id))
     }
 
-    /// An endpoint, with all its addresses.
+    /// An endpoint, with the first address of each family.
     pub(super) fn endpoint_end(&self, id: &EndpointId) -> End {
-        let assigned = self.addresses.get(id).copied().unwrap_or_default();
+        let assigned = self.addresses.get(id);
         End {
             who: Who::Endpoint(id.clone()),
-            v4: assigned.ip.map(IpAddr::V4),
-            v6: assigned.ip6.map(IpAddr::V6),
+            v4: assigned.and_then(|assigned| assigned.ip).map(IpAddr::V4),
+            v6: assigned.and_then(|assigned| assigned.ip6).map(IpAddr::V6),
         }
     }
 
     /// Whose an address is.
     pub(super) fn owner(&self, addr: IpAddr) -> Who {
-        let has = |assigned: &crate::compile::policy::Assigned| {
-            assigned.ip.map(IpAddr::V4) == Some(addr) || assigned.ip6.map(IpAddr::V6) == Some(addr)
-        };
-        if let Some((id, _)) = self.addresses.iter().find(|(_, assigned)| has(assigned)) {
+        let mut addresses = self.addresses.iter();
+        if let Some((id, _)) = addresses.find(|(_, assigned)| assigned.all().any(|own| own == addr)) {
             return Who::Endpoint(id.clone());
         }
-        let mut gateways = self.world.networks.values().flat_map(|network| {
-            [network.gateway().map(IpAddr::V4), network.gateway6().map(IpAddr::V6)].into_iter().flatten()
-        });
+        let mut gateways = self.world.networks.values().flat_map(Network::gateways);
         if self.host.contains(&addr) || gateways.any(|gateway| gateway == addr) {
             Who::Host
         } else {

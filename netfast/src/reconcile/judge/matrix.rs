@@ -3,9 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::Result;
-use ipnet::IpNet;
-
 use super::Judge;
 use super::ask::{Families, Found};
 use super::end::{End, Who};
@@ -14,6 +11,7 @@ use super::service::Service;
 use super::view::{CellAnswerView, CellView, MatrixView};
 use crate::compile::policy::Direction;
 use crate::model::{EndpointId, Peer, PortMatch, Ports, Rule};
+use anyhow::Result;
 
 /// What a matrix is of.
 #[derive(Clone, Debug, Default)]
@@ -82,11 +80,9 @@ impl Judge {
             Peer::Block { cidr, except } => Some(std::iter::once(cidr).chain(except)),
             Peer::Endpoints { .. } => None,
         });
-        let networks = self.world.networks.values();
-        let mut subnets =
-            networks.flat_map(|n| [n.subnet.map(IpNet::V4), n.subnet6.map(IpNet::V6)].into_iter().flatten());
+        let mut networks = self.world.networks.values();
         blocks.any(|mut nets| nets.any(|net| net.prefix_len() > 0 && net.contains(&addr)))
-            || subnets.any(|net| net.contains(&addr))
+            || networks.any(|network| network.subnet_of(addr).is_some())
     }
 
     fn cell(

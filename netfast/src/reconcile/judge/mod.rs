@@ -85,5 +85,6 @@ fn stand_in(network: Option<&Network>, number: u32) -> Assigned {
     Assigned {
         ip: has(|n| n.subnet.is_some() || n.adopted).then(|| Ipv4Addr::from(number & 0x00ff_ffff)),
         ip6: has(|n| n.subnet6.is_some() || n.adopted).then(|| Ipv6Addr::from_bits(ip6)),
+        more: Vec::new(),
     }
 }

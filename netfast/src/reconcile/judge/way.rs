@@ -98,19 +98,15 @@ impl Judge {
     fn way_out(&self, from: &EndpointId, to: &End, family: Family) -> Way {
         let Some(own) = self.network_of(from) else { return Way::Direct };
         let addr = to.address(family);
-        let gateways = [own.gateway().map(IpAddr::V4), own.gateway6().map(IpAddr::V6)];
-        let is_gateway = addr.is_none_or(|addr| gateways.contains(&Some(addr)));
+        let is_gateway = addr.is_none_or(|addr| own.gateways().any(|gateway| gateway == addr));
         if to.who == Who::Host && is_gateway {
             return Way::Direct;
         }
         if own.internal {
             return Way::Internal(own.name.clone());
         }
-        let holds = |subnet: Option<ipnet::IpNet>| {
-            subnet.is_some_and(|subnet| addr.is_some_and(|addr| subnet.contains(&addr)))
-        };
         let mut networks = self.world.networks.values();
-        let network = networks.find(|n| holds(n.subnet.map(Into::into)) || holds(n.subnet6.map(Into::into)));
+        let network = networks.find(|n| addr.is_some_and(|addr| n.subnet_of(addr).is_some()));
         match (addr, network) {
             (Some(addr), Some(network)) if to.who == Who::Outside => {
                 Way::NoSuchAddress { addr, network: network.name.clone() }

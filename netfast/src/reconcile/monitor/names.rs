@@ -73,8 +73,7 @@ impl Names {
             if let Some(ifindex) = record.host_ifindex {
                 self.by_ifindex.insert(ifindex, name.clone());
             }
-            let addresses = [record.ip.map(IpAddr::from), record.ip6.map(IpAddr::from)];
-            self.by_addr.extend(addresses.into_iter().flatten().map(|addr| (addr, name.clone())));
+            self.by_addr.extend(record.addresses().map(|addr| (addr, name.clone())));
         }
         let by_name = |isolations: BTreeMap<EndpointId, Isolation>| {
             isolations.into_iter().map(|(id, isolation)| (id.to_string(), isolation)).collect()

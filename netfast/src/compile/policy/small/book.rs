@@ -136,6 +136,10 @@ fn speakers(
 impl Book<'_> {
     /// What the policies make of an endpoint; `None`: that takes a compile of the whole world.
     pub(super) fn see(&self, Member { endpoint, assigned }: Member<'_>) -> Option<Seen> {
+        if !assigned.more.is_empty() {
+            // Their identities stand among those of prefixes.
+            return None;
+        }
         let namespace = &endpoint.id.namespace;
         let labels = namespace_labels(&self.namespaces, namespace);
         let addresses = [assigned.ip.map(IpAddr::V4), assigned.ip6.map(IpAddr::V6)];

@@ -29,7 +29,7 @@ use super::sets::Recipe;
 use crate::model::Endpoint;
 
 /// An endpoint with its addresses.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Member<'a> {
     /// What was asked for.
     pub endpoint: &'a Endpoint,
@@ -68,6 +68,7 @@ impl Book<'_> {
         before: Option<Member<'_>>,
         after: Option<Member<'_>>,
     ) -> Option<Change> {
+        let is_there = after.is_some();
         let was = before.map_or_else(|| Some(Seen::default()), |member| self.see(member))?;
         let is = after.map_or_else(|| Some(Seen::default()), |member| self.see(member))?;
         roll.count_speakers(&was, &is)?;
@@ -125,6 +126,6 @@ impl Book<'_> {
         let [ingress, egress] = sets;
         let subject =
             Subject { ingress, egress, audit_ingress: OPEN, audit_egress: OPEN, identity4, identity6 };
-        Some(Change { subject: after.map(|_| subject), added, removed })
+        Some(Change { subject: is_there.then_some(subject), added, removed })
     }
 }

@@ -23,7 +23,7 @@ const PORT_NAMES: [&str; 3] = ["http", "dns", "nowhere"];
 /// Ports around the bounds of the ranges drawn.
 const PORTS: [u16; 10] = [1, 2, 79, 80, 81, 1023, 8080, 32768, 65534, 65535];
 /// Nested blocks that hold endpoints, outsiders, or both; some are holes that hide in a mapped family.
-const BLOCKS: [&str; 20] = [
+const BLOCKS: [&str; 23] = [
     "0.0.0.0/0",
     "0.0.0.0/1",
     "10.0.0.0/8",
@@ -32,6 +32,8 @@ const BLOCKS: [&str; 20] = [
     "10.0.0.2/32",
     "10.0.0.3/32",
     "10.0.0.4/30",
+    "10.0.0.18/31",
+    "10.0.0.18/32",
     "192.0.2.0/24",
     "192.0.2.128/25",
     "192.0.2.129/32",
@@ -43,6 +45,7 @@ const BLOCKS: [&str; 20] = [
     "fd00::/120",
     "fd00::2/127",
     "fd00::3/128",
+    "fd00::12/127",
     "2001:db8::/32",
 ];
 const OUTSIDE: [&str; 10] = [
@@ -168,7 +171,8 @@ fn ports() -> impl Strategy<Value = Vec<NamedPort>> {
     vec(one.prop_map(|(name, port, protocol)| named_port(name, port, protocol)), 0..4)
 }
 
-/// A world in which endpoint `i` has the addresses `10.0.0.i` and `fd00::i`, or one of them, or none.
+/// A world in which endpoint `i` has the addresses `10.0.0.i` and `fd00::i`, or one of them, or none; some have another one or
+/// two of each family.
 pub(in crate::compile::policy) fn scene() -> impl Strategy<Value = Scene> {
     let endpoint_parts = (select(&NAMESPACES), labels(), ports(), 0_u8..16);
     let policies = (policies(), cluster_policies());
@@ -185,7 +189,11 @@ pub(in crate::compile::policy) fn scene() -> impl Strategy<Value = Scene> {
                 let ip = (family != 1).then_some(Ipv4Addr::new(10, 0, 0, i));
                 let ip6 = (family > 2).then_some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(i)));
                 if family != 0 {
-                    scene.addresses.insert(id.clone(), Assigned { ip, ip6 });
+                    let further4 = IpAddr::from(Ipv4Addr::new(10, 0, 0, i + 16));
+                    let further6 = [16, 32]
+                        .map(|n| IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(i) + n)));
+                    let more = if family > 12 { [&[further4], &further6[..]].concat() } else { Vec::new() };
+                    scene.addresses.insert(id.clone(), Assigned { ip, ip6, more });
                 }
                 scene.world.endpoints.insert(id.clone(), endpoint(id, labels, ports));
             }
@@ -215,9 +223,8 @@ pub(super) fn scenes() -> impl Strategy<Value = (Scene, Scene)> {
         }
         if kind != 2 {
             for (id, endpoint) in other.world.endpoints.into_iter().take(2) {
-                let given = other.addresses.get(&id).copied().unwrap_or_default();
-                second.addresses.retain(|_, known| known.ip != given.ip || given.ip.is_none());
-                second.addresses.retain(|_, known| known.ip6 != given.ip6 || given.ip6.is_none());
+                let given = other.addresses.get(&id).cloned().unwrap_or_default();
+                second.addresses.retain(|_, known| !known.all().any(|ip| given.all().any(|own| own == ip)));
                 second.addresses.insert(id.clone(), given);
                 second.world.endpoints.insert(id, endpoint);
             }
@@ -243,11 +250,17 @@ pub(in crate::compile::policy) fn probes(scene: &Scene) -> Vec<(Side, Side)> {
         if scene.world.endpoints.contains_key(id) {
             sides[0].extend(assigned.ip.map(|_| Side::Endpoint(id.clone(), Family::V4)));
             sides[1].extend(assigned.ip6.map(|_| Side::Endpoint(id.clone(), Family::V6)));
+            for addr in &assigned.more {
+                sides[usize::from(addr.is_ipv6())].push(Side::Further(id.clone(), *addr));
+            }
         }
     }
     let pairs = |sides: &[Side]| -> Vec<(Side, Side)> {
         let from = sides.iter().flat_map(|from| sides.iter().map(move |to| (from.clone(), to.clone())));
-        from.filter(|(from, to)| from != to).collect()
+        // An endpoint's traffic to itself is nobody's business.
+        let is_itself =
+            |(from, to): &(Side, Side)| from.endpoint().is_some() && from.endpoint() == to.endpoint();
+        from.filter(|pair| pair.0 != pair.1 && !is_itself(pair)).collect()
     };
     sides.iter().flat_map(|sides| pairs(sides)).collect()
 }

@@ -87,6 +87,7 @@ pub(super) fn allows(
 fn end<'w>(world: &'w World, addresses: &Addresses, side: &Side) -> Option<End<'w>> {
     match side {
         Side::Outside(addr) | Side::Host(addr) => Some(End { addr: *addr, endpoint: None }),
+        Side::Further(id, addr) => Some(End { addr: *addr, endpoint: Some(world.endpoints.get(id)?) }),
         Side::Endpoint(id, family) => {
             let assigned = addresses.get(id)?;
             let addr = match family {

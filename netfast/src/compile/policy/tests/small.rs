@@ -20,9 +20,9 @@ fn compiled(scene: &Scene) -> (Tables, Option<(Vec<u8>, Roll)>) {
 /// Changes one endpoint of a compiled world, or leaves it out, and compares what comes of it with a compile of all.
 fn compare(mut scene: Scene, id: &EndpointId, after: Option<&Endpoint>) -> Result<(), TestCaseError> {
     let (tables, Some((book, mut roll))) = compiled(&scene) else { return Ok(()) };
-    let assigned = scene.addresses.get(id).copied().unwrap_or_default();
+    let assigned = scene.addresses.get(id).cloned().unwrap_or_default();
     let before = scene.world.endpoints.get(id).cloned();
-    let member = |endpoint| Member { endpoint, assigned };
+    let member = |endpoint| Member { endpoint, assigned: assigned.clone() };
     let book: Book<'_> = postcard::from_bytes(&book).unwrap();
     let Some(change) = book.change(&mut roll, before.as_ref().map(member), after.map(member)) else {
         return Ok(());
@@ -102,7 +102,7 @@ fn read_for_one_more(namespaces: usize) -> usize {
     let book: Book<'_> = postcard::from_bytes(&book).unwrap();
     let like = &scene.world.endpoints[&id("n1/e0")];
     let endpoint = Endpoint { id: id("n1/new"), ..like.clone() };
-    let assigned = Assigned { ip: Some("10.99.0.1".parse().unwrap()), ip6: None };
+    let assigned = Assigned { ip: Some("10.99.0.1".parse().unwrap()), ip6: None, more: Vec::new() };
     let before = things_read();
     book.change(&mut roll, None, Some(Member { endpoint: &endpoint, assigned })).unwrap();
     things_read() - before

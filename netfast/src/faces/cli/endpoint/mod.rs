@@ -100,7 +100,7 @@ pub(super) fn table(endpoints: &[EndpointView]) -> Table<9> {
         table.row([
             cells::endpoint_name(endpoint),
             endpoint.network.clone(),
-            cells::both(endpoint.ip, endpoint.ip6),
+            cells::addresses(endpoint),
             endpoint.mac.clone(),
             endpoint.host_ifname.clone(),
             cells::labels(&endpoint.labels),
@@ -124,7 +124,7 @@ fn details(endpoint: &EndpointView) -> String {
         ("namespace", endpoint.namespace.clone()),
         ("labels", cells::labels(&endpoint.labels)),
         ("network", endpoint.network.clone()),
-        ("addresses", cells::both(endpoint.ip, endpoint.ip6)),
+        ("addresses", cells::addresses(endpoint)),
         ("mac", endpoint.mac.clone()),
         ("mtu", endpoint.mtu.to_string()),
         ("sources", if endpoint.source_check { "" } else { "not checked" }.to_owned()),

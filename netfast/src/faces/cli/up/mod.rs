@@ -99,7 +99,11 @@ fn summary(view: &InstanceView) -> String {
             "network".to_owned(),
             network.name.clone(),
             cells::optional(network.subnet.as_ref()),
-            cells::optional(network.subnet6.as_ref()),
+            cells::with_more(
+                None::<&str>,
+                network.subnet6.as_ref(),
+                network.more.iter().map(|more| &more.subnet),
+            ),
         ]);
     }
     for endpoint in &view.endpoints {
@@ -107,7 +111,7 @@ fn summary(view: &InstanceView) -> String {
             "endpoint".to_owned(),
             cells::endpoint_name(endpoint),
             cells::optional(endpoint.ip),
-            cells::optional(endpoint.ip6),
+            cells::with_more(None::<&str>, endpoint.ip6, &endpoint.more),
         ]);
     }
     for port in &view.ports {

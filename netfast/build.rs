@@ -8,6 +8,8 @@
 //! Environment: `NETFAST_BPF_TOOLCHAIN` names the rustup toolchain to use, `NETFAST_BPF_SKIP=1` leaves the
 //! object empty.
 
+mod static_link;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), String> {
     let out = PathBuf::from(variable("OUT_DIR")?);
+    static_link::set_up(&out)?;
     let object = out.join("netfast-ebpf.o");
     if env::var_os("NETFAST_BPF_SKIP").is_some_and(|value| !value.is_empty() && value != "0") {
         return write(&object, &[]);

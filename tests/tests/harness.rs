@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use netfast_tests::{HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, Running, require_root};
@@ -185,4 +186,24 @@ fn a_lab_leaves_nothing() {
     drop(lab);
     assert!(!dir.exists());
     assert!(!cgroup.exists());
+}
+
+/// A runtime starts netfast twice for each container: it is not to wait for a loader first.
+#[test]
+fn netfast_is_linked_statically_where_the_libraries_are_there() {
+    let found = Command::new("cc").arg("-print-file-name=libc.a").output();
+    if !found.is_ok_and(|found| found.stdout.starts_with(b"/")) {
+        println!("skipped: there is no static C library here");
+        return;
+    }
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let program = fs::read(lab.binary()).unwrap();
+    let word = |at: usize| u64::from_le_bytes(*program[at..].first_chunk().unwrap());
+    let half = |at: usize| u16::from_le_bytes(*program[at..].first_chunk().unwrap());
+    // The program headers of a 64-bit ELF file: where they begin, how long each is, and how many there are.
+    let (start, size, count) = (usize::try_from(word(32)).unwrap(), half(54), half(56));
+    let kinds: Vec<_> = (0..usize::from(count)).map(|i| half(start + i * usize::from(size))).collect();
+    let (loaded, interpreter) = (1, 3);
+    assert!(kinds.contains(&loaded) && !kinds.contains(&interpreter), "{kinds:?}");
 }

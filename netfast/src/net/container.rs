@@ -31,11 +31,6 @@ pub struct ContainerSpec<'a> {
 /// The addresses are usable at once (no duplicate address detection), router advertisements are not listened to. A device
 /// without an IPv6 address gets no link-local one either.
 pub fn configure_container(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<(), Error> {
-    // All of it on one thread inside.
-    netns.run(|| configure(netns, ifindex, spec))?
-}
-
-fn configure(netns: &Netns, ifindex: u32, spec: &ContainerSpec<'_>) -> Result<(), Error> {
     let ContainerSpec { device, addresses, gateways, default_route, routes } = spec;
     let netlink = Netlink::open(netns)?;
     netlink.set_up(LOOPBACK_INDEX)?;

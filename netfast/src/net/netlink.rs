@@ -54,7 +54,7 @@ impl Netlink {
     /// Connects to a namespace.
     pub fn open(netns: &Netns) -> Result<Self, Error> {
         // A socket belongs to the namespace of the thread that opens it.
-        let socket = netns.run(connect)?.map_err(|e| Error::system("open", "netlink socket", e))?;
+        let socket = netns.visit(connect)?.map_err(|e| Error::system("open", "netlink socket", e))?;
         Ok(Self { socket, number: Cell::new(0), netns: netns.try_clone()? })
     }
 

@@ -8,6 +8,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::process;
 use std::thread;
 
 use nix::libc;
@@ -70,7 +71,7 @@ impl Netns {
 
     /// The cookie, a number no other namespace has had since boot; what `bpf_get_netns_cookie` returns (Linux 5.14).
     pub fn cookie(&self) -> Result<u64, Error> {
-        self.run(|| {
+        self.visit(|| {
             // Any family serves; AF_UNIX exists in every kernel and makes no protocol state.
             let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
                 .map_err(|e| Error::system("open socket in", "network namespace", e))?;
@@ -90,10 +91,34 @@ impl Netns {
             return done.map_err(|panic| Error::Panicked(panic_text(&*panic)));
         }
         on_fresh_thread(|| {
-            setns(&self.fd, CloneFlags::CLONE_NEWNET)
-                .map_err(|e| Error::system("enter", "network namespace", e))?;
+            self.enter()?;
             Ok(work())
         })?
+    }
+
+    /// As [`Self::run`], for what takes a moment: the calling thread enters and comes back. Starting a thread takes longer than
+    /// all that is done in this way.
+    ///
+    /// # Errors
+    /// When the thread cannot enter, or when `work` panics.
+    pub(super) fn visit<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let home = Self::current()?;
+        let is_elsewhere = home.inode()? != self.inode()?;
+        if is_elsewhere {
+            self.enter()?;
+        }
+        let done = panic::catch_unwind(AssertUnwindSafe(work));
+        if is_elsewhere && let Err(error) = home.enter() {
+            // Whatever came next would be done to the wrong namespace. What a killed process leaves, the next one puts right.
+            tracing::error!(%error, "cannot go back to the network namespace this was started in");
+            process::abort();
+        }
+        done.map_err(|panic| Error::Panicked(panic_text(&*panic)))
+    }
+
+    /// Moves the calling thread.
+    fn enter(&self) -> Result<(), Error> {
+        setns(&self.fd, CloneFlags::CLONE_NEWNET).map_err(|e| Error::system("enter", "network namespace", e))
     }
 }
 

@@ -113,7 +113,7 @@ impl Netns {
     /// A socket for questions about sockets.
     fn diagnosis(&self) -> Result<Socket, Error> {
         // A socket belongs to the namespace of the thread that opens it.
-        self.run(|| Socket::new(NETLINK_SOCK_DIAG))?.map_err(failed)
+        self.visit(|| Socket::new(NETLINK_SOCK_DIAG))?.map_err(failed)
     }
 }
 

@@ -46,13 +46,13 @@ impl DeviceSetting<'static> {
 /// nothing to set.
 pub fn set_device(netns: &Netns, device: &str, settings: &[DeviceSetting<'_>]) -> Result<(), Error> {
     check_device_name(device)?;
-    netns.run(|| settings.iter().try_for_each(|setting| set_one(device, setting)))?
+    netns.visit(|| settings.iter().try_for_each(|setting| set_one(device, setting)))?
 }
 
 /// Reads a setting by its path under `/proc/sys/net`, without the newline.
 pub fn read(netns: &Netns, key: &str) -> Result<String, Error> {
     let path = Path::new("/proc/sys/net").join(key);
-    let text = netns.run(|| fs::read_to_string(&path))?;
+    let text = netns.visit(|| fs::read_to_string(&path))?;
     text.map(|text| text.trim_end().to_owned()).map_err(|e| Error::system("read", path.display(), e))
 }
 

@@ -36,12 +36,14 @@ pub struct VethSpec<'a> {
     pub mtu: u32,
 }
 
-/// Indexes of the two ends, each in its own namespace.
+/// The two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VethPair {
-    /// The host's end.
+    /// Index of the host's end.
     pub host: u32,
-    /// The container's end.
+    /// The host's end's hardware address.
+    pub host_mac: Option<[u8; 6]>,
+    /// Index of the container's end, in its own namespace.
     pub container: u32,
 }
 
@@ -59,7 +61,7 @@ impl Netlink {
         let link = self.link(spec.host_name)?;
         self.finish_host_end(spec, link.index).inspect_err(|_| self.undo_link(link.index))?;
         match link.peer_index {
-            Some(container) => Ok(VethPair { host: link.index, container }),
+            Some(container) => Ok(VethPair { host: link.index, host_mac: link.mac, container }),
             None => Err(Error::answer("create veth pair", spec.host_name, "the host's end has no peer")),
         }
     }
@@ -84,7 +86,7 @@ impl Netlink {
         sysctl::set_device(peer, peer_name, &usable)?;
         let link = self.link(name)?;
         match link.peer_index {
-            Some(container) => Ok(VethPair { host: link.index, container }),
+            Some(container) => Ok(VethPair { host: link.index, host_mac: link.mac, container }),
             None => Err(Error::answer("create veth pair", name, "the near end has no peer")),
         }
     }

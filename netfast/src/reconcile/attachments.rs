@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 
-use super::entries::Claim;
+use super::entries::{Claim, Entry, Head};
 use super::forced;
 use super::instance::Instance;
 use super::ledger::Ledger;
@@ -14,7 +14,7 @@ use super::rotation::rotate;
 use super::topology;
 use crate::model::{Endpoint, EndpointId, Name, Network, Publish};
 use crate::net::Netlink;
-use crate::store::{AttachmentRecord, Definitions, Origin};
+use crate::store::{AttachmentRecord, Definitions, EndpointRecord, NetworkRecord, Origin};
 
 pub use crate::store::AttachmentKey;
 
@@ -94,10 +94,10 @@ impl Instance {
         let asked: Vec<_> = endpoint.asked().collect();
         let subnets: Vec<_> = network.subnets().collect();
         let record = AttachmentRecord { key, endpoint };
-        if !self.attach_alone(&record, &network)? {
-            self.attach_among_all(record.clone(), network)?;
-        }
-        let view = self.attachment(&record.key)?.context("the attachment that was just made is gone")?;
+        let view = match self.attach_alone(&record, &network)? {
+            Some(view) => view,
+            None => self.attach_among_all(record, network)?,
+        };
         let given = view.addresses.iter().map(IpNet::addr);
         let chosen: Vec<_> = given.filter(|ip| !asked.contains(ip)).collect();
         let subnet_of = |ip: &IpAddr| subnets.iter().position(|subnet| subnet.net.contains(ip));
@@ -113,47 +113,63 @@ impl Instance {
         Ok(view)
     }
 
-    /// Makes the endpoint and looks at nothing else. `false`: that will not do, and nothing was done.
-    fn attach_alone(&mut self, record: &AttachmentRecord, network: &Network) -> Result<bool> {
+    /// Makes the endpoint and looks at nothing else. `None`: that will not do, and nothing was done.
+    fn attach_alone(
+        &mut self,
+        record: &AttachmentRecord,
+        network: &Network,
+    ) -> Result<Option<AttachmentView>> {
         let mut record = record.clone();
-        let Some(ledger) = Ledger::read(self.store())? else { return Ok(false) };
-        let Some(mut instance) = self.store().instance()? else { return Ok(false) };
+        let Some(ledger) = self.take_ledger()? else { return Ok(None) };
+        let Some(mut instance) = self.store().instance()? else { return Ok(None) };
         let is_left = self.store().unfinished_attachment(&record.key)?.is_some();
         if is_left || ledger.networks.get(&network.name) != Some(network) {
-            return Ok(false);
+            return Ok(None);
         }
         let EndpointId { namespace, name } = &record.endpoint.id;
-        let (mut names, mut published) = (Vec::new(), Vec::new());
+        let container = Some(record.key.container.as_str());
+        let (mut names, mut is_first) = (Vec::new(), true);
         // All in one go: there are many of them, and each look takes its time.
-        for entry in ledger.entries.iter() {
+        let seen = ledger.entries.look_through(|entry: Head<'_>| {
             if entry.namespace == namespace.as_str() && entry.name.starts_with(name.as_str()) {
                 names.push(entry.name);
             }
-            if entry.container == Some(record.key.container.as_str()) {
-                published.extend(entry.published);
-            }
+            is_first &= entry.container != container;
+            Some(())
+        });
+        if seen.is_none() {
+            return Ok(None);
         }
         let is_taken = |id: &EndpointId| names.contains(&id.name.as_str());
         record.endpoint.id.name = free_name(is_taken, &record.endpoint.id, &record.key.container)?;
-        leave_out_published(&mut record.endpoint, &published);
+        if !is_first {
+            let of_container = ledger.entries.iter().filter(|entry: &Entry<'_>| entry.container == container);
+            let published: Vec<_> = of_container.flat_map(|entry| entry.published).collect();
+            leave_out_published(&mut record.endpoint, &published);
+        }
         let mut single = self.single_soon(ledger);
         let made = single
             .add(&mut instance, &record.endpoint, Some(&record.key), |store| {
                 Ok(store.begin_attachment(&record)?)
             })
-            .and_then(|is_made| {
-                if is_made {
+            .and_then(|made| {
+                if made.is_some() {
                     self.store().finish_attachment(&record.key)?;
                     self.store().save_ledger(&single.ledger)?;
                 }
-                Ok(is_made)
+                Ok(made)
             });
         self.read_anew();
-        made.or_else(|error| self.undo(error))
+        let Some(made) = made.or_else(|error| self.undo(error))? else { return Ok(None) };
+        let host_mac = match made.host_mac {
+            Some(mac) => Some(mac),
+            None => host_mac(&Netlink::open(self.netns())?, &made.record)?,
+        };
+        Ok(Some(view(&record, made.record, made.bridge, host_mac)))
     }
 
     /// Makes the endpoint in a change of everything.
-    fn attach_among_all(&mut self, record: AttachmentRecord, network: Network) -> Result<()> {
+    fn attach_among_all(&mut self, record: AttachmentRecord, network: Network) -> Result<AttachmentView> {
         let key = record.key.clone();
         // From here on a removal knows what may be left of it.
         self.store().begin_attachment(&record)?;
@@ -161,7 +177,8 @@ impl Instance {
         if made.is_err() {
             self.store().forget_attachment(&key)?;
         }
-        made
+        made?;
+        self.attachment(&key)?.context("the attachment that was just made is gone")
     }
 
     /// Takes an attachment down, whatever is left of it, also where state files are damaged or their disk is full. `false`:
@@ -199,7 +216,7 @@ impl Instance {
             self.store().forget_attachment(key)?;
             return Ok(true);
         };
-        if let Some(ledger) = Ledger::read(self.store())? {
+        if let Some(ledger) = self.take_ledger()? {
             let mut single = self.single(ledger);
             let removed = single.remove(&record.endpoint, |store| Ok(store.end_attachment(key)?)).and_then(
                 |is_removed| {
@@ -264,39 +281,54 @@ impl Instance {
         netlink: &Netlink,
         attachment: &AttachmentRecord,
     ) -> Result<Option<AttachmentView>> {
-        let AttachmentRecord { key, endpoint } = attachment;
-        let Some(record) = self.store().endpoint(&endpoint.id)? else { return Ok(None) };
+        let Some(record) = self.store().endpoint(&attachment.endpoint.id)? else { return Ok(None) };
         let Some(bridge) = self.store().network(&record.network)? else { return Ok(None) };
-        let network = bridge.network();
-        let host_mac = match netlink.link(&record.host_ifname) {
-            Ok(link) => link.mac,
-            Err(e) if e.is_not_found() => None,
-            Err(e) => return Err(e.into()),
-        };
-        let addresses = if network.adopted {
-            record.addresses().map(IpNet::from).collect()
-        } else {
-            topology::prefixes(&network, &record).collect()
-        };
-        let gateways = record.addresses().filter_map(|ip| network.gateway_of(ip)).collect();
-        Ok(Some(AttachmentView {
-            key: key.clone(),
-            endpoint: endpoint.id.clone(),
-            adopted: network.adopted,
-            addresses,
-            gateways,
-            default_route: endpoint.default_route && !network.internal,
-            host_ifname: record.host_ifname,
-            host_ifindex: record.host_ifindex,
-            host_mac,
-            container_ifname: record.container_ifname,
-            container_mac: record.mac,
-            netns: record.netns,
-            mtu: record.mtu,
-            bridge: bridge.bridge,
-            bridge_mac: bridge.mac,
-            publish: record.publish.into_iter().map(|record| record.publish).collect(),
-        }))
+        let host_mac = host_mac(netlink, &record)?;
+        Ok(Some(view(attachment, record, bridge, host_mac)))
+    }
+}
+
+/// The MAC address of the host's end of an endpoint's pair. `None`: it is gone.
+fn host_mac(netlink: &Netlink, record: &EndpointRecord) -> Result<Option<[u8; 6]>> {
+    match netlink.link(&record.host_ifname) {
+        Ok(link) => Ok(link.mac),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// An attachment, by what is written down of its endpoint and of its network.
+fn view(
+    attachment: &AttachmentRecord,
+    record: EndpointRecord,
+    bridge: NetworkRecord,
+    host_mac: Option<[u8; 6]>,
+) -> AttachmentView {
+    let AttachmentRecord { key, endpoint } = attachment;
+    let network = bridge.network();
+    let addresses = if network.adopted {
+        record.addresses().map(IpNet::from).collect()
+    } else {
+        topology::prefixes(&network, &record).collect()
+    };
+    let gateways = record.addresses().filter_map(|ip| network.gateway_of(ip)).collect();
+    AttachmentView {
+        key: key.clone(),
+        endpoint: endpoint.id.clone(),
+        adopted: network.adopted,
+        addresses,
+        gateways,
+        default_route: endpoint.default_route && !network.internal,
+        host_ifname: record.host_ifname,
+        host_ifindex: record.host_ifindex,
+        host_mac,
+        container_ifname: record.container_ifname,
+        container_mac: record.mac,
+        netns: record.netns,
+        mtu: record.mtu,
+        bridge: bridge.bridge,
+        bridge_mac: bridge.mac,
+        publish: record.publish.into_iter().map(|record| record.publish).collect(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes;
 
 use super::devices::Device;
 use crate::model::{Endpoint, EndpointId, PortRange, Protocol, Publish};
@@ -14,7 +15,7 @@ use crate::store::{AttachmentKey, EndpointRecord};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entries {
     count: usize,
-    /// One after the other.
+    /// One after the other, each behind its length.
     #[serde(with = "serde_bytes")]
     written: Vec<u8>,
 }
@@ -25,6 +26,9 @@ pub(super) struct Entry<'a> {
     /// Its namespace, in the sense of policies.
     pub namespace: &'a str,
     pub name: &'a str,
+    /// The container it is an attachment of.
+    #[serde(borrow)]
+    pub container: Option<&'a str>,
     pub network: &'a str,
     /// `None`: it is not up.
     pub slot: Option<u32>,
@@ -40,10 +44,16 @@ pub(super) struct Entry<'a> {
     /// The host's end of its device; `None`: it is not up.
     #[serde(borrow)]
     pub device: Option<Device<'a>>,
-    /// The container it is an attachment of.
+    pub published: Vec<Claim>,
+}
+
+/// What an [`Entry`] begins with: as much as tells whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Head<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
     #[serde(borrow)]
     pub container: Option<&'a str>,
-    pub published: Vec<Claim>,
 }
 
 /// Ports of the host that are somebody's.
@@ -74,6 +84,7 @@ impl<'a> Entry<'a> {
         Self {
             namespace: record.id.namespace.as_str(),
             name: record.id.name.as_str(),
+            container,
             network: record.network.as_str(),
             slot: Some(record.slot),
             ip: record.ip,
@@ -84,7 +95,6 @@ impl<'a> Entry<'a> {
             netns: record.netns.to_str(),
             ifname: &record.container_ifname,
             device: Some(Device::of(record, endpoint)),
-            container,
             published: published.collect(),
         }
     }
@@ -129,16 +139,30 @@ impl Entries {
     fn places(&self) -> impl Iterator<Item = (usize, Entry<'_>)> {
         let mut rest = self.written.as_slice();
         std::iter::from_fn(move || {
-            let (entry, after) = postcard::take_from_bytes(rest).ok()?;
+            let (entry, after) = take(rest)?;
             rest = after;
             Some((self.written.len() - rest.len(), entry))
         })
     }
 
+    /// Has `look` see each of them, wholly or its [`Head`], until it says `None`. `None` too where they cannot all be read.
+    pub(super) fn look_through<'a, T: Deserialize<'a>>(
+        &'a self,
+        mut look: impl FnMut(T) -> Option<()>,
+    ) -> Option<()> {
+        let (mut rest, mut count) = (self.written.as_slice(), 0);
+        while !rest.is_empty() {
+            let (entry, after) = take(rest)?;
+            look(entry)?;
+            rest = after;
+            count += 1;
+        }
+        (count == self.count).then_some(())
+    }
+
     /// Whether each of them can be read.
     pub(super) fn are_whole(&self) -> bool {
-        let (count, end) = self.places().fold((0, 0), |(count, _), (end, _)| (count + 1, end));
-        count == self.count && end == self.written.len()
+        self.look_through(|_: Entry<'_>| Some(())).is_some()
     }
 
     /// Adds one.
@@ -146,8 +170,10 @@ impl Entries {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn push(&mut self, entry: &Entry<'_>) -> Result<()> {
+        let failed = "write an endpoint into the ledger";
+        let entry = postcard::to_stdvec(entry).context(failed)?;
         let written = std::mem::take(&mut self.written);
-        self.written = postcard::to_extend(entry, written).context("write an endpoint into the ledger")?;
+        self.written = postcard::to_extend(Bytes::new(&entry), written).context(failed)?;
         self.count += 1;
         Ok(())
     }
@@ -166,6 +192,13 @@ impl Entries {
     }
 }
 
+/// The first of several entries, or what it begins with, and what is written after it.
+fn take<'a, T: Deserialize<'a>>(written: &'a [u8]) -> Option<(T, &'a [u8])> {
+    let (entry, after) = postcard::take_from_bytes::<&Bytes>(written).ok()?;
+    let (entry, _) = postcard::take_from_bytes(entry).ok()?;
+    Some((entry, after))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +207,7 @@ mod tests {
         Entry {
             namespace: "default",
             name,
+            container: Some("0123456789ab"),
             network: "net",
             slot: Some(7),
             ip: Some(Ipv4Addr::new(10, 0, 0, 2)),
@@ -189,7 +223,6 @@ mod tests {
                 bridge: None,
                 redirect: true,
             }),
-            container: Some("0123456789ab"),
             published: vec![Claim { host_ip: None, host: PortRange::single(8080), protocol: Protocol::Tcp }],
         }
     }
@@ -216,6 +249,51 @@ mod tests {
         let before = all.clone();
         all.remove(&id("nobody"));
         assert_eq!(all, before);
+    }
+
+    #[test]
+    fn an_entry_begins_with_its_head() {
+        let mut all = Entries::default();
+        let entries = [entry("a"), Entry { container: None, namespace: "other", ..entry("b") }];
+        entries.iter().for_each(|entry| all.push(entry).unwrap());
+        let mut heads = Vec::new();
+        all.look_through(|head: Head<'_>| {
+            heads.push(head);
+            Some(())
+        })
+        .unwrap();
+        let head = |entry: &Entry<'static>| {
+            let Entry { namespace, name, container, .. } = *entry;
+            Head { namespace, name, container }
+        };
+        assert_eq!(heads, entries.iter().map(head).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_has_seen_enough_sees_no_more() {
+        let mut all = Entries::default();
+        for name in ["a", "b", "c"] {
+            all.push(&entry(name)).unwrap();
+        }
+        let mut seen = Vec::new();
+        let end = all.look_through(|entry: Entry<'_>| {
+            seen.push(entry.name.to_owned());
+            (entry.name != "b").then_some(())
+        });
+        assert_eq!((end, seen), (None, vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    /// An entry whose text is no text is not passed over.
+    #[test]
+    fn what_is_damaged_is_not_whole() {
+        let mut all = Entries::default();
+        for name in ["a", "damaged", "c"] {
+            all.push(&entry(name)).unwrap();
+        }
+        let place = all.written.windows(7).position(|text| text == b"damaged").unwrap();
+        all.written[place] = 0xff;
+        assert!(!all.are_whole());
+        assert_eq!(all.look_through(|_: Head<'_>| Some(())), None);
     }
 
     #[test]

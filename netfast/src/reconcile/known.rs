@@ -3,7 +3,6 @@
 use anyhow::Result;
 
 use super::instance::{Instance, Options};
-use super::ledger::Ledger;
 use crate::model::{Name, Network};
 use crate::store::{Paths, PolicyDirectory, Store};
 
@@ -31,9 +30,11 @@ impl Instance {
     /// # Errors
     /// When a state file cannot be read.
     pub fn known(&self, network: &Name) -> Result<Known> {
-        if let Some(ledger) = Ledger::read(self.store())? {
+        if let Some(ledger) = self.take_ledger()? {
             let network = ledger.networks.get(network).cloned();
-            return Ok(Known { network, policy_directory: ledger.policy_directory });
+            let policy_directory = ledger.policy_directory.clone();
+            self.give_back(ledger);
+            return Ok(Known { network, policy_directory });
         }
         let definitions = self.definitions()?;
         let network = definitions.world.networks.get(network).cloned();

@@ -77,6 +77,14 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn read(store: &LockedStore) -> Result<Option<Self>> {
-        Ok(store.ledger::<Self>()?.filter(|ledger| ledger.entries.are_whole()))
+        Ok(Self::read_unseen(store)?.filter(|ledger| ledger.entries.are_whole()))
+    }
+
+    /// As [`Self::read`], for those who look through all entries and see themselves whether they can.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn read_unseen(store: &LockedStore) -> Result<Option<Self>> {
+        Ok(store.ledger()?)
     }
 }

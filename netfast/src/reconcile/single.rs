@@ -116,6 +116,16 @@ struct Held {
     members: usize,
 }
 
+/// An endpoint that was made.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub record: EndpointRecord,
+    /// Its network.
+    pub bridge: NetworkRecord,
+    /// The MAC address of the host's end of its pair; `None`: another plugin made that.
+    pub host_mac: Option<[u8; 6]>,
+}
+
 /// An endpoint to be made, with all it is given.
 #[derive(Debug)]
 struct Planned {
@@ -130,7 +140,7 @@ struct Planned {
 }
 
 impl Single<'_> {
-    /// Makes one more endpoint. `false`: nothing was done, as that takes more than this.
+    /// Makes one more endpoint. `None`: nothing was done, as that takes more than this.
     ///
     /// # Errors
     /// When the kernel refuses. The endpoint is there in part then, and its record with it.
@@ -140,14 +150,14 @@ impl Single<'_> {
         endpoint: &Endpoint,
         key: Option<&AttachmentKey>,
         begin: impl FnOnce(&LockedStore) -> Result<()>,
-    ) -> Result<bool> {
-        let Some(mut planned) = self.plan(instance, endpoint)? else { return Ok(false) };
+    ) -> Result<Option<Made>> {
+        let Some(mut planned) = self.plan(instance, endpoint)? else { return Ok(None) };
         let Some(datapath) = Datapath::open_own(&Bpffs::at(&self.store.paths().bpffs))? else {
-            return Ok(false);
+            return Ok(None);
         };
         // There may be no room for the ports it publishes: each takes a row or two.
         if planned.ports * 2 > u64::from(datapath.maps.published[0].max_entries()) {
-            return Ok(false);
+            return Ok(None);
         }
         fault::point("begin with one endpoint");
         self.store.remove_ledger()?;
@@ -161,18 +171,19 @@ impl Single<'_> {
         let bridge = records.networks.get(&endpoint.network).context("a record without a network")?;
         let record = records.endpoints.get_mut(&endpoint.id).context("an endpoint without a record")?;
         let network = topology::network_of(world, record)?;
-        topology::create_endpoint(&host, network, bridge, endpoint, record)?;
+        let host_mac = topology::create_endpoint(&host, network, bridge, endpoint, record)?;
         fault::point("write the names of an endpoint");
         files::add(host.run_dir(), record)?;
         self.store.save_companion(Companion::Roll, roll)?;
         let rows = rows_of(world, records, change);
         tables::add(&mut host.datapath.maps, &rows)?;
-        let record = records.endpoints.get(&endpoint.id).context("an endpoint without a record")?;
+        let record = records.endpoints.remove(&endpoint.id).context("an endpoint without a record")?;
         fault::point("set a device up");
         let ifindex = record.host_ifindex.context("an endpoint without a device")?;
         host.netlink.set_up(ifindex).with_context(|| format!("set {} up", record.host_ifname))?;
-        self.ledger.entries.push(&Entry::of(record, endpoint, key.map(|key| key.container.as_str())))?;
-        Ok(true)
+        self.ledger.entries.push(&Entry::of(&record, endpoint, key.map(|key| key.container.as_str())))?;
+        let bridge = records.networks.remove(&record.network).context("a record without a network")?;
+        Ok(Some(Made { record, bridge, host_mac }))
     }
 
     /// Numbers, names and addresses for an endpoint, where nothing is in its way.
@@ -236,16 +247,21 @@ impl Single<'_> {
                 || other.published.iter().any(|held| claims.iter().any(|claim| claim.overlaps(held)))
         };
         let mut held = Held::default();
-        // All in one go: there are many of them, and each look takes its time.
-        for other in self.ledger.entries.iter() {
+        // Sets are made of them in one go, which takes half as long.
+        let (mut addresses, mut slots) = (Vec::new(), Vec::new());
+        // So are they looked through: there are many of them, and each look takes its time.
+        self.ledger.entries.look_through(|other: Entry<'_>| {
             if is_in_the_way(&other) {
                 return None;
             }
-            held.addresses.extend(other.addresses());
-            held.slots.extend(other.slot);
+            addresses.extend(other.addresses());
+            slots.extend(other.slot);
             held.members += usize::from(other.network == endpoint.network.as_str());
             held.ports += other.published.iter().map(|claim| u64::from(claim.host.count())).sum::<u64>();
-        }
+            Some(())
+        })?;
+        held.addresses = addresses.into_iter().collect();
+        held.slots = slots.into_iter().collect();
         Some(held)
     }
 
@@ -263,16 +279,17 @@ impl Single<'_> {
     fn has_all_for_itself(&self, record: &EndpointRecord) -> bool {
         let own: Vec<_> = record.publish.iter().filter_map(|record| Claim::of(&record.publish)).collect();
         let mut is_known = false;
-        for other in self.ledger.entries.iter() {
+        let all = self.ledger.entries.look_through(|other: Entry<'_>| {
             if other.is(&record.id) {
                 is_known = true;
-            } else if (other.name == record.id.name.as_str() && other.network == record.network.as_str())
-                || other.published.iter().any(|held| own.iter().any(|own| own.overlaps(held)))
-            {
-                return false;
+                return Some(());
             }
-        }
-        is_known
+            let is_shared = (other.name == record.id.name.as_str()
+                && other.network == record.network.as_str())
+                || other.published.iter().any(|held| own.iter().any(|own| own.overlaps(held)));
+            (!is_shared).then_some(())
+        });
+        all.is_some() && is_known
     }
 
     /// Removes an endpoint. `false`: nothing was done, as that takes more than this.

@@ -87,7 +87,7 @@ pub(super) fn create_network(host: &Host<'_>, network: &Network, record: &mut Ne
 }
 
 /// Makes an endpoint's namespace (unless it has one) and veth pair, and attaches the programs. The host's end stays
-/// down: nothing passes until [`activate`].
+/// down: nothing passes until [`activate`]. Returns the MAC address of that end, if it was made here.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -97,10 +97,10 @@ pub(super) fn create_endpoint(
     bridge: &NetworkRecord,
     endpoint: &Endpoint,
     record: &mut EndpointRecord,
-) -> Result<()> {
+) -> Result<Option<[u8; 6]>> {
     let failed = |what: &str| format!("endpoint {}: {what}", record.id);
     if record.adopted.is_some() {
-        return adopt::attach(host, record);
+        return adopt::attach(host, record).map(|()| None);
     }
     record.host_ifindex = None;
     record.netns_inode = None;
@@ -149,7 +149,7 @@ pub(super) fn create_endpoint(
     limit(host.netlink, &netns, pair, endpoint, record).with_context(|| failed("limit its bandwidth"))?;
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
-    Ok(())
+    Ok(pair.host_mac)
 }
 
 /// Limits how fast packets come to an endpoint, at the host's end of its pair, and from it, at its own.

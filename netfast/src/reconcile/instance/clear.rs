@@ -89,6 +89,7 @@ impl Instance {
     /// failure: what they were about is found otherwise.
     pub(super) fn clear(&mut self) -> Result<()> {
         let run_dir = self.store.paths().run_dir.clone();
+        self.ledger.take();
         self.store.remove_ledger()?;
         let is_own = salvage::is_of(&self.store, &self.netns_id)?;
         let netlink = if is_own { Some(Netlink::open(&self.netns)?) } else { None };

@@ -2,7 +2,7 @@
 
 mod clear;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -40,6 +40,8 @@ pub struct Instance {
     netns: Netns,
     netns_id: NetnsId,
     definitions: OnceCell<Definitions>,
+    /// One that was read and is still to be gone by.
+    ledger: Cell<Option<Ledger>>,
     mode: Mode,
     is_removed: bool,
     notices: Vec<String>,
@@ -97,9 +99,16 @@ impl Instance {
         let store = Store::new(Paths::resolve(options.paths.clone())?).lock(LOCK_TIMEOUT)?;
         let netns = Netns::current()?;
         let netns_id = identity(&netns)?;
-        let definitions = OnceCell::new();
-        let mode = options.attach;
-        Ok(Self { store, netns, netns_id, definitions, mode, is_removed: false, notices: Vec::new() })
+        Ok(Self {
+            store,
+            netns,
+            netns_id,
+            definitions: OnceCell::new(),
+            ledger: Cell::default(),
+            mode: options.attach,
+            is_removed: false,
+            notices: Vec::new(),
+        })
     }
 
     /// What the instance was asked for. Read when it is first asked for, as not every change needs it.
@@ -117,6 +126,23 @@ impl Instance {
     /// Forgets what was read: it is not so any more.
     pub(super) fn read_anew(&mut self) {
         self.definitions = OnceCell::new();
+        self.ledger.take();
+    }
+
+    /// The ledger, if there is one. Whether its entries can be read shows to whoever looks through them.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn take_ledger(&self) -> Result<Option<Ledger>> {
+        match self.ledger.take() {
+            Some(ledger) => Ok(Some(ledger)),
+            None => Ledger::read_unseen(&self.store),
+        }
+    }
+
+    /// Gives back what [`Self::take_ledger`] gave: nothing was done.
+    pub(super) fn give_back(&self, ledger: Ledger) {
+        self.ledger.set(Some(ledger));
     }
 
     pub(super) fn netns(&self) -> &Netns {
@@ -235,7 +261,7 @@ impl Instance {
         }
         let is_done = match difference {
             Difference::Added(endpoint) => match self.store.instance()? {
-                Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?,
+                Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?.is_some(),
                 None => false,
             },
             Difference::Removed(endpoint) => single.remove(endpoint, |_| Ok(()))?,
@@ -246,6 +272,7 @@ impl Instance {
 
     /// Notes what there is: all is done.
     fn save_ledger(&self, ledger: &Ledger, definitions: &Definitions) -> Result<()> {
+        self.ledger.take();
         self.store.save_defined_endpoints(&DefinedEndpoints::of(definitions))?;
         Ok(self.store.save_ledger(ledger)?)
     }
@@ -344,6 +371,7 @@ impl Instance {
     /// Returns what it cannot put right, and the ledger to be kept once the definitions are.
     fn converge(&mut self, definitions: &Definitions) -> Result<(Vec<Problem>, Ledger)> {
         let known = self.definitions()?.world.clone();
+        self.ledger.take();
         self.store.remove_ledger()?;
         let mut instance = match self.store.instance()? {
             Some(instance) => instance,

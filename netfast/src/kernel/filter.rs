@@ -147,7 +147,8 @@ fn text(kind: u16, value: &str) -> Vec<u8> {
 
 /// The message that came; a refusal is an error.
 fn answer(socket: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0; 32 * 1024];
+    // Far more than a filter's attributes take.
+    let mut buffer = vec![0; 8 * 1024];
     let length = socket::recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
     buffer.truncate(length);
     let short = || io::Error::from(io::ErrorKind::UnexpectedEof);

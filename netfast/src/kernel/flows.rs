@@ -81,9 +81,9 @@ impl Datapath {
         let settled = self.flow_table(maps::FLOW)?;
         let counts = FlowCounts {
             settled: settled.len() as u64,
-            settled_size: self.maps.flows.max_entries(),
+            settled_size: self.maps.flows.max_entries()?,
             new: new.len() as u64,
-            new_size: self.maps.nursery.max_entries(),
+            new_size: self.maps.nursery.max_entries()?,
             made,
             removed: count(FlowEvent::Removed)?,
             flushed: count(FlowEvent::Flushed)?,

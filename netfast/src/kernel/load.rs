@@ -72,20 +72,20 @@ impl Datapath {
             return Err(KernelError::Incomplete { directory: pins.0, missing });
         }
         check_shapes(&pins, None)?;
-        Ok(Some(Self { maps: Maps::open(&pins.maps())?, pins, is_new: false }))
+        Ok(Some(Self { maps: Maps::at(&pins.maps()), pins, is_new: false }))
     }
 
     /// Opens the pinned maps, where nothing but this binary's programs is pinned beside them: as [`Self::open_or_load`]
-    /// left it. `None`: something else is there.
+    /// left it. `None`: something else is there, or a map is missing.
     ///
     /// # Errors
-    /// When a map cannot be opened.
+    /// When the pins cannot be listed.
     pub fn open_own(bpffs: &Bpffs) -> Result<Option<Self>> {
         let pins = bpffs.version();
-        if !pins.0.exists() || pins.digests()? != [object::digest()] {
+        if !pins.0.exists() || pins.digests()? != [object::digest()] || !recover::missing(&pins)?.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self { maps: Maps::open(&pins.maps())?, pins, is_new: false }))
+        Ok(Some(Self { maps: Maps::at(&pins.maps()), pins, is_new: false }))
     }
 
     /// Opens the pinned maps, having seen to it that this binary's programs are pinned beside them: makes everything
@@ -115,7 +115,7 @@ impl Datapath {
         } else {
             load(bpffs, limits)?;
         }
-        Ok(Self { maps: Maps::open(&pins.maps())?, pins, is_new })
+        Ok(Self { maps: Maps::at(&pins.maps()), pins, is_new })
     }
 
     /// Whether the flows' map was just made, so that nothing is known of earlier flows.

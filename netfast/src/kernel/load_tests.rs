@@ -38,6 +38,22 @@ fn a_second_opening_finds_the_first_ones_maps() {
 }
 
 #[test]
+fn what_is_not_whole_is_nobodys_own() {
+    loaded(|bpffs, _| {
+        let own = Datapath::open_own(bpffs).unwrap().unwrap();
+        // A map is opened when it is first used, so one that is missing has to be missed before.
+        fs::remove_file(own.pins.maps().join(maps::DENY)).unwrap();
+        assert!(Datapath::open_own(bpffs).unwrap().is_none());
+        own.maps.denied.to_map().unwrap_err();
+        assert!(own.maps.uplinks.rows().unwrap().is_empty());
+        again(bpffs);
+        assert!(Datapath::open_own(bpffs).unwrap().is_some());
+        age(&own);
+        assert!(Datapath::open_own(bpffs).unwrap().is_none());
+    });
+}
+
+#[test]
 fn other_limits_are_refused_and_opening_takes_any() {
     loaded(|bpffs, _| {
         let limits = Limits { flows: 1024, ..Limits::default() };

@@ -1,9 +1,8 @@
 //! The maps of a datapath, by name and with their types.
 
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
-use aya::maps::{Map, MapData, MapError};
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::Flow;
 use netfast_common::flow::FlowKey;
@@ -14,8 +13,8 @@ use netfast_common::rows::{
     PublishRow, SlotRow, SocketKey, SocketRow, SourceKey, UplinkRow,
 };
 
-use super::table::{About, Array, CounterArray, CounterTable, Table, Trie};
-use super::{KernelError, Result};
+use super::pinned_map::PinnedMap;
+use super::table::{Array, CounterArray, CounterTable, Table, Trie};
 
 /// The maps of a datapath. The programs' working memory is left out: it means nothing outside of them.
 #[derive(Debug)]
@@ -56,54 +55,33 @@ pub struct Maps {
     pub sockets: Table<SocketKey, SocketRow>,
 }
 
-/// Opens a field of [`Maps`] with the type the field has.
-macro_rules! open {
-    (counters $wrapper:ident, $directory:expr, $name:expr) => {{
-        let (map, about, _) = data($directory, $name)?;
-        let map = map.try_into().map_err(|e: MapError| KernelError::map("open", $name, e))?;
-        $wrapper { map, about }
-    }};
-    ($wrapper:ident, $directory:expr, $name:expr) => {{
-        let (map, about, fd) = data($directory, $name)?;
-        let map = map.try_into().map_err(|e: MapError| KernelError::map("open", $name, e))?;
-        $wrapper { map, about, fd }
-    }};
-}
-
 impl Maps {
-    /// Opens the maps pinned in `directory`.
-    pub(super) fn open(directory: &Path) -> Result<Self> {
-        Ok(Self {
-            config: open!(Array, directory, name::CONFIG),
-            endpoints: open!(Table, directory, name::ENDPOINT),
-            addresses: open!(Table, directory, name::ADDRESS),
-            slots: open!(Array, directory, name::SLOT),
-            cidrs: open!(Trie, directory, name::CIDR),
-            rules: open!(Trie, directory, name::RULE),
-            flows: open!(Table, directory, name::FLOW),
-            nursery: open!(Table, directory, name::NURSERY),
-            fragments: open!(Table, directory, name::FRAGMENT),
-            published: [open!(Table, directory, name::PUBLISH[0]), open!(Table, directory, name::PUBLISH[1])],
-            sources: open!(Trie, directory, name::SOURCE),
-            uplinks: open!(Table, directory, name::UPLINK),
-            denied: open!(Trie, directory, name::DENY),
-            counters: open!(counters CounterArray, directory, name::COUNTER),
-            endpoint_drops: open!(counters CounterTable, directory, name::ENDPOINT_DROP),
-            rule_hits: open!(counters CounterTable, directory, name::RULE_HIT),
-            sockets: open!(Table, directory, name::SOCKET),
-        })
+    /// The maps pinned in `directory`. Each is opened when it is first used.
+    pub(super) fn at(directory: &Path) -> Self {
+        let directory = &Arc::from(directory);
+        Self {
+            config: Array(PinnedMap::new(directory, name::CONFIG)),
+            endpoints: Table(PinnedMap::new(directory, name::ENDPOINT)),
+            addresses: Table(PinnedMap::new(directory, name::ADDRESS)),
+            slots: Array(PinnedMap::new(directory, name::SLOT)),
+            cidrs: Trie(PinnedMap::new(directory, name::CIDR)),
+            rules: Trie(PinnedMap::new(directory, name::RULE)),
+            flows: Table(PinnedMap::new(directory, name::FLOW)),
+            nursery: Table(PinnedMap::new(directory, name::NURSERY)),
+            fragments: Table(PinnedMap::new(directory, name::FRAGMENT)),
+            published: [
+                Table(PinnedMap::new(directory, name::PUBLISH[0])),
+                Table(PinnedMap::new(directory, name::PUBLISH[1])),
+            ],
+            sources: Trie(PinnedMap::new(directory, name::SOURCE)),
+            uplinks: Table(PinnedMap::new(directory, name::UPLINK)),
+            denied: Trie(PinnedMap::new(directory, name::DENY)),
+            counters: CounterArray(PinnedMap::new(directory, name::COUNTER)),
+            endpoint_drops: CounterTable(PinnedMap::new(directory, name::ENDPOINT_DROP)),
+            rule_hits: CounterTable(PinnedMap::new(directory, name::RULE_HIT)),
+            sockets: Table(PinnedMap::new(directory, name::SOCKET)),
+        }
     }
-}
-
-/// Opens the pinned map `name`.
-fn data(directory: &Path, name: &'static str) -> Result<(Map, About, OwnedFd)> {
-    let failed = |e| KernelError::map("open", name, e);
-    let data = MapData::from_pin(directory.join(name)).map_err(failed)?;
-    let max_entries = data.info().map_err(failed)?.max_entries();
-    // aya's maps keep theirs to themselves.
-    let fd = data.fd().as_fd().try_clone_to_owned().map_err(|e| failed(MapError::IoError(e)))?;
-    let map = Map::from_map_data(data).map_err(failed)?;
-    Ok((map, About { name, max_entries }, fd))
 }
 
 #[cfg(test)]
@@ -190,7 +168,7 @@ mod tests {
             row.versions[1].identity4 = 9;
             slots.set(1, row).unwrap();
             let all = slots.all().unwrap();
-            assert_eq!(all.len(), slots.max_entries() as usize);
+            assert_eq!(all.len(), slots.max_entries().unwrap() as usize);
             assert!(all[1] == row && all[0] == SlotRow::default());
         });
     }

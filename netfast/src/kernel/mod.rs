@@ -24,6 +24,7 @@ mod log;
 mod maps;
 mod mounts;
 mod object;
+mod pinned_map;
 mod probe;
 mod recover;
 mod remove;

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
@@ -13,6 +13,7 @@ use netfast_common::counter::Count;
 use nix::libc;
 
 use super::error::map_errno;
+use super::pinned_map::{Opened, PinnedMap};
 use super::{KernelError, Result, batch};
 
 /// A map's name and size, for what is said of it.
@@ -71,7 +72,7 @@ macro_rules! debug {
     ($($wrapper:ident $(<$($parameter:ident),+>)?),+) => {$(
         impl$(<$($parameter: Pod),+>)? fmt::Debug for $wrapper$(<$($parameter),+>)? {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.about.fmt(f)
+                self.0.fmt(f)
             }
         }
     )+};
@@ -85,31 +86,31 @@ fn is_absent(error: &MapError) -> bool {
 }
 
 /// A hash, LRU or not.
-pub struct Table<K: Pod, V: Pod> {
-    pub(super) map: maps::HashMap<MapData, K, V>,
-    pub(super) about: About,
-    pub(super) fd: OwnedFd,
-}
+pub struct Table<K: Pod, V: Pod>(pub(super) PinnedMap<maps::HashMap<MapData, K, V>>);
 
 impl<K: Pod, V: Pod> Table<K, V> {
     /// The value under `key`.
     pub fn get(&self, key: &K) -> Result<Option<V>> {
-        self.about.got(self.map.get(key, 0))
+        let Opened { map, about, .. } = self.0.get()?;
+        about.got(map.get(key, 0))
     }
 
     /// Makes or replaces a row.
     pub fn insert(&mut self, key: impl Borrow<K>, value: impl Borrow<V>) -> Result<()> {
-        self.map.insert(key, value, 0).map_err(|e| self.about.failed("write", e))
+        let Opened { map, about, .. } = self.0.get_mut()?;
+        map.insert(key, value, 0).map_err(|e| about.failed("write", e))
     }
 
     /// Removes a row and says whether it was there.
     pub fn remove(&mut self, key: &K) -> Result<bool> {
-        self.about.removed(self.map.remove(key))
+        let Opened { map, about, .. } = self.0.get_mut()?;
+        about.removed(map.remove(key))
     }
 
     /// All rows in no order. Where programs write at the same time, a row that comes or goes may be there or not.
     pub fn rows(&self) -> Result<Vec<(K, V)>> {
-        self.about.did("list", batch::rows(self.fd.as_fd()))
+        let Opened { about, fd, .. } = self.0.get()?;
+        about.did("list", batch::rows(fd.as_fd()))
     }
 
     /// All rows by key.
@@ -126,8 +127,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
     }
 
     /// Most rows it may hold; of an LRU map, after which the oldest give way.
-    pub const fn max_entries(&self) -> u32 {
-        self.about.max_entries
+    pub fn max_entries(&self) -> Result<u32> {
+        Ok(self.0.get()?.about.max_entries)
     }
 }
 
@@ -147,26 +148,25 @@ impl<K: Pod> Prefix<K> {
 }
 
 /// A longest-prefix trie.
-pub struct Trie<K: Pod, V: Pod> {
-    pub(super) map: maps::lpm_trie::LpmTrie<MapData, K, V>,
-    pub(super) about: About,
-    pub(super) fd: OwnedFd,
-}
+pub struct Trie<K: Pod, V: Pod>(pub(super) PinnedMap<maps::lpm_trie::LpmTrie<MapData, K, V>>);
 
 impl<K: Pod, V: Pod> Trie<K, V> {
     /// The value of the longest prefix that holds `prefix`.
     pub fn lookup(&self, prefix: &Prefix<K>) -> Result<Option<V>> {
-        self.about.got(self.map.get(&prefix.as_key(), 0))
+        let Opened { map, about, .. } = self.0.get()?;
+        about.got(map.get(&prefix.as_key(), 0))
     }
 
     /// Makes or replaces a row.
     pub fn insert(&mut self, prefix: &Prefix<K>, value: impl Borrow<V>) -> Result<()> {
-        self.map.insert(&prefix.as_key(), value, 0).map_err(|e| self.about.failed("write", e))
+        let Opened { map, about, .. } = self.0.get_mut()?;
+        map.insert(&prefix.as_key(), value, 0).map_err(|e| about.failed("write", e))
     }
 
     /// Removes the row of exactly this prefix and says whether it was there.
     pub fn remove(&mut self, prefix: &Prefix<K>) -> Result<bool> {
-        self.about.removed(self.map.remove(&prefix.as_key()))
+        let Opened { map, about, .. } = self.0.get_mut()?;
+        about.removed(map.remove(&prefix.as_key()))
     }
 
     /// All rows by prefix.
@@ -174,7 +174,8 @@ impl<K: Pod, V: Pod> Trie<K, V> {
     where
         K: Ord,
     {
-        let rows = self.about.did("list", batch::rows::<Key<K>, V>(self.fd.as_fd()))?;
+        let Opened { about, fd, .. } = self.0.get()?;
+        let rows = about.did("list", batch::rows::<Key<K>, V>(fd.as_fd()))?;
         Ok(rows.into_iter().map(|(key, v)| (Prefix { key: key.data(), bits: key.prefix_len() }, v)).collect())
     }
 
@@ -184,13 +185,14 @@ impl<K: Pod, V: Pod> Trie<K, V> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.about.did("write", batch::write(self.fd.as_fd(), &rows))
+        let Opened { about, fd, .. } = self.0.get()?;
+        about.did("write", batch::write(fd.as_fd(), &rows))
     }
 
     /// Removes many rows, where they are there.
     pub fn remove_all(&mut self, prefixes: &[Prefix<K>]) -> Result<()> {
         let keys: Vec<_> = prefixes.iter().map(Prefix::as_key).collect();
-        if keys.is_empty() || batch::remove(self.fd.as_fd(), &keys).is_ok() {
+        if keys.is_empty() || batch::remove(self.0.get()?.fd.as_fd(), &keys).is_ok() {
             return Ok(());
         }
         // One is not there, and the rest still is.
@@ -206,95 +208,92 @@ impl<K: Pod, V: Pod> Trie<K, V> {
     }
 
     /// Most rows it may hold.
-    pub const fn max_entries(&self) -> u32 {
-        self.about.max_entries
+    pub fn max_entries(&self) -> Result<u32> {
+        Ok(self.0.get()?.about.max_entries)
     }
 }
 
 /// An array. Its rows are always there; unwritten ones are zero.
-pub struct Array<V: Pod> {
-    pub(super) map: maps::Array<MapData, V>,
-    pub(super) about: About,
-    pub(super) fd: OwnedFd,
-}
+pub struct Array<V: Pod>(pub(super) PinnedMap<maps::Array<MapData, V>>);
 
 impl<V: Pod> Array<V> {
     /// The value at `index`.
     pub fn get(&self, index: u32) -> Result<V> {
-        self.map.get(&index, 0).map_err(|e| self.about.failed("read", e))
+        let Opened { map, about, .. } = self.0.get()?;
+        map.get(&index, 0).map_err(|e| about.failed("read", e))
     }
 
     /// All values, by index.
     pub fn all(&self) -> Result<Vec<V>> {
-        let mut rows = self.about.did("list", batch::rows::<u32, V>(self.fd.as_fd()))?;
+        let Opened { about, fd, .. } = self.0.get()?;
+        let mut rows = about.did("list", batch::rows::<u32, V>(fd.as_fd()))?;
         rows.sort_unstable_by_key(|(index, _)| *index);
         Ok(rows.into_iter().map(|(_, value)| value).collect())
     }
 
     /// Replaces the value at `index`.
     pub fn set(&mut self, index: u32, value: impl Borrow<V>) -> Result<()> {
-        self.map.set(index, value, 0).map_err(|e| self.about.failed("write", e))
+        let Opened { map, about, .. } = self.0.get_mut()?;
+        map.set(index, value, 0).map_err(|e| about.failed("write", e))
     }
 
     /// How many rows it has.
-    pub const fn max_entries(&self) -> u32 {
-        self.about.max_entries
+    pub fn max_entries(&self) -> Result<u32> {
+        Ok(self.0.get()?.about.max_entries)
     }
 }
 
 /// Counters by index, each with a value on every CPU.
-pub struct CounterArray {
-    pub(super) map: maps::PerCpuArray<MapData, Count>,
-    pub(super) about: About,
-}
+pub struct CounterArray(pub(super) PinnedMap<maps::PerCpuArray<MapData, Count>>);
 
 impl CounterArray {
     /// A counter, summed over the CPUs.
     pub fn get(&self, index: u32) -> Result<Count> {
-        let values = self.map.get(&index, 0).map_err(|e| self.about.failed("read", e))?;
+        let Opened { map, about, .. } = self.0.get()?;
+        let values = map.get(&index, 0).map_err(|e| about.failed("read", e))?;
         Ok(sum(&values))
     }
 
     /// Adds packets to a counter that no program writes. The caller holds the instance's lock.
     pub fn add(&mut self, index: u32, packets: u64) -> Result<()> {
-        let failed = |e| self.about.failed("read", e);
-        let mut values = self.map.get(&index, 0).map_err(failed)?.to_vec();
+        let Opened { map, about, .. } = self.0.get_mut()?;
+        let mut values = map.get(&index, 0).map_err(|e| about.failed("read", e))?.to_vec();
         if let Some(first) = values.first_mut() {
             first.packets = first.packets.wrapping_add(packets);
         }
         let values =
-            PerCpuValues::try_from(values).map_err(|e| self.about.failed("write", MapError::IoError(e)))?;
-        self.map.set(index, values, 0).map_err(|e| self.about.failed("write", e))
+            PerCpuValues::try_from(values).map_err(|e| about.failed("write", MapError::IoError(e)))?;
+        map.set(index, values, 0).map_err(|e| about.failed("write", e))
     }
 
     /// All counters in the order of their indices, summed over the CPUs.
     pub fn all(&self) -> Result<Vec<Count>> {
-        (0..self.about.max_entries).map(|index| self.get(index)).collect()
+        (0..self.0.get()?.about.max_entries).map(|index| self.get(index)).collect()
     }
 }
 
 /// Counters by key, each with a value on every CPU.
-pub struct CounterTable<K: Pod> {
-    pub(super) map: maps::PerCpuHashMap<MapData, K, Count>,
-    pub(super) about: About,
-}
+pub struct CounterTable<K: Pod>(pub(super) PinnedMap<maps::PerCpuHashMap<MapData, K, Count>>);
 
 impl<K: Pod + Ord> CounterTable<K> {
     /// A counter, summed over the CPUs; zero where it was never counted.
     pub fn get(&self, key: &K) -> Result<Count> {
-        let values = self.about.got(self.map.get(key, 0))?;
+        let Opened { map, about, .. } = self.0.get()?;
+        let values = about.got(map.get(key, 0))?;
         Ok(values.map_or_else(Count::default, |values| sum(&values)))
     }
 
     /// All counters by key, summed over the CPUs.
     pub fn to_map(&self) -> Result<BTreeMap<K, Count>> {
-        let rows = self.about.collect(self.map.iter())?;
+        let Opened { map, about, .. } = self.0.get()?;
+        let rows = about.collect(map.iter())?;
         Ok(rows.into_iter().map(|(key, values)| (key, sum(&values))).collect())
     }
 
     /// Removes a counter and says whether it was there.
     pub fn remove(&mut self, key: &K) -> Result<bool> {
-        self.about.removed(self.map.remove(key))
+        let Opened { map, about, .. } = self.0.get_mut()?;
+        about.removed(map.remove(key))
     }
 }
 

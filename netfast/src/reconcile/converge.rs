@@ -35,7 +35,7 @@ pub(super) fn converge(
     let old = Records::read(host.store)?;
     let ports = PortFacts {
         bound: bound_sockets(host, world),
-        most_rows: host.datapath.maps.published[0].max_entries() as usize,
+        most_rows: host.datapath.maps.published[0].max_entries()? as usize,
     };
     let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, world, known, &mut new)?;

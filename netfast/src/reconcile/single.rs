@@ -156,7 +156,7 @@ impl Single<'_> {
             return Ok(None);
         };
         // There may be no room for the ports it publishes: each takes a row or two.
-        if planned.ports * 2 > u64::from(datapath.maps.published[0].max_entries()) {
+        if planned.ports * 2 > u64::from(datapath.maps.published[0].max_entries()?) {
             return Ok(None);
         }
         fault::point("begin with one endpoint");

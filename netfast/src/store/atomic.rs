@@ -227,14 +227,17 @@ fn names(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Strin
 /// Makes a directory that only root may enter, and those above it.
 pub(super) fn make_directory(path: &Path) -> Result<()> {
     let failed = |e| StoreError::file("make the directory", path, e);
-    if let Some(parent) = path.parent() {
-        // Those above are not ours alone.
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(()),
+    let make = || DirBuilder::new().mode(0o700).create(path);
+    let made = match (make(), path.parent()) {
+        (Err(e), Some(parent)) if e.kind() == io::ErrorKind::NotFound => {
+            // Those above are not ours alone.
+            fs::create_dir_all(parent).and_then(|()| make())
+        }
+        (made, _) => made,
+    };
+    match made {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(e) => Err(failed(e)),
+        made => made.map_err(failed),
     }
 }
 

@@ -120,6 +120,10 @@ fn the_host_is_as_asked_for() {
     assert_eq!(port["inet6_addr_gen_mode"], "none");
     assert_eq!(port["master"], "nf.test");
     assert_eq!(port["ifalias"], "netfast end");
+    let inside = &json(&net.containers[0].netns, "ip -d -j link show eth0")[0];
+    for end in [port, inside] {
+        assert_eq!([&end["num_tx_queues"], &end["num_rx_queues"]], [&json!(1), &json!(1)]);
+    }
     assert_eq!(json(host, "ip -j addr show nfv2")[0]["addr_info"], json!([]));
 
     let link = net.netlink.link("nfv2").unwrap();

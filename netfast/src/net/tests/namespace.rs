@@ -39,9 +39,9 @@ fn what_runs_in_a_namespace_already_stays_on_its_thread() {
 #[test]
 fn a_visit_stays_on_its_thread_and_ends_where_it_began() {
     need_root!();
-    let (other, home) = (namespace(), Netns::current().unwrap().inode().unwrap());
     let place = || (thread::current().id(), Netns::current().unwrap().inode().unwrap());
-    let here = (thread::current().id(), home);
+    let here = place();
+    let other = namespace();
     assert_eq!(other.visit(place).unwrap(), (here.0, other.inode().unwrap()));
     assert_eq!(place(), here);
     let error = other.visit(|| panic!("on purpose")).unwrap_err();

@@ -36,7 +36,7 @@ pub(crate) fn set_up(out: &Path) -> Result<(), String> {
     fs::create_dir_all(&directory).map_err(|e| format!("make {}: {e}", directory.display()))?;
     let linker = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
     for (name, archives) in LIBRARIES {
-        let mut script = String::new();
+        let mut found = Vec::new();
         for archive in *archives {
             let Some(path) = find(Command::new(&linker), archive) else {
                 println!(
@@ -44,11 +44,11 @@ pub(crate) fn set_up(out: &Path) -> Result<(), String> {
                 );
                 return Ok(());
             };
-            script += &format!(" \"{}\"", path.display());
+            found.push(format!("\"{}\"", path.display()));
         }
         let path = directory.join(format!("lib{name}.so"));
-        fs::write(&path, format!("GROUP({script} )\n"))
-            .map_err(|e| format!("write {}: {e}", path.display()))?;
+        let script = format!("GROUP( {} )\n", found.join(" "));
+        fs::write(&path, script).map_err(|e| format!("write {}: {e}", path.display()))?;
     }
     println!("cargo::rustc-link-arg-bins=-L{}", directory.display());
     // Addresses that are known when it is linked need not be written when it starts.

@@ -255,7 +255,9 @@ mod tests {
     fn an_entry_begins_with_its_head() {
         let mut all = Entries::default();
         let entries = [entry("a"), Entry { container: None, namespace: "other", ..entry("b") }];
-        entries.iter().for_each(|entry| all.push(entry).unwrap());
+        for entry in &entries {
+            all.push(entry).unwrap();
+        }
         let mut heads = Vec::new();
         all.look_through(|head: Head<'_>| {
             heads.push(head);

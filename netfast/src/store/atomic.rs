@@ -228,16 +228,16 @@ fn names(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Strin
 pub(super) fn make_directory(path: &Path) -> Result<()> {
     let failed = |e| StoreError::file("make the directory", path, e);
     let make = || DirBuilder::new().mode(0o700).create(path);
-    let made = match (make(), path.parent()) {
+    let outcome = match (make(), path.parent()) {
         (Err(e), Some(parent)) if e.kind() == io::ErrorKind::NotFound => {
             // Those above are not ours alone.
             fs::create_dir_all(parent).and_then(|()| make())
         }
-        (made, _) => made,
+        (outcome, _) => outcome,
     };
-    match made {
+    match outcome {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made.map_err(failed),
+        outcome => outcome.map_err(failed),
     }
 }
 

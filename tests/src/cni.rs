@@ -203,6 +203,19 @@ impl Container<'_> {
         ]
     }
 
+    /// Calls the plugin with a standard output that takes nothing.
+    pub fn call_unheard(&self, command: &str) -> Result<Answer> {
+        let netns = self.ns.path().display().to_string();
+        let lab = self.plugin.lab;
+        let mut shell = lab.host.command("sh");
+        shell.args(["-c", "exec \"$0\" >/dev/full"]).arg(lab.plugin_command().get_program());
+        shell.envs(self.variables(command, &netns));
+        let mut running = Running::start(&mut shell)?;
+        running.write(&self.plugin.config().to_string())?;
+        let done = running.finish(PATIENCE)?;
+        Ok(Answer { code: done.status.code(), stdout: done.stdout, stderr: done.stderr })
+    }
+
     fn silent(&self, command: &str) -> Result<()> {
         let printed = self.call(command)?.ok()?;
         if !printed.is_empty() {

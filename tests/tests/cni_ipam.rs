@@ -192,6 +192,10 @@ fn what_it_complains_about_is_passed_on() {
     passed_on(container.check(&result).unwrap());
     given.fails("STATUS", Some(said));
     passed_on(given.plugin.call("STATUS").unwrap());
+    given.fails("STATUS", Some("not JSON"));
+    assert_eq!(given.plugin.call("STATUS").unwrap().failure().unwrap().0, 50);
+    let nowhere = given.plugin.with_path(&lab.dir().join("nowhere"));
+    assert_eq!(nowhere.call("STATUS").unwrap().failure().unwrap().0, 50);
     given.fails("GC", Some(said));
     let garbage = given.plugin.with(&json!({"cni.dev/valid-attachments": []})).call("GC").unwrap();
     assert_eq!(garbage.failure().unwrap().0, 117);

@@ -270,11 +270,59 @@ fn the_status_tells_whether_containers_can_come() {
     let container = plugin.container("c1").unwrap();
     container.add().unwrap();
     assert_eq!(status(&plugin).code, Some(0));
+    // What no container could be added to.
+    for (more, why) in [
+        (json!({"mtu": 9000}), "is defined differently"),
+        (json!({"name": "other", "ipam": {"subnet": "10.77.0.0/16"}}), "overlaps with"),
+        (json!({"name": "other", "mtu": 60, "ipam": {"subnet": "10.79.0.0/16"}}), "mtu"),
+    ] {
+        let plugin = plugin.with(&more);
+        let (code, message) = status(&plugin).failure().unwrap();
+        assert!(code == 50 && message.contains(why), "{code} {message}");
+        let added = plugin.container("c2").unwrap().call("ADD").unwrap().failure().unwrap();
+        assert!(added.1.contains(why), "{}", added.1);
+    }
     // The pins are lost: new containers cannot come, and those that are there are not what they were.
     let bpffs = lab.dir().join("bpffs");
     let (code, message) = status(&plugin.with(&json!({"bpffs": lab.dir().join("other")}))).failure().unwrap();
     assert_eq!(code, 51, "{message}");
     assert!(bpffs.exists());
+}
+
+#[test]
+fn a_network_that_nobody_uses_gives_way() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = plugin(&lab).with(&json!({"runtimeConfig": {}}));
+    let renamed = plugin.with(&json!({"name": "other"}));
+    let first = plugin.container("c1").unwrap();
+    first.add().unwrap();
+    let (code, message) = renamed.container("c2").unwrap().call("ADD").unwrap().failure().unwrap();
+    assert!(code == 100 && message.contains("overlaps with"), "{code} {message}");
+    first.del().unwrap();
+    assert_eq!(renamed.call("STATUS").unwrap().code, Some(0));
+    let second = renamed.container("c2").unwrap();
+    let result = second.add().unwrap();
+    second.check(&result).unwrap().ok().unwrap();
+    let bridges = |lab: &Lab| {
+        lab.host.links().unwrap().into_iter().filter(|link| link.starts_with("nf-")).collect::<Vec<_>>()
+    };
+    assert_eq!(bridges(&lab), ["nf-other"]);
+}
+
+#[test]
+fn what_cannot_be_told_is_not_added() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let Before { stays, plugin, held: before } = Before::of(&lab);
+    let container = plugin.container("c1").unwrap();
+    let answer = container.call_unheard("ADD").unwrap();
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("the answer cannot be written"), "{}", answer.stderr);
+    assert_eq!(container.ns.links().unwrap(), ["lo"]);
+    same(&lab, &before, "unheard");
+    container.add().unwrap();
+    drop(stays);
 }
 
 #[test]

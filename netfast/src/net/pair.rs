@@ -7,6 +7,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 
 use super::netlink::Request;
+use super::netns_file::LOOPBACK_INDEX;
 use super::{Error, Link, Netlink, Netns, Scope};
 
 /// A veth pair with one end here and the other in a container.
@@ -55,7 +56,8 @@ impl Netlink {
             Err(e) => return Err(e.into()),
         };
         if container.kind.as_deref() != Some("veth") {
-            let kind = container.kind.unwrap_or_else(|| "physical".to_owned());
+            let unnamed = if container.index == LOOPBACK_INDEX { "loopback" } else { "physical" };
+            let kind = container.kind.unwrap_or_else(|| unnamed.to_owned());
             return Err(PairError::NotVeth { device: device.to_owned(), kind });
         }
         let elsewhere = || PairError::Elsewhere(device.to_owned());

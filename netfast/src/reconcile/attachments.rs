@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 
+use super::attached_network;
 use super::entries::{Claim, Entry, Head};
 use super::forced;
 use super::instance::Instance;
@@ -335,7 +336,6 @@ fn view(
 /// Puts an attachment beside what is defined.
 fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Network) -> Result<()> {
     let AttachmentRecord { key, mut endpoint } = record;
-    let name = network.name.clone();
     let is_taken = |id: &EndpointId| definitions.world.endpoints.contains_key(id);
     endpoint.id.name = free_name(is_taken, &endpoint.id, &key.container)?;
     end_stale(definitions, &endpoint);
@@ -343,17 +343,7 @@ fn define(definitions: &mut Definitions, record: AttachmentRecord, network: Netw
     let published: Vec<_> =
         of_container.flat_map(|record| &record.endpoint.publish).filter_map(Claim::of).collect();
     leave_out_published(&mut endpoint, &published);
-    let is_used = definitions.world.endpoints.values().any(|other| other.network == name);
-    match definitions.world.networks.get(&name) {
-        Some(defined) if *defined == network => {}
-        Some(_) if is_used || !definitions.attached_networks.contains(&name) => bail!(
-            "network {name} is defined differently (subnets, gateways, mtu, internal and routed or ipMasq must be the same)"
-        ),
-        _ => {
-            definitions.attached_networks.insert(name.clone());
-            definitions.world.networks.insert(name, network);
-        }
-    }
+    attached_network::define(definitions, network)?;
     definitions.origins.insert(endpoint.id.clone(), Origin::Cni);
     definitions.world.endpoints.insert(endpoint.id.clone(), endpoint.clone());
     definitions.attachments.push(AttachmentRecord { key, endpoint });

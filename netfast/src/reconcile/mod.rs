@@ -2,6 +2,7 @@
 
 mod adopt;
 mod assign;
+mod attached_network;
 pub mod attachments;
 mod check;
 mod commands;

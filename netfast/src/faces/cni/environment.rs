@@ -151,6 +151,8 @@ fn check_ifname(name: &str) -> Result<()> {
         "no device is called so"
     } else if name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
         "it has a '/', a ':' or a space in it"
+    } else if name.contains('%') {
+        "it has a '%' in it, for which the kernel would put a number"
     } else {
         return Ok(());
     };
@@ -243,6 +245,7 @@ mod tests {
             (IFNAME, "a/b"),
             (IFNAME, "a:b"),
             (IFNAME, "a b"),
+            (IFNAME, "eth%d"),
             (IFNAME, "sixteen-letters-"),
         ] {
             assert_eq!(with(&[(variable, value)]).unwrap_err().code, 4, "{variable}={value}");

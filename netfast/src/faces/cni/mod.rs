@@ -70,37 +70,47 @@ pub fn main() -> ExitCode {
     }
     log::start(0);
     // The answer is JSON also where netfast is at fault.
-    let (answer, code) = match panic::catch_unwind(answer) {
-        Ok(Ok(answer)) => (answer, ExitCode::SUCCESS),
-        Ok(Err((failure, version))) => (failure.to_json(&version), ExitCode::FAILURE),
+    let (answer, code, made) = match panic::catch_unwind(answer) {
+        Ok(Ok((answer, made))) => (answer, ExitCode::SUCCESS, made),
+        Ok(Err((failure, version))) => (failure.to_json(&version), ExitCode::FAILURE, None),
         Err(_panic) => {
             let failure = Failure::new(
                 Code::Internal,
                 "netfast panicked (this is a mistake in netfast; standard error has more)",
             );
-            (failure.to_json(""), ExitCode::FAILURE)
+            (failure.to_json(""), ExitCode::FAILURE, None)
         }
     };
-    if !answer.is_empty() {
-        let mut stdout = io::stdout().lock();
-        drop(
-            stdout
-                .write_all(answer.as_bytes())
-                .and_then(|()| stdout.write_all(b"\n"))
-                .and_then(|()| stdout.flush()),
-        );
+    if answer.is_empty() {
+        return code;
     }
-    code
+    let Err(error) = print(&answer) else { return code };
+    // Nobody is told on standard output any more.
+    tracing::error!(%error, "the answer cannot be written to standard output");
+    if let Some(call) = made {
+        // The runtime does not know of it, and may not ask for its removal.
+        if let Err(failure) = del::del(&call) {
+            tracing::error!("what was added stays: {failure}");
+        }
+    }
+    ExitCode::FAILURE
 }
 
-/// What is printed; or the failure and the version it is printed in.
-fn answer() -> Result<String, (Failure, String)> {
+fn print(answer: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(answer.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+/// What is printed, and the call that added something; or the failure and the version it is printed in.
+fn answer() -> Result<(String, Option<Call>), (Failure, String)> {
     let environment = Environment::read().map_err(|failure| (failure, String::new()))?;
     let mut input = Vec::new();
     let read = io::stdin().lock().read_to_end(&mut input);
     let text = String::from_utf8_lossy(&input);
     if environment.command == Command::Version {
-        return Ok(version::answer(&text).to_string());
+        return Ok((version::answer(&text).to_string(), None));
     }
     let answer = match read {
         Ok(_) => carry_out(environment, &text),
@@ -111,19 +121,19 @@ fn answer() -> Result<String, (Failure, String)> {
     answer.map_err(|failure| (failure, Config::version_of(&text)))
 }
 
-fn carry_out(environment: Environment, text: &str) -> Result<String> {
+fn carry_out(environment: Environment, text: &str) -> Result<(String, Option<Call>)> {
     let config = Config::parse(text)?;
     config.version.check(environment.command)?;
     let call = Call { environment, config };
-    let silent = |done: Result<()>| done.map(|()| String::new());
     match call.environment.command {
-        Command::Add => add::add(&call),
-        Command::Del => silent(del::del(&call)),
-        Command::Check => silent(check::check(&call)),
-        Command::Gc => silent(gc::gc(&call)),
-        Command::Status => silent(status::status(&call)),
-        Command::Version => Ok(version::answer(text).to_string()),
+        Command::Add => return add::add(&call).map(|answer| (answer, Some(call))),
+        Command::Version => return Ok((version::answer(text).to_string(), None)),
+        Command::Del => del::del(&call)?,
+        Command::Check => check::check(&call)?,
+        Command::Gc => gc::gc(&call)?,
+        Command::Status => status::status(&call)?,
     }
+    Ok((String::new(), None))
 }
 
 #[cfg(test)]

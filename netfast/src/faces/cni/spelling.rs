@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 const KEYS: &[&str] = &[
     "address",
     "addresses",
+    "advmss",
     "aliases",
     "args",
     "bandwidth",
@@ -49,6 +50,7 @@ const KEYS: &[&str] = &[
     "policyDir",
     "portMappings",
     "prevResult",
+    "priority",
     "protocol",
     "rangeEnd",
     "ranges",
@@ -59,12 +61,14 @@ const KEYS: &[&str] = &[
     "runDir",
     "runtimeConfig",
     "sandbox",
+    "scope",
     "search",
     "searches",
     "servers",
     "stateDir",
     "subnet",
     "subnet6",
+    "table",
     "type",
     "value",
     "version",
@@ -73,8 +77,14 @@ const KEYS: &[&str] = &[
 /// Those whose objects have keys of the user's, which are left as they are.
 const FREE: &[&str] = &["aliases", "labels"];
 
-/// Spells the keys of all objects as the specification does, and leaves out what is null: Go takes that for absent. Where
-/// a key is there in several spellings, the right one counts.
+/// Those of which an empty text is nothing, as that is an address's form in Go.
+const MAY_BE_EMPTY: &[&str] = &["gateway", "gw", "rangeEnd", "rangeStart"];
+
+/// Those of which 0 is nothing.
+const MAY_BE_ZERO: &[&str] = &["advmss", "mtu"];
+
+/// Spells the keys of all objects as the specification does, and leaves out what is null, and what plugins written in Go do
+/// not tell from what is absent. Where a key is there in several spellings, the right one counts.
 pub(super) fn correct(value: Value) -> Value {
     match value {
         Value::Object(entries) => {
@@ -85,6 +95,11 @@ pub(super) fn correct(value: Value) -> Value {
                 }
                 let known = KEYS.iter().find(|known| known.eq_ignore_ascii_case(&key));
                 let spelt = known.map_or_else(|| key.clone(), |known| (*known).to_owned());
+                if (MAY_BE_EMPTY.contains(&spelt.as_str()) && value == "")
+                    || (MAY_BE_ZERO.contains(&spelt.as_str()) && value == 0)
+                {
+                    continue;
+                }
                 let is_free = FREE.contains(&spelt.as_str()) && value.is_object();
                 let value = if is_free { value } else { correct(value) };
                 if spelt == key || !corrected.contains_key(&spelt) {
@@ -138,6 +153,15 @@ mod tests {
         for text in [r#"{"mtu": 1400, "MTU": 9000}"#, r#"{"MTU": 9000, "Mtu": 1, "mtu": 1400}"#] {
             assert_eq!(correct(serde_json::from_str(text).unwrap()), json!({"mtu": 1400}));
         }
+    }
+
+    #[test]
+    fn what_go_takes_for_absent_is_left_out() {
+        let sent = json!({"MTU": 0, "ipam": {"ranges": [[{"subnet": "10.0.0.0/8", "Gateway": "", "rangeStart": ""}]],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "", "advmss": 0, "priority": 0}]}, "name": ""});
+        let known = json!({"ipam": {"ranges": [[{"subnet": "10.0.0.0/8"}]],
+            "routes": [{"dst": "0.0.0.0/0", "priority": 0}]}, "name": ""});
+        assert_eq!(correct(sent), known);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::config::Config;
 use super::environment::Command;
 use super::failure::{Code, Failure, Result};
 
@@ -65,9 +66,8 @@ impl Version {
 
 /// The answer to `VERSION`. A version that is asked in is answered in; everything else in the input is junk.
 pub(super) fn answer(input: &str) -> Value {
-    let asked: Option<Value> = serde_json::from_str(input).ok();
-    let asked = asked.as_ref().and_then(|conf| conf["cniVersion"].as_str());
-    let echoed = asked.filter(|version| !version.is_empty()).unwrap_or(NEWEST);
+    let asked = Config::version_of(input);
+    let echoed = if asked.is_empty() { NEWEST } else { &asked };
     json!({"cniVersion": echoed, "supportedVersions": SUPPORTED})
 }
 
@@ -107,6 +107,7 @@ mod tests {
             ("no JSON", "1.1.0"),
             ("[]", "1.1.0"),
             (r#"{"cniVersion": "0.4.0"}"#, "0.4.0"),
+            (r#"{"CNIVersion": "0.4.0"}"#, "0.4.0"),
             (r#"{"cniVersion": "9.9.9"}"#, "9.9.9"),
         ] {
             let answer = answer(input);

@@ -17,7 +17,7 @@ fn a_pair_is_found_from_inside() {
     assert_eq!(pair.addresses, ["10.5.0.2/24".parse().unwrap()]);
     assert!(matches!(netlink.find_pair(&container, "eth1"), Err(PairError::NoDevice(_))));
     let error = netlink.find_pair(&container, "lo").unwrap_err();
-    assert_eq!(error.to_string(), "lo is a physical device (only one end of a veth pair can be taken on)");
+    assert_eq!(error.to_string(), "lo is a loopback device (only one end of a veth pair can be taken on)");
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
+use std::fs;
 use std::time::Duration;
 
-use netfast_tests::{HOST_V4, Lab, Plugin, address, require_root, udp_ask_on};
+use netfast_tests::{Container, HOST_V4, Lab, Plugin, address, require_root, udp_ask_on};
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -75,6 +76,69 @@ fn two_instances_leave_each_other_alone() {
     assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
     second.del().unwrap();
     third.del().unwrap();
+    netfast(&lab, &["down"]);
+    assert_eq!(lab.leftovers().unwrap(), NONE);
+}
+
+/// A network and a container of the same names in both: every device would be called the same.
+#[test]
+fn two_instances_with_the_same_names() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let one = plugin(&lab);
+    let other = another(&lab, &one).with(&json!({"name": "lab"}));
+    let id = "c".repeat(64);
+    let first = one.container(&id).unwrap();
+    let first_result = first.add().unwrap();
+    let whole = |container: &Container<'_>, result: &Value, gateway: &str| {
+        let answer = container.check(result).unwrap();
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        container.ns.ping(gateway, PATIENCE).unwrap();
+    };
+    // What fails half-way through takes away its own only, and so does the next one after what was killed.
+    let elsewhere = other.of(&first.ns, &id);
+    let answer = elsewhere.call("ADD").unwrap();
+    assert!(answer.failure().unwrap().1.contains("eth0"), "{answer:?}");
+    whole(&first, &first_result, "10.77.0.1");
+    let second = other.of(&first.ns, &id).with_ifname("eth1");
+    let netns = second.ns.path().display().to_string();
+    let killed_at = |point: usize| {
+        let fault = point.to_string();
+        let mut variables = second.variables("ADD", &netns).to_vec();
+        variables.push(("NETFAST_FAULT", &fault));
+        let answer = other.call_with(&variables, &other.config().to_string()).unwrap();
+        assert_eq!(answer.code, None, "{answer:?}");
+        let is_begun = lab.dir().join("run2/networks/lab.json").exists();
+        netfast(&lab, &["down"]);
+        whole(&first, &first_result, "10.77.0.1");
+        (is_begun, answer.stderr)
+    };
+    // Loading the programs comes first, and has many points.
+    let begun = (8..).step_by(8).find(|point| killed_at(*point).0).unwrap();
+    (begun - 8..begun + 64).find(|point| killed_at(*point).1.contains("attach a program")).unwrap();
+    let second_result = second.add().unwrap();
+    let devices = |result: &Value| {
+        let of = |n: usize| result["interfaces"][n]["name"].as_str().unwrap().to_owned();
+        [of(0), of(1)]
+    };
+    let (ones, others) = (devices(&first_result), devices(&second_result));
+    assert!(ones.iter().all(|name| !others.contains(name)), "{ones:?} {others:?}");
+    whole(&first, &first_result, "10.77.0.1");
+    whole(&second, &second_result, "10.78.0.1");
+    // Records that cannot be read: what they were about is found otherwise.
+    fs::write(lab.dir().join("run2/networks/lab.json"), "{").unwrap();
+    for entry in fs::read_dir(lab.dir().join("run2/endpoints")).unwrap() {
+        fs::write(entry.unwrap().path(), "{").unwrap();
+    }
+    netfast(&lab, &["down"]);
+    let links = lab.host.links().unwrap();
+    assert!(others.iter().all(|name| !links.contains(name)), "{links:?}");
+    whole(&first, &first_result, "10.77.0.1");
+    // And whoever goes first leaves the other one.
+    let second_result = second.add().unwrap();
+    lab.netfast_ok(&["down"]).unwrap();
+    whole(&second, &second_result, "10.78.0.1");
+    second.del().unwrap();
     netfast(&lab, &["down"]);
     assert_eq!(lab.leftovers().unwrap(), NONE);
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use netfast_common::addr::Mac;
 
+use super::owner::Owner;
 use super::ports::{self, PortFacts};
 use crate::compile::policy::Assigned;
 use crate::model::{AddressRange, Attachment, Endpoint, EndpointId, FurtherAddress, Name, Network, World};
@@ -41,6 +42,7 @@ pub(super) fn assign(
     world: &World,
     old: &Records,
     instance: &mut Instance,
+    owner: Owner,
     netns_dir: &Path,
     ports: &PortFacts,
 ) -> Result<Records> {
@@ -48,7 +50,7 @@ pub(super) fn assign(
     for network in world.networks.values() {
         let record = match old.networks.get(&network.name) {
             Some(record) if suits_network(record, network) => record.clone(),
-            _ => network_record(network, instance.take_network()?),
+            _ => network_record(network, instance.take_network()?, owner),
         };
         new.networks.insert(network.name.clone(), record);
     }
@@ -150,8 +152,7 @@ fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Networ
         && record.container_ifname == endpoint.ifname()
 }
 
-fn network_record(network: &Network, id: u32) -> NetworkRecord {
-    let [a, b, c, d] = id.to_be_bytes();
+fn network_record(network: &Network, id: u32, owner: Owner) -> NetworkRecord {
     NetworkRecord {
         name: network.name.clone(),
         id,
@@ -164,8 +165,7 @@ fn network_record(network: &Network, id: u32) -> NetworkRecord {
         internal: network.internal,
         adopted: network.adopted,
         bridge: device_name("nf-", network.name.as_str(), id),
-        // Locally administered; the second byte keeps bridges and endpoints apart.
-        mac: [0x02, 0x62, a, b, c, d],
+        mac: owner.bridge_mac(id),
         ifindex: None,
     }
 }
@@ -188,6 +188,7 @@ pub(super) fn endpoint_record(
         ip,
         ip6,
         more,
+        // Locally administered; the second byte keeps it apart from what is at the host.
         mac: endpoint.mac.unwrap_or([0x02, 0x65, a, b, c, d]),
         // The incarnation makes it unique, the name makes it readable.
         host_ifname: device_name(&format!("nf{incarnation}-"), endpoint.id.name.as_str(), incarnation),
@@ -204,6 +205,17 @@ pub(super) fn endpoint_record(
     }
 }
 
+/// The name of a network's bridge where another instance has one of the usual name.
+pub(super) fn other_bridge_name(record: &NetworkRecord, owner: Owner) -> String {
+    device_name(&format!("nf-{owner}-"), record.name.as_str(), record.id)
+}
+
+/// The name of the host's end of an endpoint's pair where another instance has one of the usual name.
+pub(super) fn other_port_name(record: &EndpointRecord, owner: Owner) -> String {
+    let incarnation = record.incarnation;
+    device_name(&format!("nf{incarnation}-{owner}-"), record.id.name.as_str(), incarnation)
+}
+
 /// Bytes of a device name, without the terminating zero.
 const IFNAME_MAX: usize = 15;
 
@@ -214,7 +226,8 @@ fn device_name(prefix: &str, name: &str, number: u32) -> String {
     if whole.len() <= IFNAME_MAX {
         return whole;
     }
-    let suffix = if prefix.contains(&number.to_string()) { String::new() } else { format!("-{number}") };
+    let suffix =
+        if prefix.starts_with(&format!("nf{number}-")) { String::new() } else { format!("-{number}") };
     let kept = IFNAME_MAX.saturating_sub(suffix.len());
     let start = whole.get(..kept).unwrap_or(&whole).trim_end_matches(['-', '.']);
     format!("{start}{suffix}")
@@ -351,5 +364,7 @@ mod tests {
         assert_eq!(device_name("nf12-", "a-very-long-name", 12), "nf12-a-very-lon");
         assert_eq!(device_name("nf-", "a-very-long-network", 7), "nf-a-very-lon-7");
         assert_eq!(device_name("nf-", "a-very-l--long-name", 7), "nf-a-very-l-7");
+        assert_eq!(device_name("nf-07a2-", "a-very-long-name", 7), "nf-07a2-a-ver-7");
+        assert_eq!(device_name("nf12-07a2-", "web-server", 12), "nf12-07a2-web-s");
     }
 }

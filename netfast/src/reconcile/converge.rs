@@ -10,6 +10,7 @@ use super::devices::{Device, Devices};
 use super::facts::{self, Facts};
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
+use super::owner::Owner;
 use super::ports::{self, PortFacts};
 use super::tables::Settings;
 use super::{adopt, check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
@@ -37,7 +38,8 @@ pub(super) fn converge(
         bound: bound_sockets(host, world),
         most_rows: host.datapath.maps.published[0].max_entries()? as usize,
     };
-    let mut new = assign::assign(world, &old, instance, &netns_dir(host.run_dir()), &ports)?;
+    let owner = Owner::of(host.store.paths());
+    let mut new = assign::assign(world, &old, instance, owner, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, world, known, &mut new)?;
     left.extend(adopt::find(host, world, known, &mut new)?);
     facts::look(host.netlink, &Devices::of(&old), None)?.check_subnets(world)?;

@@ -9,6 +9,7 @@ use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow, SourceKey};
 use super::assign::Records;
 use super::host::Host;
 use super::instance::Instance;
+use super::owner::Owner;
 use super::{files, tables, topology};
 use crate::compile::rows::Rows;
 use crate::kernel::{Bpffs, Datapath, Hook, Maps, Mode};
@@ -47,11 +48,12 @@ impl Instance {
     fn remove_by_force(&self, id: &EndpointId) -> Result<()> {
         let store = self.store();
         let netlink = Netlink::open(self.netns())?;
+        let owner = Owner::of(store.paths());
         let record = store.endpoint(id).ok().flatten();
         let mut datapath = Datapath::open(&Bpffs::at(&store.paths().bpffs))?;
         let ifindex = match &record {
             Some(record) => record.host_ifindex,
-            None => topology::find_by_alias(&netlink, id)?.map(|link| link.index),
+            None => topology::find_by_alias(&netlink, owner, id)?.map(|link| link.index),
         };
         if let Some((datapath, ifindex)) = datapath.as_mut().zip(ifindex) {
             let rows = rows_behind(&datapath.maps, ifindex).context("read the maps")?;
@@ -68,7 +70,7 @@ impl Instance {
                 topology::remove_endpoint(&host, &records, &record)
             }
             (Some(record), None) => {
-                topology::remove_device(&netlink, &record)?;
+                topology::remove_device(&netlink, owner, &record)?;
                 topology::remove_namespace(&record)?;
                 store.remove_endpoint(id)?;
                 Ok(())

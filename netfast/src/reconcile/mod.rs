@@ -25,6 +25,7 @@ mod known;
 mod ledger;
 pub mod monitor;
 mod numbers;
+mod owner;
 mod plan;
 mod ports;
 pub mod readiness;

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::host::netns_dir;
+use super::owner::Owner;
 use super::{commands, topology};
 use crate::kernel::{Bpffs, Datapath, pinned_devices};
 use crate::net::{Link, Netlink, Netns};
@@ -50,6 +51,7 @@ pub(super) fn cookie(store: &LockedStore) -> Option<u64> {
 /// When one cannot be removed. All others are nevertheless.
 pub(super) fn remove_devices(netlink: &Netlink, store: &LockedStore, salvage: &Salvage) -> Result<()> {
     let pinned = pinned_devices(&Bpffs::at(&store.paths().bpffs))?;
+    let owner = Owner::of(store.paths());
     let links = netlink.links().context("list the host's devices")?;
     let is_called = |link: &Link, alias: &str| link.alias.as_deref() == Some(alias);
     let endpoints: Vec<_> = salvage.damaged_endpoints.iter().map(topology::alias_of_endpoint).collect();
@@ -57,6 +59,7 @@ pub(super) fn remove_devices(netlink: &Netlink, store: &LockedStore, salvage: &S
     let is_endpoint = |link: &&Link| {
         let alias = link.alias.as_deref().unwrap_or_default();
         link.kind.as_deref() == Some("veth")
+            && !owner.is_anothers(link)
             && (endpoints.iter().any(|own| own == alias)
                 || (pinned.contains(&link.index) && alias.starts_with("netfast endpoint ")))
     };
@@ -71,6 +74,7 @@ pub(super) fn remove_devices(netlink: &Netlink, store: &LockedStore, salvage: &S
         let is_ours = bridges.contains(&link.index)
             && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast network "));
         link.kind.as_deref() == Some("bridge")
+            && !owner.is_anothers(link)
             && (is_ours || networks.iter().any(|alias| is_called(link, alias)))
             && !has_foreign_ports()
     };

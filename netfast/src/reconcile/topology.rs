@@ -10,7 +10,8 @@ use super::assign::Records;
 use super::check::{self, Problem};
 use super::damage::Lost;
 use super::host::Host;
-use super::{adopt, commands, damage, files};
+use super::owner::Owner;
+use super::{adopt, assign, commands, damage, files};
 use crate::kernel::Hook;
 use crate::model::{Endpoint, EndpointId, Name, Network, RateLimit, World};
 use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
@@ -59,31 +60,47 @@ pub(super) fn check_namespaces(
     Ok(problems)
 }
 
-/// Makes a network's bridge. The record is written first, so that a crash leaves nothing unknown.
+/// Makes a network's bridge. The record is written first, so that a crash leaves nothing unknown. Where another instance has a
+/// bridge of that name, it gets another one.
 ///
 /// # Errors
-/// When a device of that name exists, or the kernel refuses.
+/// When another device of that name exists, or the kernel refuses.
 pub(super) fn create_network(host: &Host<'_>, network: &Network, record: &mut NetworkRecord) -> Result<()> {
     record.ifindex = None;
     host.store.save_network(record)?;
     if record.adopted {
         return Ok(());
     }
-    fault::point("create a bridge");
-    let ifindex = host
-        .netlink
-        .create_bridge(&BridgeSpec {
-            name: record.bridge.clone(),
-            mac: record.mac,
-            mtu: record.mtu.into(),
-            addresses: gateways(network).collect(),
-            alias: network_alias(record),
-        })
-        .with_context(|| format!("network {}: create its bridge", record.name))?;
+    let ifindex = match create_bridge(host, network, record) {
+        Err(e) if e.is_exists() && is_of_another(host, &record.bridge) => {
+            record.bridge = assign::other_bridge_name(record, Owner::of(host.store.paths()));
+            host.store.save_network(record)?;
+            create_bridge(host, network, record)
+        }
+        result => result,
+    }
+    .with_context(|| format!("network {}: create its bridge", record.name))?;
     record.ifindex = Some(ifindex);
     fault::point("record a bridge");
     host.store.save_network(record)?;
     Ok(())
+}
+
+fn create_bridge(host: &Host<'_>, network: &Network, record: &NetworkRecord) -> Result<u32, net::Error> {
+    fault::point("create a bridge");
+    host.netlink.create_bridge(&BridgeSpec {
+        name: record.bridge.clone(),
+        mac: record.mac,
+        mtu: record.mtu.into(),
+        addresses: gateways(network).collect(),
+        alias: network_alias(record),
+    })
+}
+
+/// Whether the device of that name is another instance's.
+fn is_of_another(host: &Host<'_>, name: &str) -> bool {
+    let owner = Owner::of(host.store.paths());
+    host.netlink.link(name).is_ok_and(|link| owner.is_of_another_netfast(&link))
 }
 
 /// Makes an endpoint's namespace (unless it has one) and veth pair, and attaches the programs. The host's end stays
@@ -105,8 +122,8 @@ pub(super) fn create_endpoint(
     record.host_ifindex = None;
     record.netns_inode = None;
     record.command = None;
-    // Before it is recorded, as what is recorded is removed if this fails.
-    if host.netlink.link(&record.host_ifname).is_ok() {
+    // Before it is recorded, lest it be taken for what a crash has left.
+    if host.netlink.link(&record.host_ifname).is_ok() && !is_of_another(host, &record.host_ifname) {
         bail!(failed(&format!("there is a device {} already (remove or rename it)", record.host_ifname)));
     }
     host.store.save_endpoint(record)?;
@@ -115,20 +132,16 @@ pub(super) fn create_endpoint(
         .with_context(|| failed("its network namespace"))?;
     record.netns_inode = Some(netns.inode()?);
     let bridge_ifindex = bridge.ifindex.with_context(|| failed("its network has no bridge"))?;
-    fault::point("create a veth pair");
-    let pair = host
-        .netlink
-        .create_veth(&VethSpec {
-            host_name: &record.host_ifname,
-            host_mac: None,
-            bridge: bridge_ifindex,
-            alias: &endpoint_alias(record),
-            container_netns: &netns,
-            container_name: &record.container_ifname,
-            container_mac: record.mac,
-            mtu: record.mtu.into(),
-        })
-        .with_context(|| failed("create its veth pair"))?;
+    let pair = match create_pair(host, bridge_ifindex, &netns, record) {
+        Err(e) if e.is_exists() && is_of_another(host, &record.host_ifname) => {
+            record.host_ifname = assign::other_port_name(record, Owner::of(host.store.paths()));
+            host.store.save_endpoint(&EndpointRecord { netns_inode: None, ..record.clone() })?;
+            create_pair(host, bridge_ifindex, &netns, record)
+        }
+        result => result,
+    };
+    let failed = |what: &str| format!("endpoint {}: {what}", record.id);
+    let pair = pair.with_context(|| failed("create its veth pair"))?;
     // The pins of its programs are called after this number. The namespace is noted last, as what has none is not whole.
     record.host_ifindex = Some(pair.host);
     host.store.save_endpoint(&EndpointRecord { netns_inode: None, ..record.clone() })?;
@@ -150,6 +163,25 @@ pub(super) fn create_endpoint(
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
     Ok(pair.host_mac)
+}
+
+fn create_pair(
+    host: &Host<'_>,
+    bridge: u32,
+    netns: &Netns,
+    record: &EndpointRecord,
+) -> Result<VethPair, net::Error> {
+    fault::point("create a veth pair");
+    host.netlink.create_veth(&VethSpec {
+        host_name: &record.host_ifname,
+        host_mac: Some(Owner::of(host.store.paths()).port_mac(record.incarnation)),
+        bridge,
+        alias: &endpoint_alias(record),
+        container_netns: netns,
+        container_name: &record.container_ifname,
+        container_mac: record.mac,
+        mtu: record.mtu.into(),
+    })
 }
 
 /// Limits how fast packets come to an endpoint, at the host's end of its pair, and from it, at its own.
@@ -254,7 +286,7 @@ pub(super) fn activate(host: &Host<'_>, records: &Records) -> Result<()> {
 pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &EndpointRecord) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what}", record.id);
     commands::stop(host.store, record)?;
-    remove_device(host.netlink, record)?;
+    remove_device(host.netlink, Owner::of(host.store.paths()), record)?;
     if let Some(ifindex) = record.host_ifindex {
         for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
             fault::point("detach a program");
@@ -278,18 +310,22 @@ pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &Endpo
     Ok(())
 }
 
-/// Removes an endpoint's veth pair, if it is there and no other plugin's.
+/// Removes an endpoint's veth pair, if it is there and neither another plugin's nor another instance's.
 ///
 /// # Errors
 /// When it cannot be removed.
-pub(super) fn remove_device(netlink: &Netlink, record: &EndpointRecord) -> Result<()> {
+pub(super) fn remove_device(netlink: &Netlink, owner: Owner, record: &EndpointRecord) -> Result<()> {
     if record.adopted.is_some() {
         return Ok(());
     }
     let failed = |what: &str| format!("endpoint {}: {what} its veth pair", record.id);
     fault::point("remove a veth pair");
-    // By name first: a record written before the device was made does not know its index.
-    match find(netlink, &record.host_ifname, record.host_ifindex, &endpoint_alias(record)) {
+    let alias = endpoint_alias(record);
+    let is_left = |link: &net::Link| {
+        let is_earlier = !owner.is_anothers(link) && link.alias.as_deref() == Some(&alias);
+        link.mac == Some(owner.port_mac(record.incarnation)) || is_earlier
+    };
+    match find(netlink, &record.host_ifname, record.host_ifindex, &alias, is_left) {
         Ok(Some(link)) => netlink.delete_link(link.index).map(drop).with_context(|| failed("remove")),
         Ok(None) => remove_far_end(record),
         Err(e) => Err(e).with_context(|| failed("find")),
@@ -315,23 +351,27 @@ fn remove_far_end(record: &EndpointRecord) -> Result<()> {
     }
 }
 
-/// A device by its name, or by its index where it was renamed and the alias shows that it is ours.
+/// A device that was made: by its index, where it was recorded, whatever it is called now. A record written before the device
+/// was made does not know that, so the one of its name is looked at: `is_left` tells whether a crash has left it.
 fn find(
     netlink: &Netlink,
     name: &str,
     ifindex: Option<u32>,
     alias: &str,
+    is_left: impl Fn(&net::Link) -> bool,
 ) -> Result<Option<net::Link>, net::Error> {
-    let absent = |result: Result<net::Link, net::Error>| match result {
-        Ok(link) => Ok(Some(link)),
+    let (found, is_recorded) = match ifindex {
+        Some(ifindex) => (netlink.link_by_index(ifindex), true),
+        None => (netlink.link(name), false),
+    };
+    let is_ours = |link: &net::Link| {
+        if is_recorded { link.name == name || link.alias.as_deref() == Some(alias) } else { is_left(link) }
+    };
+    match found {
+        Ok(link) => Ok(Some(link).filter(is_ours)),
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e),
-    };
-    if let Some(link) = absent(netlink.link(name))? {
-        return Ok(Some(link));
     }
-    let renamed = ifindex.map(|ifindex| absent(netlink.link_by_index(ifindex))).transpose()?.flatten();
-    Ok(renamed.filter(|link| link.alias.as_deref() == Some(alias)))
 }
 
 fn endpoint_alias(record: &EndpointRecord) -> String {
@@ -342,12 +382,13 @@ fn endpoint_alias(record: &EndpointRecord) -> String {
 ///
 /// # Errors
 /// When the kernel does not answer.
-pub(super) fn find_by_alias(netlink: &Netlink, id: &EndpointId) -> Result<Option<net::Link>> {
+pub(super) fn find_by_alias(netlink: &Netlink, owner: Owner, id: &EndpointId) -> Result<Option<net::Link>> {
     let alias = alias_of_endpoint(id);
     let links = netlink.links().context("list the host's devices")?;
-    Ok(links
-        .into_iter()
-        .find(|link| link.kind.as_deref() == Some("veth") && link.alias.as_deref() == Some(alias.as_str())))
+    let is_its = |link: &net::Link| {
+        link.kind.as_deref() == Some("veth") && link.alias.as_deref() == Some(alias.as_str())
+    };
+    Ok(links.into_iter().find(|link| is_its(link) && !owner.is_anothers(link)))
 }
 
 /// The alias of the device of an endpoint.
@@ -398,19 +439,14 @@ pub(super) fn remove_bridge(netlink: &Netlink, record: &NetworkRecord) -> Result
         return Ok(());
     }
     fault::point("remove a bridge");
-    match find(netlink, &record.bridge, record.ifindex, &network_alias(record)) {
-        // A device of that name that was there before netfast made any refused the network; it is not ours.
-        Ok(Some(link)) if is_ours(&link, record) => {
-            netlink.delete_link(link.index).map(drop).with_context(|| failed("remove"))
-        }
-        Ok(_) => Ok(()),
+    // A device of that name that was there before netfast made any refused the network; it is not ours. A bridge made but not
+    // finished has no alias yet, but the MAC address of the record.
+    let is_left = |link: &net::Link| link.kind.as_deref() == Some("bridge") && link.mac == Some(record.mac);
+    match find(netlink, &record.bridge, record.ifindex, &network_alias(record), is_left) {
+        Ok(Some(link)) => netlink.delete_link(link.index).map(drop).with_context(|| failed("remove")),
+        Ok(None) => Ok(()),
         Err(e) => Err(e).with_context(|| failed("find")),
     }
-}
-
-/// A bridge made but not finished has no alias yet, but the MAC address of the record.
-fn is_ours(link: &net::Link, record: &NetworkRecord) -> bool {
-    link.kind.as_deref() == Some("bridge") && link.mac == Some(record.mac)
 }
 
 /// The network of an endpoint.

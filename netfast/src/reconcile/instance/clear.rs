@@ -8,6 +8,7 @@ use super::Instance;
 use crate::kernel::{Bpffs, Datapath};
 use crate::net::Netlink;
 use crate::reconcile::host::netns_dir;
+use crate::reconcile::owner::Owner;
 use crate::reconcile::{commands, defrag, files, monitor, salvage, topology};
 use crate::store::{NetnsId, Salvage};
 
@@ -93,12 +94,13 @@ impl Instance {
         self.store.remove_ledger()?;
         let is_own = salvage::is_of(&self.store, &self.netns_id)?;
         let netlink = if is_own { Some(Netlink::open(&self.netns)?) } else { None };
+        let owner = Owner::of(self.store.paths());
         let salvage = self.store.salvage()?;
         let mut result = Ok(());
         for record in salvage.endpoints.values() {
             result = result.and(commands::stop(&self.store, record));
             if let Some(netlink) = &netlink {
-                result = result.and(topology::remove_device(netlink, record));
+                result = result.and(topology::remove_device(netlink, owner, record));
             }
             result = result.and(topology::remove_namespace(record));
         }

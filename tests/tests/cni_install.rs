@@ -48,6 +48,20 @@ impl World {
         self.lab.netfast(&[&["cni", command], directories, args].concat()).unwrap()
     }
 
+    /// The same of another instance.
+    fn other(&self, command: &str, args: &[&str]) -> String {
+        let (bin, conf) = (self.bin().display().to_string(), self.conf.display().to_string());
+        let directories: &[&str] =
+            if command == "install" { &["--bin-dir", &bin, "--conf-dir", &conf] } else { &[] };
+        let mut command = self.lab.command(&[&["cni", command], directories, args].concat());
+        for (variable, name) in [("STATE_DIR", "state2"), ("RUN_DIR", "run2"), ("BPFFS", "bpffs2")] {
+            command.env(format!("NETFAST_{variable}"), self.lab.dir().join(name));
+        }
+        let done = Running::start(&mut command).unwrap().finish(Duration::from_mins(1)).unwrap();
+        assert!(done.success() && done.stderr.is_empty(), "{done:?}");
+        done.stdout
+    }
+
     fn ok(&self, command: &str, args: &[&str]) -> String {
         let done = self.cni(command, args);
         assert!(done.success() && done.stderr.is_empty(), "{done:?}");
@@ -236,6 +250,79 @@ fn a_single_configuration_becomes_a_list_and_back() {
     assert!(told.contains("has netfast already"), "{told}");
     world.ok("uninstall", &[]);
     assert_eq!((world.files(), world.read("10-ptp.conf").as_str()), (vec!["10-ptp.conf".to_owned()], text));
+}
+
+#[test]
+fn a_second_instance() {
+    require_root!();
+    let world = world();
+    let list = world.write("87-podman.conflist", PODMAN);
+    world.ok("install", &[]);
+    let told = world.other("install", &["--name", "other", "--subnet", "10.99.0.0/16"]);
+    assert!(told.contains("netfast is this program"), "{told}");
+    world.other("install", &["--chain", &list]);
+    let all = ["05-netfast.conflist", "06-netfast-other.conflist", "87-podman.conflist", "netfast"];
+    assert_eq!(world.files(), all);
+    let other: Value = serde_json::from_str(&world.read("06-netfast-other.conflist")).unwrap();
+    assert_eq!(other["name"], "other");
+    assert_eq!(other["plugins"][0]["stateDir"], world.lab.dir().join("state2").display().to_string());
+    // The program stays as long as a configuration names it.
+    let told = world.ok("uninstall", &[]);
+    assert!(
+        told.contains("netfast stays, for ") && told.contains("06-netfast-other.conflist names"),
+        "{told}"
+    );
+    assert_eq!(world.files(), all[1..]);
+    // A file that is no configuration of anybody's is in nobody's way.
+    fs::write(world.conf.join("99-odd.conf"), [0xff, 0xfe]).unwrap();
+    world.other("uninstall", &[]);
+    assert_eq!(world.files(), ["87-podman.conflist", "99-odd.conf"]);
+    assert_eq!(world.read("87-podman.conflist"), PODMAN);
+    // With one that is all that another instance has there.
+    world.other("install", &["--chain", &list]);
+    world.ok("install", &[]);
+    world.ok("uninstall", &[]);
+    assert!(world.plugin().exists());
+    world.other("uninstall", &[]);
+    assert!(!world.plugin().exists());
+}
+
+#[test]
+fn names_links_and_modes_of_others_are_as_before() {
+    require_root!();
+    let world = world();
+    let text = r#"{"cniVersion": "0.3.1", "name": "p", "type": "ptp"}"#;
+    let single = world.write("10-ptp.json", text);
+    world.ok("install", &["--chain", &single]);
+    assert_eq!(world.files(), ["10-ptp.conflist", "10-ptp.json.before-netfast", "netfast"]);
+    world.ok("uninstall", &[]);
+    assert_eq!((world.files(), world.read("10-ptp.json").as_str()), (vec!["10-ptp.json".to_owned()], text));
+    fs::remove_file(single).unwrap();
+
+    let real = world.lab.file("podman.list", PODMAN).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    let link = world.conf.join("87-podman.conflist");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    for (command, args) in [("install", vec!["--chain", link.to_str().unwrap()]), ("uninstall", Vec::new())] {
+        world.ok(command, &args);
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new(&real), "{command}");
+        assert_eq!(mode(Path::new(&real)), 0o640, "{command}");
+        assert_eq!(world.read("87-podman.conflist").contains("netfast"), command == "install");
+    }
+    assert_eq!(world.read("87-podman.conflist"), PODMAN);
+}
+
+#[test]
+fn keys_in_other_spellings() {
+    require_root!();
+    let world = world();
+    let text = r#"{"CniVersion": "1.0.0", "Name": "z", "Plugins": [{"Type": "bridge"}]}"#;
+    let list = world.write("10-z.conflist", text);
+    world.ok("install", &["--chain", &list]);
+    let chained: Value = serde_json::from_str(&world.read("10-z.conflist")).unwrap();
+    assert_eq!(chained["Plugins"][1]["type"], "netfast");
+    world.ok("uninstall", &[]);
+    assert_eq!(world.read("10-z.conflist"), text);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,60 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 pub fn write(path: &Path, text: &str) -> Result<()> {
     make_directory(path)?;
     atomic::replace(path, TEMPORARY, 0o644, |file| file.write_all(text.as_bytes()))
+}
+
+/// Writes a configuration that is somebody else's, all at once. It keeps its owner and its mode, and a link stays one.
+///
+/// # Errors
+/// When it is not there, or cannot be written.
+pub fn rewrite(path: &Path, text: &str) -> Result<()> {
+    let failed = |e| StoreError::file("write", path, e);
+    let real = path.canonicalize().map_err(failed)?;
+    let was = fs::metadata(&real).map_err(failed)?;
+    atomic::replace(&real, TEMPORARY, 0o600, |file| {
+        file.write_all(text.as_bytes())?;
+        fchown(&*file, Some(was.uid()), Some(was.gid()))?;
+        file.set_permissions(was.permissions())
+    })
+}
+
+/// The files of a directory that runtimes may take for configurations, by name; none where there is no such directory.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn configurations(directory: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e| StoreError::file("read the directory", directory, e);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let is_configuration = |path: &PathBuf| {
+        path.extension().is_some_and(|end| ["conf", "conflist", "json"].iter().any(|known| end == *known))
+    };
+    let mut found: Vec<_> = paths.map_err(failed)?.into_iter().filter(is_configuration).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Whether the program at `path` is the same as that at `other`, to the byte, and may be executed.
+///
+/// # Errors
+/// When one that is there cannot be read.
+pub fn is_copy(other: &Path, path: &Path) -> Result<bool> {
+    let failed = |path: &Path, e| StoreError::file("read", path, e);
+    let there = match fs::metadata(path) {
+        Ok(there) => there,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(failed(path, e)),
+    };
+    let size = fs::metadata(other).map_err(|e| failed(other, e))?.len();
+    if !there.is_file() || there.mode() & 0o111 != 0o111 || there.len() != size {
+        return Ok(false);
+    }
+    let read = |path: &Path| fs::read(path).map_err(|e| failed(path, e));
+    Ok(read(path)? == read(other)?)
 }
 
 /// Puts a copy of the program `from` at `path`, all at once, and makes its directory if need be. What runs goes on with the

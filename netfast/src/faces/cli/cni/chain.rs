@@ -1,4 +1,8 @@
 //! netfast as one plugin more in somebody else's list. The rest of the text stays as it is, to the letter.
+//!
+//! Keys are matched without regard to case, as runtimes written in Go do.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
@@ -11,35 +15,43 @@ use super::PLUGIN;
 const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// Somebody else's list.
-#[derive(Deserialize)]
 struct List<'a> {
-    #[serde(rename = "cniVersion")]
     version: Option<String>,
     /// As they stand in the text.
-    #[serde(borrow)]
     plugins: Vec<&'a RawValue>,
 }
 
 /// A plugin, as far as it concerns us.
-#[derive(Deserialize)]
 struct Plugin {
-    #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
     capabilities: Value,
 }
 
-/// A configuration of a single plugin: the form before lists.
-#[derive(Deserialize)]
-struct Single {
-    #[serde(rename = "cniVersion")]
-    version: String,
-    name: String,
+/// A JSON object, with its values as they stand in the text.
+struct Object<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'a> Object<'a> {
+    fn parse(text: &'a str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).map(Self)
+    }
+
+    /// The value of a key. Where that is there in several spellings, the right one counts.
+    fn get<T: Deserialize<'a>>(&self, key: &str) -> serde_json::Result<Option<T>> {
+        let alike =
+            || self.0.iter().find(|(other, _)| other.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+        let value = self.0.get(key).or_else(alike);
+        value.map(|value| serde_json::from_str(value.get())).transpose()
+    }
 }
 
 /// Whether a list has netfast as a plugin.
 pub(super) fn has_netfast(text: &str) -> Result<bool> {
     Ok(plugins(&parse(text)?)?.iter().any(|plugin| plugin.kind == PLUGIN))
+}
+
+/// Whether a configuration, be it a list or a single plugin's, calls netfast.
+pub(super) fn calls_netfast(text: &str) -> bool {
+    has_netfast(text).unwrap_or_else(|_| plugin(text).is_ok_and(|plugin| plugin.kind == PLUGIN))
 }
 
 /// Whether a plugin of the list maps ports.
@@ -83,9 +95,13 @@ pub(super) fn take_out(text: &str) -> Result<Option<String>> {
 
 /// The list that has the plugin of a single configuration alone.
 pub(super) fn list_of(single: &str) -> Result<String> {
-    let Single { version, name } =
-        serde_json::from_str(single).context("it is no configuration of a plugin")?;
-    let (version, name) = (Value::from(version), Value::from(name));
+    let value = |key: &str| {
+        let value = Object::parse(single).and_then(|object| object.get::<String>(key));
+        let value = value.context("it is no configuration of a plugin")?;
+        let value = value.with_context(|| format!("it is no configuration of a plugin: it has no {key}"))?;
+        anyhow::Ok(Value::from(value))
+    };
+    let (version, name) = (value("cniVersion")?, value("name")?);
     let single = single.trim();
     Ok(format!(
         "{{\n  \"cniVersion\": {version},\n  \"name\": {name},\n  \"plugins\": [\n{single}\n  ]\n}}\n"
@@ -93,13 +109,26 @@ pub(super) fn list_of(single: &str) -> Result<String> {
 }
 
 fn parse(text: &str) -> Result<List<'_>> {
-    serde_json::from_str(text).context("it is no list of plugins")
+    const WHAT: &str = "it is no list of plugins";
+    let object = Object::parse(text).context(WHAT)?;
+    let plugins = object.get("plugins").context(WHAT)?;
+    Ok(List {
+        version: object.get("cniVersion").context(WHAT)?,
+        plugins: plugins.with_context(|| format!("{WHAT}: it has no key plugins"))?,
+    })
 }
 
 fn plugins(list: &List<'_>) -> Result<Vec<Plugin>> {
-    let parse =
-        |plugin: &&RawValue| serde_json::from_str(plugin.get()).context("it has a plugin without type");
-    list.plugins.iter().map(parse).collect()
+    list.plugins.iter().map(|text| plugin(text.get())).collect()
+}
+
+fn plugin(text: &str) -> Result<Plugin> {
+    const WHAT: &str = "it has a plugin without type";
+    let object = Object::parse(text).context(WHAT)?;
+    Ok(Plugin {
+        kind: object.get("type").context(WHAT)?.context(WHAT)?,
+        capabilities: object.get("capabilities").context(WHAT)?.unwrap_or_default(),
+    })
 }
 
 /// Where a value stands in the text it was read from.
@@ -138,6 +167,29 @@ mod tests {
         let line = r#"{"cniVersion":"1.0.0","plugins":[{"type":"ptp"}]}"#;
         let with = append(line, "{}").unwrap();
         assert_eq!(with, r#"{"cniVersion":"1.0.0","plugins":[{"type":"ptp"}, {}]}"#);
+    }
+
+    #[test]
+    fn keys_in_other_spellings() {
+        let list = r#"{"CniVersion": "1.0.0", "Name": "n", "Plugins": [{"Type": "bridge"}]}"#;
+        let with = append(list, r#"{"type":"netfast"}"#).unwrap();
+        assert_eq!(with, list.replace("}]", "}, {\"type\":\"netfast\"}]"));
+        assert!(has_netfast(&with).unwrap());
+        assert_eq!(take_out(&with).unwrap().unwrap(), list);
+        assert!(
+            maps_ports(r#"{"PLUGINS": [{"type": "p", "Capabilities": {"portMappings": true}}]}"#).unwrap()
+        );
+        assert!(list_of(r#"{"CNIVersion": "1.0.0", "Name": "n", "Type": "ptp"}"#).is_ok());
+        // The right spelling counts.
+        assert!(has_netfast(r#"{"Plugins": [], "plugins": [{"Type": "x", "type": "netfast"}]}"#).unwrap());
+        for (text, calls) in [
+            (r#"{"Plugins": [{"type": "netfast"}]}"#, true),
+            (r#"{"Type": "netfast"}"#, true),
+            (r#"{"plugins": [{"type": "bridge"}], "type": "netfast"}"#, false),
+            ("{", false),
+        ] {
+            assert_eq!(calls_netfast(text), calls, "{text}");
+        }
     }
 
     #[test]

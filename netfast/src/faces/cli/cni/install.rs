@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
 
-use super::{Directories, PLUGIN, chain, configuration};
+use super::{BEFORE, Directories, PLUGIN, chain, configuration};
 use crate::faces::cli::output;
 use crate::manifest::{self, TextError, cidr};
 use crate::model::Name;
@@ -17,6 +17,8 @@ use crate::store::{Paths, PathsOptions};
 
 /// Sorted before the other configurations, since most runtimes take the first one only.
 const FILE: &str = "05-netfast.conflist";
+/// The name of the network that is configured there.
+const NETWORK: &str = "netfast";
 
 /// Install netfast as a plugin: this program, and a configuration that calls it.
 ///
@@ -26,13 +28,13 @@ const FILE: &str = "05-netfast.conflist";
 pub(in crate::faces::cli) struct Install {
     #[command(flatten)]
     directories: Directories,
-    /// Name of the network.
-    #[arg(long, default_value = "netfast", value_parser = manifest::name::parse_label)]
+    /// Name of the network. The configuration of another than the default is called after it.
+    #[arg(long, default_value = NETWORK, value_parser = manifest::name::parse_label)]
     name: Name,
     /// A subnet of the network: one for IPv4, one for IPv6 (may be given again).
     #[arg(long = "subnet", value_name = "CIDR", default_value = "10.86.0.0/16", value_parser = parse_subnet)]
     subnets: Vec<IpNet>,
-    /// Make no network, but netfast the last plugin of the list in this file; a `.conf` becomes a `.conflist`.
+    /// Make no network, but netfast the last plugin of the list in this file; a configuration of one plugin becomes a `.conflist`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "subnets"])]
     chain: Option<PathBuf>,
     /// Print the configuration, and change nothing.
@@ -66,14 +68,20 @@ impl Install {
             return Ok(ExitCode::SUCCESS);
         }
         let program = std::path::absolute(&directories.bin_dir)?.join(PLUGIN);
-        if program.exists() && receipt.find(&program).is_none() && !force {
+        let this = std::env::current_exe().context("find this program")?;
+        // Another instance may have installed it.
+        let is_there = placed::is_copy(&this, &program)?;
+        if program.exists() && !is_there && receipt.find(&program).is_none() && !force {
             bail!("{} is not ours (move it away, or give --force)", program.display());
         }
         // The program first: a runtime may use the configuration as soon as it is there.
-        let this = std::env::current_exe().context("find this program")?;
         receipt.add(Placed::Program { path: program.clone() })?;
-        placed::copy_program(&this, &program)?;
-        output::line(&format!("wrote {}", program.display()))?;
+        if is_there {
+            output::line(&format!("{} is this program", program.display()))?;
+        } else {
+            placed::copy_program(&this, &program)?;
+            output::line(&format!("wrote {}", program.display()))?;
+        }
         self.write(&configuration, &mut receipt)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -86,7 +94,7 @@ impl Install {
             v4 < 2 && subnets.len() - v4 < 2,
             "a network has one subnet of a family (leave the others out)"
         );
-        let path = std::path::absolute(&directories.conf_dir)?.join(FILE);
+        let path = std::path::absolute(&directories.conf_dir)?.join(file_of(name));
         let text = configuration::list(name, subnets, paths)?;
         let there = placed::read(&path)?;
         let keep = match (&there, receipt.find(&path)) {
@@ -114,7 +122,11 @@ impl Install {
                 original: replaces.as_ref().map(|(_, name)| name.clone()),
             },
         })?;
-        placed::write(path, text)?;
+        if self.chain.is_some() && replaces.is_none() {
+            placed::rewrite(path, text)?;
+        } else {
+            placed::write(path, text)?;
+        }
         output::line(&format!("wrote {}", path.display()))?;
         if let Some((file, name)) = replaces {
             // A runtime prefers it as long as it is called as before.
@@ -122,6 +134,14 @@ impl Install {
             output::line(&format!("renamed {} to {}", file.display(), name.display()))?;
         }
         Ok(())
+    }
+}
+
+/// The file of the configuration of a network: of others than the default behind that.
+fn file_of(network: &Name) -> String {
+    match network.as_str() {
+        NETWORK => FILE.to_owned(),
+        other => format!("06-netfast-{other}.conflist"),
     }
 }
 
@@ -144,7 +164,7 @@ fn chained(file: &Path, paths: &PathsOptions) -> Result<Configuration> {
     let text = chain::list_of(&single).and_then(|text| add(&text));
     let text = text.with_context(|| file.display().to_string())?;
     let mut name = file.clone().into_os_string();
-    name.push(".before-netfast");
+    name.push(BEFORE);
     Ok(Configuration { path: list, text, keep: None, replaces: Some((file, name.into())) })
 }
 

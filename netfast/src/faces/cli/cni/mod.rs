@@ -48,5 +48,8 @@ struct Directories {
     conf_dir: PathBuf,
 }
 
+/// What is added to the name of a configuration that a list is made of.
+const BEFORE: &str = ".before-netfast";
+
 /// What the plugin is called, in `type` and as a file.
 const PLUGIN: &str = "netfast";

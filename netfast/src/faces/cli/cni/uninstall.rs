@@ -1,12 +1,14 @@
 //! `netfast cni uninstall`.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 
-use super::chain;
+use super::{BEFORE, chain};
 use crate::faces::cli::{output, root};
 use crate::reconcile::instance::{Instance, Options};
 use crate::store::Paths;
@@ -33,9 +35,12 @@ impl Uninstall {
         // The programs last: a runtime that reads a configuration finds what that names.
         let (programs, configurations): (Vec<_>, Vec<_>) =
             files.iter().partition(|file| matches!(file, Placed::Program { .. }));
-        for file in configurations.into_iter().chain(programs) {
+        let directories: Vec<_> = configurations.iter().filter_map(|file| file.path().parent()).collect();
+        for file in configurations.iter().copied().chain(programs) {
             if let Placed::Chained { path, original } = file {
                 take_out(path, original.as_deref())?;
+            } else if let (Placed::Program { path }, Some(user)) = (file, user_of_program(&directories)?) {
+                output::line(&format!("{} stays, for {} names it", path.display(), user.display()))?;
             } else if placed::remove(file.path())? {
                 output::line(&format!("removed {}", file.path().display()))?;
             }
@@ -49,23 +54,43 @@ impl Uninstall {
     }
 }
 
+/// A configuration in these directories that names the program still: another instance's, or one that a user wrote.
+fn user_of_program(directories: &[&Path]) -> Result<Option<PathBuf>> {
+    for directory in directories {
+        for path in placed::configurations(directory)? {
+            // What cannot be read, no runtime reads either.
+            if placed::read(&path).ok().flatten().is_some_and(|text| chain::calls_netfast(&text)) {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Takes netfast out of somebody else's list. One that was made of a single configuration, and is as it was made, becomes
 /// that again.
 fn take_out(path: &Path, original: Option<&Path>) -> Result<()> {
     let Some(text) = placed::read(path)? else { return Ok(()) };
     let Some(without) = chain::take_out(&text)? else { return Ok(()) };
-    // Where an install was killed, the original still has its name.
-    let name = path.with_extension("conf");
-    for original in original.into_iter().chain([name.as_path()]) {
-        let Some(single) = placed::read(original)? else { continue };
-        if chain::list_of(&single).is_ok_and(|list| list == without) {
-            placed::rename(original, &name)?;
-            placed::remove(path)?;
-            return output::line(&format!("{} is {} again", path.display(), name.display()));
+    if let Some((original, name)) = original.and_then(|original| Some((original, name_before(original)?))) {
+        // Where an install was killed, the original still has its name.
+        for there in [original, name] {
+            let Some(single) = placed::read(there)? else { continue };
+            if chain::list_of(&single).is_ok_and(|list| list == without) {
+                placed::rename(there, name)?;
+                placed::remove(path)?;
+                return output::line(&format!("{} is {} again", path.display(), name.display()));
+            }
         }
     }
-    placed::write(path, &without)?;
+    placed::rewrite(path, &without)?;
     output::line(&format!("took netfast out of {}", path.display()))
+}
+
+/// What a configuration was called before a list was made of it.
+fn name_before(original: &Path) -> Option<&Path> {
+    let name = original.as_os_str().as_bytes().strip_suffix(BEFORE.as_bytes())?;
+    Some(Path::new(OsStr::from_bytes(name)))
 }
 
 fn take_down(options: &Options) -> Result<()> {

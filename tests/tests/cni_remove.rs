@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use netfast_tests::{Container, Lab, Plugin, address, require_root};
+use netfast_tests::{Container, Lab, Plugin, address, eventually, require_root};
 use serde_json::json;
 
 fn plugin(lab: &Lab) -> Plugin<'_> {
@@ -127,10 +128,42 @@ fn a_removal_leaves_nothing_however_it_comes() {
     same(&lab, &before, "after that");
 
     let gateway = "10.77.0.1";
-    stays.ns.ping(gateway, std::time::Duration::from_secs(10)).unwrap();
+    stays.ns.ping(gateway, Duration::from_secs(10)).unwrap();
     stays.del().unwrap();
     lab.down().unwrap();
     assert_eq!(lab.leftovers().unwrap(), Vec::<String>::new());
+}
+
+/// In the short way, and in that of everything, as of an endpoint whose ledger is gone.
+#[test]
+fn what_was_dropped_of_it_is_forgotten() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = plugin(&lab);
+    let stays = plugin.with(&json!({"runtimeConfig": {}})).container("stays").unwrap();
+    stays.add().unwrap();
+    let drops = || {
+        let status = lab.netfast_json(&["status"]).unwrap();
+        let maps = status["maps"].as_array().unwrap();
+        maps.iter().find(|map| map["name"] == "NF_EP_DROP").unwrap()["used"].as_u64().unwrap()
+    };
+    let is_dropping = |container: &Container<'_>, endpoint: &str| {
+        eventually("something is dropped", || {
+            drop(container.ns.udp_ask("10.77.0.200:9", Duration::from_millis(50)));
+            lab.drops(endpoint).unwrap().values().any(|packets| *packets > 0)
+        });
+    };
+    is_dropping(&stays, "stays");
+    for by_all in [false, true] {
+        let goes = plugin.container("goes").unwrap();
+        goes.add().unwrap();
+        is_dropping(&goes, "goes");
+        if by_all {
+            fs::remove_file(lab.dir().join("run/ledger.json")).unwrap();
+        }
+        goes.del().unwrap();
+        assert_eq!(drops(), lab.drops("stays").unwrap().len() as u64, "{by_all}");
+    }
 }
 
 #[test]

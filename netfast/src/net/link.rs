@@ -186,6 +186,12 @@ impl Netlink {
         self.set_link("set down device", index, LinkUnspec::new_with_index(index).down().build())
     }
 
+    /// Gives a device another hardware address.
+    pub fn set_mac(&self, index: u32, mac: [u8; 6]) -> Result<(), Error> {
+        let message = LinkUnspec::new_with_index(index).address(mac.to_vec()).build();
+        self.set_link("set hardware address of device", index, message)
+    }
+
     /// Makes a device a port of a bridge.
     pub fn set_controller(&self, index: u32, bridge: u32) -> Result<(), Error> {
         let message = LinkUnspec::new_with_index(index).controller(bridge).build();

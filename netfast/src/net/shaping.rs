@@ -13,6 +13,8 @@ const RATE64: u16 = 4;
 const BURST: u16 = 6;
 /// `TC_LINKLAYER_ETHERNET`: nothing is to be guessed from a table of times, which old programs send.
 const ETHERNET: u8 = 1;
+/// The kind of queueing discipline that keeps a limit.
+pub const LIMIT: &str = "tbf";
 /// How long a packet waits at most before it is dropped: a fortieth of a second.
 const WAIT: u64 = 40;
 /// A burst holds at least one packet, with its header: a larger one would never leave.
@@ -40,7 +42,7 @@ impl Netlink {
         message.header.index = ifindex.cast_signed();
         message.header.parent = TcHandle::ROOT;
         message.header.handle = TcHandle { major: 1, minor: 0 };
-        message.attributes = vec![TcAttribute::Kind("tbf".to_owned()), TcAttribute::Options(options)];
+        message.attributes = vec![TcAttribute::Kind(LIMIT.to_owned()), TcAttribute::Options(options)];
         let object = format_args!("of the device with index {ifindex}");
         let request = Request { operation: "limit the rate", object: &object };
         self.change(request, RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)

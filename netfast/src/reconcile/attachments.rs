@@ -219,6 +219,7 @@ impl Instance {
         };
         if let Some(ledger) = self.take_ledger()? {
             let mut single = self.single(ledger);
+            let is_as_left = single.is_host_as_left(&key.network).unwrap_or(false);
             let removed = single.remove(&record.endpoint, |store| Ok(store.end_attachment(key)?)).and_then(
                 |is_removed| {
                     if is_removed {
@@ -230,7 +231,15 @@ impl Instance {
             );
             self.read_anew();
             match removed {
-                Ok(true) => return Ok(true),
+                Ok(true) => {
+                    // What others have done to the host is put right too, but must not keep anything from being removed.
+                    if !is_as_left && let Err(error) = self.converge_as_before() {
+                        tracing::warn!(
+                            "the attachment is removed, but the host is not as it should be: {error:#}"
+                        );
+                    }
+                    return Ok(true);
+                }
                 Ok(false) => {}
                 // It is not asked for any more, so all of it goes that can.
                 Err(error) => return self.undo(error),

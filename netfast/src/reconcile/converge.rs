@@ -1,6 +1,6 @@
 //! Makes the kernel hold what the definitions say, whatever it holds now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
@@ -12,6 +12,7 @@ use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::owner::Owner;
 use super::ports::{self, PortFacts};
+use super::surroundings::Surroundings;
 use super::tables::Settings;
 use super::{adopt, check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
 use crate::compile::policy::{self, Assigned, Book, Numbers, Roll, Tables};
@@ -89,6 +90,10 @@ pub(super) fn converge(
     for record in &plan.remove_last {
         topology::remove_endpoint(host, &old, record)?;
     }
+    let living: BTreeSet<u32> = new.endpoints.values().map(|record| record.incarnation).collect();
+    for record in old.endpoints.values().filter(|record| !living.contains(&record.incarnation)) {
+        tables::remove_drops(&mut host.datapath.maps, record.incarnation)?;
+    }
     uplinks::attach(host, &facts, &definitions.deny)?;
     attach_sockets(host, instance)?;
     // From here on nothing runs the programs of another netfast any more.
@@ -96,7 +101,8 @@ pub(super) fn converge(
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)?;
     // What an attachment that came to nothing had made was in nobody's records, and is removed.
     host.store.forget_unfinished(definitions)?;
-    Ok((left, Ledger::new(definitions, &new)?))
+    let surroundings = Surroundings::new(&facts.places, world, &new, instance);
+    Ok((left, Ledger::new(definitions, &new, surroundings)?))
 }
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.

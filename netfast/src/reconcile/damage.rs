@@ -62,6 +62,8 @@ pub(super) fn damage(netlink: &Netlink, records: &Records) -> Result<Damage> {
 pub(super) enum Lost<'a> {
     /// A device is down, which takes its IPv6 addresses and its neighbours along.
     Up(u32, &'a str),
+    /// A bridge has another MAC address than it was made with.
+    Mac(&'a str),
     /// A bridge has lost an address of a gateway.
     Gateway(u32, &'a str, IpNet),
     /// A bridge no longer knows the port an endpoint is behind.
@@ -74,6 +76,7 @@ impl fmt::Display for Lost<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Up(_, device) => write!(f, "the device {device} is down"),
+            Self::Mac(bridge) => write!(f, "the bridge {bridge} has another MAC address"),
             Self::Gateway(_, bridge, address) => {
                 write!(f, "the bridge {bridge} has lost the address {address}")
             }
@@ -94,13 +97,17 @@ impl fmt::Display for Lost<'_> {
 pub(super) fn lost<'a>(netlink: &Netlink, world: &World, records: &'a Records) -> Result<Vec<Lost<'a>>> {
     let links = netlink.links().context("list the host's devices")?;
     let addresses = netlink.addresses().context("list the host's addresses")?;
-    let is_up = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.up);
+    let find = |index: u32| links.iter().find(|link| link.index == index);
+    let is_up = |index: u32| find(index).map(|link| link.up);
     let mut lost = Vec::new();
     for record in records.networks.values() {
         let Some(index) = record.ifindex else { continue };
-        let Some(up) = is_up(index) else { continue };
-        if !up {
+        let Some(bridge) = find(index) else { continue };
+        if !bridge.up {
             lost.push(Lost::Up(index, &record.bridge));
+        }
+        if bridge.mac != Some(record.mac) {
+            lost.push(Lost::Mac(&record.bridge));
         }
         let Some(network) = world.networks.get(&record.name) else { continue };
         let has = |wanted: &IpNet| {

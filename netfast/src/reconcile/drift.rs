@@ -12,6 +12,7 @@ use super::devices::{Device, Devices};
 use super::facts::{self, Facts};
 use super::instance::Instance;
 use super::ledger::Ledger;
+use super::surroundings::Surroundings;
 use crate::kernel::{Bpffs, Datapath};
 use crate::net::Netlink;
 
@@ -23,7 +24,7 @@ impl Instance {
     pub fn follow(&mut self) -> Result<bool> {
         let ledger = match Ledger::read(self.store())? {
             Some(ledger) => ledger,
-            None => Ledger::new(self.definitions()?, &Records::read(self.store())?)?,
+            None => Ledger::new(self.definitions()?, &Records::read(self.store())?, Surroundings::default())?,
         };
         let has_drifted = match Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? {
             Some(datapath) => self.has_drifted(&ledger, &datapath)?,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, bail};
 
 use super::devices::{Device, Devices};
+use super::surroundings::{Place, places};
 use crate::compile::rows::Uplink;
 use crate::model::World;
 use crate::net::{self, Address, Link, Netlink, Scope};
@@ -17,6 +18,8 @@ pub(super) struct Facts {
     pub uplinks: Vec<Uplink>,
     /// The host's addresses, those of the instance's bridges not among them.
     pub addresses: BTreeSet<IpAddr>,
+    /// Where which address was seen.
+    pub places: Vec<Place>,
     /// Uplinks that were asked for by name and are not there.
     pub missing: Vec<String>,
     /// Devices behind a queueing discipline of somebody's, which packets out of them are to pass.
@@ -40,7 +43,7 @@ pub(super) fn look(
     let links = links(netlink, &addresses, named).context("list the host's devices")?;
     let Facts { shaped, held, .. } =
         Facts::of_queueing(netlink).context("list the host's queueing disciplines")?;
-    Ok(Facts { shaped, held, ..facts(&links, &addresses, devices, named) })
+    Ok(Facts { shaped, held, places: places(&addresses), ..facts(&links, &addresses, devices, named) })
 }
 
 /// The devices that matter: those with addresses, those they are ports of, and those that are named. There are few of them among
@@ -185,7 +188,7 @@ impl Facts {
     }
 }
 
-fn is_link_local(ip: &IpAddr) -> bool {
+pub(super) fn is_link_local(ip: &IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assign::{self, Records};
 use super::entries::{Claim, Entries, Entry};
+use super::surroundings::Surroundings;
 use crate::model::{Attachment, Name, Network};
 use crate::store::{Definitions, LockedStore, PolicyDirectory};
 
@@ -22,6 +23,8 @@ pub(super) struct Ledger {
     pub uplinks: Option<BTreeSet<String>>,
     /// The directory of policies that is followed.
     pub policy_directory: Option<PolicyDirectory>,
+    /// What others had better leave as it is.
+    pub surroundings: Surroundings,
     /// Its endpoints, up or not.
     pub entries: Entries,
 }
@@ -31,7 +34,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub(super) fn new(definitions: &Definitions, records: &Records) -> Result<Self> {
+    pub(super) fn new(
+        definitions: &Definitions,
+        records: &Records,
+        surroundings: Surroundings,
+    ) -> Result<Self> {
         let world = &definitions.world;
         let keys: BTreeMap<_, _> =
             definitions.attachments.iter().map(|record| (&record.endpoint.id, &record.key)).collect();
@@ -68,6 +75,7 @@ impl Ledger {
             attached_networks: definitions.attached_networks.clone(),
             uplinks: world.uplinks.clone(),
             policy_directory: definitions.policy_directory.clone(),
+            surroundings,
             entries,
         })
     }

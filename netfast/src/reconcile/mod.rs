@@ -36,6 +36,7 @@ mod scale_tests;
 mod show;
 mod single;
 mod stale;
+mod surroundings;
 mod tables;
 mod topology;
 mod uplinks;

@@ -159,11 +159,15 @@ impl Single<'_> {
         if planned.ports * 2 > u64::from(datapath.maps.published[0].max_entries()?) {
             return Ok(None);
         }
+        let netlink = Netlink::open(self.netns)?;
+        let bridge = planned.records.networks.get(&endpoint.network).context("a record without a network")?;
+        if !self.ledger.surroundings.are_as_left(&netlink, bridge) {
+            return Ok(None);
+        }
         fault::point("begin with one endpoint");
         self.store.remove_ledger()?;
         self.store.save_instance(instance)?;
         begin(self.store)?;
-        let netlink = Netlink::open(self.netns)?;
         let mut host =
             Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
 
@@ -265,6 +269,15 @@ impl Single<'_> {
         Some(held)
     }
 
+    /// Whether the host is as the last change of everything left it, as far as a network is concerned.
+    ///
+    /// # Errors
+    /// When the network's record cannot be read, or the kernel does not answer.
+    pub(super) fn is_host_as_left(&self, network: &Name) -> Result<bool> {
+        let Some(bridge) = self.store.network(network)? else { return Ok(false) };
+        Ok(self.ledger.surroundings.are_as_left(&Netlink::open(self.netns)?, &bridge))
+    }
+
     /// Whether the endpoint's network namespace is one that it may live in.
     fn is_place(&self, endpoint: &Endpoint, netns: &Path) -> Result<bool> {
         if endpoint.attachment == Attachment::Create {
@@ -337,6 +350,7 @@ impl Single<'_> {
         fault::point("remove the names of an endpoint");
         files::remove(host.run_dir(), &record)?;
         topology::remove_endpoint(&host, &records, &record)?;
+        tables::remove_drops(&mut host.datapath.maps, record.incarnation)?;
         tables::remove_sources(&mut host.datapath.maps, &rows)?;
         tables::remove_rules(&mut host.datapath.maps, &change.removed)?;
         self.store.save_companion(Companion::Roll, &small.roll)?;

@@ -237,10 +237,11 @@ fn add_neighbour(host: &Host<'_>, record: &EndpointRecord, bridge: u32, ip: IpAd
 /// # Errors
 /// When the kernel refuses.
 pub(super) fn mend(host: &Host<'_>, world: &World, records: &Records) -> Result<()> {
+    put_macs_back(host, records)?;
     for lost in damage::lost(host.netlink, world, records)? {
         match lost {
-            // That is the last step: `activate`.
-            Lost::Up(..) => {}
+            // Those are up in the last step, `activate`, and these were the first one.
+            Lost::Up(..) | Lost::Mac(_) => {}
             Lost::Gateway(bridge, name, address) => {
                 fault::point("put an address back");
                 host.netlink
@@ -255,6 +256,19 @@ pub(super) fn mend(host: &Host<'_>, world: &World, records: &Records) -> Result<
                 fault::point("put a neighbour back");
                 add_neighbour(host, record, bridge, ip)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Gives bridges back their MAC addresses. With a change of it a bridge forgets all its neighbours, so it comes first.
+fn put_macs_back(host: &Host<'_>, records: &Records) -> Result<()> {
+    for record in records.networks.values() {
+        let Some(bridge) = record.ifindex else { continue };
+        let failed = || format!("give {} back its MAC address", record.bridge);
+        if host.netlink.link_by_index(bridge).with_context(failed)?.mac != Some(record.mac) {
+            fault::point("put a MAC address back");
+            host.netlink.set_mac(bridge, record.mac).with_context(failed)?;
         }
     }
     Ok(())

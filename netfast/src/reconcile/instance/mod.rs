@@ -264,8 +264,12 @@ impl Instance {
                 Some(mut instance) => single.add(&mut instance, endpoint, None, |_| Ok(()))?.is_some(),
                 None => false,
             },
-            Difference::Removed(endpoint) => single.remove(endpoint, |_| Ok(()))?,
-            Difference::Relabelled(was, is) => single.relabel(was, is)?,
+            Difference::Removed(endpoint) => {
+                single.is_host_as_left(&endpoint.network)? && single.remove(endpoint, |_| Ok(()))?
+            }
+            Difference::Relabelled(was, is) => {
+                single.is_host_as_left(&is.network)? && single.relabel(was, is)?
+            }
         };
         Ok(is_done.then_some(single.ledger))
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use netfast_common::addr::Addr;
 use netfast_common::policy::{RuleKey, RuleRow};
-use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow, Config, SlotRow, Subject};
+use netfast_common::reason::DropReason;
+use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow, Config, EndpointDropKey, SlotRow, Subject};
 
 use super::{rules, source_prefix, write_published};
 use crate::compile::rows::Rows;
@@ -144,6 +145,20 @@ pub(in crate::reconcile) fn remove_sources(maps: &mut Maps, rows: &Rows) -> Resu
     for source in &rows.sources {
         fault::point("remove a source");
         maps.sources.remove(&source_prefix(source))?;
+    }
+    Ok(())
+}
+
+/// Removes what was counted of the drops of an endpoint that is gone. They are asked for one by one, as looking through all
+/// would take the longer the more endpoints there are.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(in crate::reconcile) fn remove_drops(maps: &mut Maps, incarnation: u32) -> Result<()> {
+    for code in 0..DropReason::COUNT {
+        for reason in [code, code | EndpointDropKey::AUDITED] {
+            maps.endpoint_drops.remove(&EndpointDropKey { incarnation, reason })?;
+        }
     }
     Ok(())
 }

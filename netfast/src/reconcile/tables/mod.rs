@@ -24,7 +24,7 @@ use crate::store::{Instance, fault};
 
 use self::held::Held;
 
-pub(super) use self::endpoint::{add, remove_rules, remove_sources, replace_subject, withdraw};
+pub(super) use self::endpoint::{add, remove_drops, remove_rules, remove_sources, replace_subject, withdraw};
 
 /// Range that masqueraded flows get their source ports from. It lies below the default of `ip_local_port_range`, so
 /// that the host's own connections never collide with it.

@@ -1,0 +1,147 @@
+//! What others change at the host while containers are attached: the next `ADD` or `DEL` takes note, without a process.
+
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
+
+use std::time::Duration;
+
+use netfast_tests::{Container, HOST_V4, Lab, Plugin, SECOND, address, require_root};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const BRIDGE: &str = "nf-lab";
+
+fn dual(lab: &Lab) -> Plugin<'_> {
+    lab.plugin(&json!({"ipam": {"ranges": [[{"subnet": "10.77.0.0/24"}], [{"subnet": "fd77::/64"}]]}}))
+}
+
+fn publishing<'a>(plugin: &Plugin<'a>, port: u16) -> Plugin<'a> {
+    plugin.with(&json!({"runtimeConfig": {"portMappings": [
+        {"hostPort": port, "containerPort": 80, "protocol": "tcp"},
+    ]}}))
+}
+
+/// The host and the container reach each other, and `CHECK` finds nothing.
+#[track_caller]
+fn is_well(lab: &Lab, container: &Container<'_>, result: &Value, case: &str) {
+    let _server = container.ns.tcp_serve("[::]:80").unwrap();
+    for ip in [address(result, 4).unwrap(), format!("[{}]", address(result, 6).unwrap())] {
+        lab.host
+            .tcp_ask(&format!("{ip}:80"), PATIENCE)
+            .unwrap_or_else(|error| panic!("{case}, {ip}: {error}"));
+    }
+    assert_eq!(container.check(result).unwrap().ok().unwrap(), "", "{case}");
+}
+
+#[test]
+fn a_new_device_counts_from_the_next_add_on() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = dual(&lab);
+    let early = publishing(&plugin, 8080).container("early").unwrap();
+    early.add().unwrap();
+    let beyond = lab.second_uplink("uplink1").unwrap();
+    let late = publishing(&plugin, 8081).container("late").unwrap();
+    late.add().unwrap();
+    let _beyond = beyond.tcp_serve("[::]:80").unwrap();
+    for (container, port) in [(&early, 8080), (&late, 8081)] {
+        let _server = container.ns.tcp_serve("[::]:80").unwrap();
+        beyond.tcp_ask(&format!("{}:{port}", SECOND.host[0]), PATIENCE).unwrap();
+        beyond.tcp_ask(&format!("[{}]:{port}", SECOND.host[1]), PATIENCE).unwrap();
+        let reply = container.ns.tcp_ask(&format!("{}:80", SECOND.outside[0]), PATIENCE).unwrap();
+        assert_eq!(reply.seen_source.ip().to_string(), SECOND.host[0]);
+    }
+}
+
+#[test]
+fn a_new_address_counts_from_the_next_add_or_del_on() {
+    require_root!();
+    for by_del in [false, true] {
+        let lab = Lab::new().unwrap();
+        let plugin = dual(&lab);
+        let web = publishing(&plugin, 8080).container("web").unwrap();
+        web.add().unwrap();
+        let other = plugin.container("other").unwrap();
+        other.add().unwrap();
+        lab.host.address("uplink0", "192.0.2.77/24").unwrap();
+        if by_del {
+            other.del().unwrap();
+        } else {
+            plugin.container("next").unwrap().add().unwrap();
+        }
+        let _server = web.ns.tcp_serve("[::]:80").unwrap();
+        assert_eq!(lab.outside.tcp_ask("192.0.2.77:8080", PATIENCE).unwrap().by, "web");
+        assert_eq!(lab.outside.tcp_ask(&format!("{HOST_V4}:8080"), PATIENCE).unwrap().by, "web");
+    }
+}
+
+#[test]
+fn a_new_address_counts_from_the_next_command_on() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    lab.up("networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints: {web: {publish: ['8080:80']}}\n").unwrap();
+    let web = lab.endpoint_ns("web").unwrap();
+    let _server = web.tcp_serve("[::]:80").unwrap();
+    for (ip, command) in [
+        ("192.0.2.77", &["endpoint", "add", "late"][..]),
+        ("192.0.2.78", &["endpoint", "label", "late", "a=b"]),
+        ("192.0.2.79", &["endpoint", "rm", "late"]),
+    ] {
+        lab.host.address("uplink0", &format!("{ip}/24")).unwrap();
+        lab.netfast_ok(command).unwrap();
+        assert_eq!(lab.outside.tcp_ask(&format!("{ip}:8080"), PATIENCE).unwrap().by, "web", "{command:?}");
+    }
+}
+
+#[test]
+fn the_next_add_mends_the_bridge() {
+    require_root!();
+    for harm in [
+        "link set BRIDGE down",
+        "addr flush dev BRIDGE",
+        "link del BRIDGE",
+        "link set BRIDGE address 02:00:00:00:00:99",
+    ] {
+        let lab = Lab::new().unwrap();
+        let plugin = dual(&lab);
+        let old = plugin.container("old").unwrap();
+        let before = old.add().unwrap();
+        lab.host.ip(&harm.replace("BRIDGE", BRIDGE)).unwrap();
+        let new = plugin.container("new").unwrap();
+        let result = new.add().unwrap_or_else(|error| panic!("{harm}: {error:#}"));
+        is_well(&lab, &new, &result, harm);
+        is_well(&lab, &old, &before, harm);
+    }
+}
+
+#[test]
+fn the_next_add_makes_the_device_for_fragments_again() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = dual(&lab);
+    plugin.container("old").unwrap().add().unwrap();
+    let device = |prefix: &str| lab.host.links().unwrap().into_iter().find(|name| name.starts_with(prefix));
+    let fragments = device("nf0-").unwrap();
+    lab.host.ip(&format!("link del {fragments}")).unwrap();
+    let new = plugin.container("new").unwrap();
+    let result = new.add().unwrap();
+    assert_eq!(device("nf0-"), Some(fragments));
+    is_well(&lab, &new, &result, "made after");
+}
+
+/// The host has become one on which nothing can be put right: its network holds an address of the host.
+#[test]
+fn a_del_succeeds_where_the_host_cannot_be_put_right() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = dual(&lab);
+    let web = plugin.container("web").unwrap();
+    web.add().unwrap();
+    lab.host.address("uplink0", "10.77.0.200/32").unwrap();
+    web.del().unwrap();
+    assert_eq!(web.ns.links().unwrap(), ["lo"]);
+    let (_, message) = web.call("ADD").unwrap().failure().unwrap();
+    assert!(message.contains("10.77.0.200, which is an address of this host"), "{message}");
+    lab.host.ip("addr del 10.77.0.200/32 dev uplink0").unwrap();
+    let result = web.add().unwrap();
+    is_well(&lab, &web, &result, "put right");
+}

@@ -14,7 +14,8 @@ use super::instance::Instance;
 use super::ledger::Ledger;
 use super::surroundings::Surroundings;
 use crate::kernel::{Bpffs, Datapath};
-use crate::net::Netlink;
+use crate::net::{Netlink, Netns};
+use crate::store::AttachmentKey;
 
 impl Instance {
     /// Takes note of what others have changed. Says whether that was anything.
@@ -34,6 +35,41 @@ impl Instance {
             self.converge_as_before()?;
         }
         Ok(has_drifted)
+    }
+
+    /// Takes over the MAC address that a plugin which came later gave an attachment's device, as the runtime was told. A change
+    /// that the runtime knows nothing of is none of this: the container may have made it, to pass for another one.
+    ///
+    /// # Errors
+    /// When a state file or the kernel cannot be read, or the kernel refuses.
+    pub fn follow_mac(&mut self, key: &AttachmentKey, netns: &Netns, told: [u8; 6]) -> Result<()> {
+        let Some(attachment) = self.store().attachment(key)? else { return Ok(()) };
+        let mut records = Records::read(self.store())?;
+        let Some(mut record) = records.endpoints.remove(&attachment.endpoint.id) else { return Ok(()) };
+        if record.adopted.is_some() || record.mac == told || record.netns_inode != Some(netns.inode()?) {
+            return Ok(());
+        }
+        let is_so = Netlink::open(netns)?.link(&key.ifname).is_ok_and(|link| link.mac == Some(told));
+        let is_anothers = records.endpoints.values().any(|other| other.mac == told)
+            || records.networks.values().any(|network| network.mac == told);
+        if !is_so || is_anothers {
+            return Ok(());
+        }
+        // Whoever dies after this leaves the rest to the next change.
+        self.store().remove_ledger()?;
+        self.read_anew();
+        let before = std::mem::replace(&mut record.mac, told);
+        self.store().save_endpoint(&record)?;
+        self.change(|definitions| {
+            if let Some(endpoint) = definitions.world.endpoints.get_mut(&record.id) {
+                endpoint.mac = Some(told);
+            }
+            Ok(())
+        })?;
+        if let Some(port) = record.host_ifindex {
+            Netlink::open(self.netns())?.delete_fdb(port, before)?;
+        }
+        Ok(())
     }
 
     /// Whether uplinks, queues or MAC addresses are others than the rows say.

@@ -7,6 +7,7 @@ use super::chained;
 use super::delegate::Delegate;
 use super::failure::{Code, Failure, Result};
 use super::result::{CniResult, mac_text};
+use crate::manifest;
 use crate::model;
 use crate::reconcile::attachments::AttachmentView;
 use crate::reconcile::instance::Instance;
@@ -23,6 +24,9 @@ pub(super) fn check(call: &Call) -> Result<()> {
     let mut instance = Instance::open(&call.config.options())?;
     // What a plugin that came later has changed is no mistake.
     instance.follow()?;
+    if let Some(mac) = mac_told(&previous, &key.ifname) {
+        instance.follow_mac(&key, &netns, mac)?;
+    }
     let unknown = || {
         let message =
             format!("container {} has no interface {} in network {}", key.container, key.ifname, key.network);
@@ -44,6 +48,12 @@ pub(super) fn check(call: &Call) -> Result<()> {
         Some(delegate) => delegate.forward(),
         None => Ok(()),
     }
+}
+
+/// The MAC address that a result has for the container's interface.
+fn mac_told(previous: &CniResult, ifname: &str) -> Option<[u8; 6]> {
+    let interface = previous.interfaces.iter().find(|i| !i.sandbox.is_empty() && i.name == ifname)?;
+    manifest::parse_mac(&interface.mac).ok()
 }
 
 /// What differs between the result, what was attached, and what is in the container.

@@ -25,9 +25,8 @@ fn publishing<'a>(plugin: &Plugin<'a>, port: u16) -> Plugin<'a> {
 fn is_well(lab: &Lab, container: &Container<'_>, result: &Value, case: &str) {
     let _server = container.ns.tcp_serve("[::]:80").unwrap();
     for ip in [address(result, 4).unwrap(), format!("[{}]", address(result, 6).unwrap())] {
-        lab.host
-            .tcp_ask(&format!("{ip}:80"), PATIENCE)
-            .unwrap_or_else(|error| panic!("{case}, {ip}: {error}"));
+        let asked = lab.host.tcp_ask(&format!("{ip}:80"), PATIENCE);
+        assert!(asked.is_ok(), "{case}, {ip}: {asked:?}");
     }
     assert_eq!(container.check(result).unwrap().ok().unwrap(), "", "{case}");
 }

@@ -16,6 +16,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::bind::bind_when_free;
 use crate::cgroup;
 use crate::patience::patient;
 use crate::process::{Finished, run};
@@ -222,7 +223,7 @@ impl Ns {
     ) -> io::Result<Socket> {
         let socket = self.socket(Domain::for_address(remote), kind, None).map_err(io::Error::other)?;
         if let Some(from) = from {
-            socket.bind(&from.into())?;
+            bind_when_free(&socket, from)?;
         }
         Ok(socket)
     }

@@ -117,7 +117,8 @@ fn the_next_add_makes_the_device_for_fragments_again() {
     require_root!();
     let lab = Lab::new().unwrap();
     let plugin = dual(&lab);
-    plugin.container("old").unwrap().add().unwrap();
+    let old = plugin.container("old").unwrap();
+    old.add().unwrap();
     let device = |prefix: &str| lab.host.links().unwrap().into_iter().find(|name| name.starts_with(prefix));
     let fragments = device("nf0-").unwrap();
     lab.host.ip(&format!("link del {fragments}")).unwrap();
@@ -125,6 +126,41 @@ fn the_next_add_makes_the_device_for_fragments_again() {
     let result = new.add().unwrap();
     assert_eq!(device("nf0-"), Some(fragments));
     is_well(&lab, &new, &result, "made after");
+}
+
+/// A container that died without a `DEL`: the path of its namespace means another one by now, or none.
+#[test]
+fn a_container_that_died_keeps_nobody_out() {
+    require_root!();
+    for is_another in [true, false] {
+        let lab = Lab::new().unwrap();
+        let plugin = dual(&lab);
+        let (dead, other) = (plugin.container("dead").unwrap(), plugin.container("other").unwrap());
+        let path = lab.dir().join("netns");
+        std::os::unix::fs::symlink(dead.ns.path(), &path).unwrap();
+        let netns = path.display().to_string();
+        let added = plugin.call_with(&dead.variables("ADD", &netns), &plugin.config().to_string()).unwrap();
+        assert_eq!(added.code, Some(0), "{added:?}");
+        other.add().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        if is_another {
+            std::os::unix::fs::symlink(other.ns.path(), &path).unwrap();
+        } else {
+            std::fs::write(&path, "").unwrap();
+        }
+        dead.ns.ip("link del eth0").unwrap();
+        lab.host.ip(&format!("link set {BRIDGE} down")).unwrap();
+        let new = plugin.container("new").unwrap();
+        let result = new.add().unwrap();
+        is_well(&lab, &new, &result, "beside a dead one");
+        let status = lab.netfast(&["status"]).unwrap().stdout;
+        assert!(status.contains("endpoint dead is left out: its network namespace"), "{status}");
+        let removed = plugin.call_with(&dead.variables("DEL", &netns), &plugin.config().to_string()).unwrap();
+        assert_eq!(removed.code, Some(0), "{removed:?}");
+        other.del().unwrap();
+        new.del().unwrap();
+        assert_eq!(lab.netfast_json(&["endpoint", "ls"]).unwrap(), json!([]));
+    }
 }
 
 /// The host has become one on which nothing can be put right: its network holds an address of the host.

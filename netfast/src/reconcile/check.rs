@@ -15,7 +15,7 @@ use crate::compile::policy;
 use crate::kernel::{Bpffs, Datapath, Hook, default_cgroup};
 use crate::model::{Attachment, EndpointId};
 use crate::net::{Netlink, Netns};
-use crate::store::{Definitions, Store};
+use crate::store::{Definitions, Origin, Store};
 
 /// What can be done about a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,13 @@ fn of_endpoints(definitions: &Definitions, records: &Records, only: Option<&Endp
             Attachment::Pid(pid) => Some(format!("/proc/{pid}/ns/net").into()),
         };
         found.push(match path {
-            Some(path) if Netns::open(&path).is_err() => left_out(&endpoint.id, &path),
+            // Of a container, the path may mean another namespace by now.
+            Some(path)
+                if definitions.origins.get(&endpoint.id) == Some(&Origin::Cni)
+                    || Netns::open(&path).is_err() =>
+            {
+                left_out(&endpoint.id, &path)
+            }
             _ => Problem::new(Remedy::Converge, format_args!("endpoint {} is not there", endpoint.id)),
         });
     }

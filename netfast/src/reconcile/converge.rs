@@ -41,7 +41,7 @@ pub(super) fn converge(
     };
     let owner = Owner::of(host.store.paths());
     let mut new = assign::assign(world, &old, instance, owner, &netns_dir(host.run_dir()), &ports)?;
-    let mut left = topology::check_namespaces(host, world, known, &mut new)?;
+    let mut left = topology::check_namespaces(host, definitions, known, &mut new)?;
     left.extend(adopt::find(host, world, known, &mut new)?);
     facts::look(host.netlink, &Devices::of(&old), None)?.check_subnets(world)?;
     let before = numbers::read(host.store)?;

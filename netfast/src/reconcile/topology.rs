@@ -15,31 +15,43 @@ use super::{adopt, assign, commands, damage, files};
 use crate::kernel::Hook;
 use crate::model::{Endpoint, EndpointId, Name, Network, RateLimit, World};
 use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
-use crate::store::{EndpointRecord, NetworkRecord, fault};
+use crate::store::{Definitions, EndpointRecord, NetworkRecord, Origin, fault};
 
 /// Sees that the namespaces endpoints are to live in exist, before anything is changed. An endpoint that was defined
 /// before and whose namespace has gone is left out of `new`: that must not keep others from being changed. Returns those.
+/// A container never changes its namespace, so where a path means another one by now, or none, the container is gone.
 ///
 /// # Errors
 /// When one that is new does not exist, or is the host's own.
 pub(super) fn check_namespaces(
     host: &Host<'_>,
-    world: &World,
+    definitions: &Definitions,
     known: &World,
     new: &mut Records,
 ) -> Result<Vec<Problem>> {
     let own = host.netns.inode()?;
+    let world = &definitions.world;
+    let is_container = |id| definitions.origins.get(id) == Some(&Origin::Cni);
     let mut gone = Vec::new();
     let mut problems = Vec::new();
     // Those of devices that another plugin made are looked for with these.
     let is_adopted = |id| world.endpoints.get(id).is_some_and(|e: &Endpoint| e.attachment.is_adopted());
     let own_way = new.endpoints.values().filter(|record| !record.owns_netns && !is_adopted(&record.id));
     for record in own_way {
+        let is_known = known.endpoints.get(&record.id) == world.endpoints.get(&record.id);
+        let is_another = |netns: &Netns| {
+            record.netns_inode.is_some()
+                && netns.inode().ok() != record.netns_inode
+                && is_container(&record.id)
+        };
         let netns = match Netns::open(&record.netns) {
+            Ok(netns) if is_known && is_another(&netns) => {
+                problems.push(check::left_out(&record.id, &record.netns));
+                gone.push(record.id.clone());
+                continue;
+            }
             Ok(netns) => netns,
-            Err(e)
-                if e.is_not_found() && known.endpoints.get(&record.id) == world.endpoints.get(&record.id) =>
-            {
+            Err(e) if is_known && (e.is_not_found() || is_container(&record.id)) => {
                 problems.push(check::left_out(&record.id, &record.netns));
                 gone.push(record.id.clone());
                 continue;

@@ -38,28 +38,21 @@ pub(super) fn check_namespaces(
     let is_adopted = |id| world.endpoints.get(id).is_some_and(|e: &Endpoint| e.attachment.is_adopted());
     let own_way = new.endpoints.values().filter(|record| !record.owns_netns && !is_adopted(&record.id));
     for record in own_way {
-        let is_known = known.endpoints.get(&record.id) == world.endpoints.get(&record.id);
-        let is_another = |netns: &Netns| {
-            record.netns_inode.is_some()
-                && netns.inode().ok() != record.netns_inode
-                && is_container(&record.id)
+        let opened = Netns::open(&record.netns);
+        let is_gone = match &opened {
+            Ok(netns) => {
+                is_container(&record.id)
+                    && record.netns_inode.is_some()
+                    && netns.inode().ok() != record.netns_inode
+            }
+            Err(e) => is_container(&record.id) || e.is_not_found(),
         };
-        let netns = match Netns::open(&record.netns) {
-            Ok(netns) if is_known && is_another(&netns) => {
-                problems.push(check::left_out(&record.id, &record.netns));
-                gone.push(record.id.clone());
-                continue;
-            }
-            Ok(netns) => netns,
-            Err(e) if is_known && (e.is_not_found() || is_container(&record.id)) => {
-                problems.push(check::left_out(&record.id, &record.netns));
-                gone.push(record.id.clone());
-                continue;
-            }
-            Err(e) => {
-                return Err(e).with_context(|| format!("endpoint {}: open its network namespace", record.id));
-            }
-        };
+        if is_gone && known.endpoints.get(&record.id) == world.endpoints.get(&record.id) {
+            problems.push(check::left_out(&record.id, &record.netns));
+            gone.push(record.id.clone());
+            continue;
+        }
+        let netns = opened.with_context(|| format!("endpoint {}: open its network namespace", record.id))?;
         if netns.inode()? == own {
             bail!(
                 "endpoint {}: {} is the network namespace netfast runs in (an endpoint needs one of its own)",

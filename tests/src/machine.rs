@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use crate::lab::Lab;
 use crate::ns::Ns;
 use crate::patience::patient;
+use crate::program::place_program;
 
 /// Directories that runtimes share with all others of the machine.
 const SHARED: [&str; 4] = ["/run", "/var/lib/cni", "/opt", "/etc/cni"];
@@ -157,7 +158,7 @@ fn fill(rootfs: &Path) -> Result<()> {
     for directory in ["bin", "proc", "sys", "dev", "etc", "tmp", "run"] {
         fs::create_dir(rootfs.join(directory))?;
     }
-    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).context("copy /bin/busybox")?;
+    place_program(&rootfs.join("bin/busybox"), &fs::read("/bin/busybox").context("read /bin/busybox")?)?;
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet))?;
     }

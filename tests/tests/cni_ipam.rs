@@ -3,11 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use netfast_tests::{Lab, Plugin, address, require_root};
+use netfast_tests::{Lab, Plugin, address, place_program, require_root};
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(10);
@@ -34,12 +33,7 @@ struct Given<'a> {
 fn given(lab: &Lab) -> Given<'_> {
     let dir = lab.dir().join("plugins");
     fs::create_dir(&dir).unwrap();
-    let path = dir.join("giver");
-    // Written beside and moved: a file that a child of another test has open for writing cannot be executed.
-    let beside = dir.join("giver.new");
-    fs::write(&beside, GIVER).unwrap();
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&beside, &path).unwrap();
+    place_program(&dir.join("giver"), GIVER.as_bytes()).unwrap();
     let plugin = lab.plugin(&json!({"cniVersion": "1.1.0", "ipam": {"type": "giver", "own": [1]}}));
     Given { plugin: plugin.with_path(&dir), dir }
 }

@@ -3,10 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use netfast_tests::{HOST_V4, Lab, Libcni, Ns, OUTSIDE_V4, PluginError, Sandbox, require_root};
+use netfast_tests::{HOST_V4, Lab, Libcni, Ns, OUTSIDE_V4, PluginError, Sandbox, place_program, require_root};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -224,9 +223,7 @@ fn files_of_the_caller_go_no_further() {
     let directory = lab.dir().join("plugins");
     fs::create_dir(&directory).unwrap();
     let plugin = |name: &str, script: String| {
-        let path = directory.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        place_program(&directory.join(name), format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
     };
     let told = lab.dir().join("told");
     plugin("netfast", format!("exec 7</dev/null 9</dev/zero; exec {}", lab.binary().display()));

@@ -7,9 +7,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use netfast_tests::{HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, Running, require_root};
+use netfast_tests::{HOST_V4, HOST_V6, Lab, Ns, OUTSIDE_V4, OUTSIDE_V6, Running, place_program, require_root};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(200);
@@ -22,6 +24,31 @@ fn pair() -> (Ns, Ns) {
         ns.address("v0", &format!("fd00::{end}/64")).unwrap();
     }
     (left, right)
+}
+
+/// While children of other tests are between `fork` and `execve`.
+#[test]
+fn a_placed_program_can_be_run_at_once() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(Command::new("true").status().unwrap().success());
+                }
+            });
+        }
+        let outcome = (0..200).try_for_each(|number| {
+            let path = lab.dir().join(format!("program{number}"));
+            place_program(&path, b"#!/bin/sh\nexit 0\n")?;
+            anyhow::ensure!(Command::new(&path).status()?.success());
+            Ok(())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+    });
 }
 
 #[test]

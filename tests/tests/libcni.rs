@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use netfast_tests::{Lab, Libcni, Ns, PluginError, RealLibcni, Sandbox, require_root, require_runtimes};
+use netfast_tests::{Lab, Libcni, Ns, PluginError, RealLibcni, Sandbox, place_program, require_root, require_runtimes};
 use serde_json::{Value, json};
 
 /// A plugin that notes how it was called, and answers.
@@ -22,9 +21,7 @@ esac
 
 /// A plugin in `directory` that is this shell script.
 fn plugin(directory: &Path, name: &str, script: &str) {
-    let path = directory.join(name);
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    place_program(&directory.join(name), script.as_bytes()).unwrap();
 }
 
 /// A directory with two recorders, `first` and `second`.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use netfast_tests::{Finished, Lab, eventually, require_root};
+use netfast_tests::{Finished, Lab, eventually, place_program, require_root};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, setresuid};
 use serde_json::Value;
@@ -120,7 +120,7 @@ fn judging_needs_no_root_and_packets_do() {
     let lab = Lab::new().unwrap();
     fs::set_permissions(lab.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let binary = lab.dir().join("netfast");
-    fs::copy(lab.binary(), &binary).unwrap();
+    place_program(&binary, &fs::read(lab.binary()).unwrap()).unwrap();
     let file = lab.file("wrong.yaml", WRONG).unwrap();
     let as_nobody = |args: &[&str]| {
         let mut command = Command::new(&binary);

@@ -28,7 +28,7 @@ pub(crate) struct Place {
 }
 
 /// Gives a fragment what only the first of its packet tells, or remembers that of a first one. `Some`: it is diverted.
-/// What is no fragment stays as it is. To be called once it is known that the source may be in the packet.
+/// To be called once it is known that the source may be in the packet.
 ///
 /// # Errors
 /// [`DropReason::FragmentUnknown`] when the first one has not been seen and this one cannot be diverted.
@@ -45,8 +45,7 @@ pub(crate) fn complete<P: Packet, W: World>(
     Ok(Some(Verdict::ToDefrag(work.config.defrag)))
 }
 
-/// A function of its own in BPF: behind it, the verifier forgets whether the packet was a fragment. `false`: it is
-/// diverted.
+/// A function of its own in BPF: few packets are fragments. `false`: it is diverted.
 #[inline(never)]
 fn look_up<P: Packet, W: World>(
     packet: &mut P,
@@ -65,7 +64,7 @@ fn try_look_up<P: Packet, W: World>(
     work: &mut Work,
     place: Place,
 ) -> Result<bool, DropReason> {
-    if !work.headers.is_fragment || is_known(world, work) {
+    if is_known(world, work) {
         return Ok(true);
     }
     // Pieces of one packet must all be one sender's, or one could slip pieces of its own into another's packets.

@@ -77,17 +77,27 @@ fn handle<P: Packet, W: World>(
         let is_answer = neighbour::discovery(packet, world, endpoint, headers).unpack()?;
         return Ok(if is_answer { Verdict::to(endpoint) } else { Verdict::Next });
     }
-    admit(headers, is_own, is_free).unpack()?;
+    if !is_own && !is_free {
+        // Hosts send reports from `::` and link-local addresses by themselves.
+        let is_report = headers.tuple.dst.is_multicast();
+        return Err(if is_report { DropReason::Multicast } else { DropReason::SpoofedAddress }.into());
+    }
 
     work.config = world.config();
     work.tell_time(world);
     work.length = packet.len();
-    let place = Place { incarnation: endpoint.incarnation, is_egress: false };
-    if let Some(verdict) = fragment::complete(packet, world, work, place)? {
-        return Ok(verdict);
+    if work.headers.is_fragment {
+        admit(&work.headers).unpack()?;
+        let place = Place { incarnation: endpoint.incarnation, is_egress: false };
+        if let Some(verdict) = fragment::complete(packet, world, work, place)? {
+            return Ok(verdict);
+        }
     }
-    if let Some(verdict) = related::forward(packet, world, work, endpoint.incarnation)? {
-        return Ok(verdict);
+    if work.headers.is_icmp_error() {
+        admit(&work.headers).unpack()?;
+        if let Some(verdict) = related::forward(packet, world, work, endpoint.incarnation)? {
+            return Ok(verdict);
+        }
     }
     let known = if let Some(known) = established(world, work, endpoint)? {
         known
@@ -108,17 +118,14 @@ fn goes_by_host(known: &Known) -> bool {
     known.receiver().incarnation != 0 && !known.is_translated()
 }
 
-/// Whether a packet may have these addresses: `is_own`: the source is the endpoint's, `is_free`: it need not be. A
-/// function of its own in BPF: behind it, the verifier forgets which addresses it took the packet to have.
+/// Whether a packet may have such addresses. Not asked of a packet of a known flow, which had them when it began. A function
+/// of its own in BPF: behind it, the verifier forgets which addresses it took the packet to have.
 #[inline(never)]
-fn admit(headers: &Headers, is_own: bool, is_free: bool) -> Outcome {
+fn admit(headers: &Headers) -> Outcome {
     let Tuple { src, dst, .. } = &headers.tuple;
     let reason = if dst.is_multicast() {
-        // Before the source is looked at: hosts send reports from `::` and link-local addresses by themselves.
         DropReason::Multicast
-    } else if !is_own && !is_free {
-        DropReason::SpoofedAddress
-    } else if dst.is_no_source() || (!is_own && src.is_no_source()) {
+    } else if dst.is_no_source() || src.is_no_source() {
         DropReason::Martian
     } else {
         return Outcome::pack(Ok(true));
@@ -157,6 +164,7 @@ fn try_open<P: Packet, W: World>(
     work: &mut Work,
     endpoint: &EndpointRow,
 ) -> Result<(), Dropped> {
+    admit(&work.headers).unpack()?;
     let Work { headers, opening, config, answers, .. } = work;
     // Answers that nobody asked for. Taken for questions they would be masqueraded, and hold the tuple of the flow they
     // are late for.

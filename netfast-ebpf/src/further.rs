@@ -1,5 +1,7 @@
 //! Addresses of an endpoint besides the first of each family, which stand in its row.
 
+use core::hint::cold_path;
+
 use netfast_common::addr::Addr;
 use netfast_common::rows::{ENDPOINT_MORE, EndpointRow, SourceKey};
 
@@ -9,6 +11,7 @@ use crate::world::World;
 /// Whether an endpoint has an address that does not stand in its row.
 #[inline(always)]
 pub(crate) fn has<W: World>(world: &W, endpoint: &EndpointRow, addr: &Addr) -> bool {
+    cold_path();
     endpoint.flags & ENDPOINT_MORE != 0 && is_known(world, endpoint.incarnation, addr)
 }
 

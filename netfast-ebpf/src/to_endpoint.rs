@@ -70,9 +70,11 @@ fn handle<P: Packet, W: World>(
     work.config = world.config();
     work.tell_time(world);
     work.length = packet.len();
-    let place = Place { incarnation: endpoint.incarnation, is_egress: true };
-    if let Some(verdict) = fragment::complete(packet, world, work, place)? {
-        return Ok(verdict);
+    if work.headers.is_fragment {
+        let place = Place { incarnation: endpoint.incarnation, is_egress: true };
+        if let Some(verdict) = fragment::complete(packet, world, work, place)? {
+            return Ok(verdict);
+        }
     }
     if related::concerns(packet, world, work, endpoint.incarnation) {
         world.count(Path::FromHost, work.length);

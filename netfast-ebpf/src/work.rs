@@ -1,5 +1,7 @@
 //! Working memory: what is known of the packet in hand. The 512 bytes of a program's stack have no room for it.
 
+use core::hint::cold_path;
+
 use netfast_common::addr::Addr;
 use netfast_common::conntrack::{Flow, Hop};
 use netfast_common::event::Answers;
@@ -116,11 +118,12 @@ pub struct Opening {
 
 impl Work {
     /// Notes when the packet came. To read the clock takes a tenth of all that is done for a packet of an open flow, so within a
-    /// tick the time of an earlier packet will do. A function of its own in BPF: behind it, the verifier forgets whether it was.
-    #[inline(never)]
+    /// tick the time of an earlier packet will do.
+    #[inline(always)]
     pub(crate) fn tell_time<W: World>(&mut self, world: &W) {
         let tick = world.tick();
         if tick != self.tick {
+            cold_path();
             self.tick = tick;
             self.now = world.now();
         }

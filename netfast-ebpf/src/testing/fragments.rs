@@ -339,6 +339,19 @@ fn a_spoofed_first_fragment_is_not_remembered() {
 }
 
 #[test]
+fn fragments_to_many_are_not_remembered() {
+    let mut lab = Lab::new();
+    let message = Message::new(&CLIENT, &WEB, Family::V4, udp(4000, 53));
+    for (dst, reason) in [([224, 0, 0, 251], DropReason::Multicast), ([127, 0, 0, 1], DropReason::Martian)] {
+        for piece in split(&Message { dst: Addr::from_v4(dst), ..message.clone() }, 77) {
+            let (verdict, _) = lab.frame(Program::FromEndpoint, CLIENT.ifindex, piece);
+            assert_eq!(verdict, Err(reason));
+        }
+    }
+    assert_eq!(lab.maps.fragments.borrow().len(), 0);
+}
+
+#[test]
 fn what_is_remembered_of_fragments_grows_old() {
     for family in Family::BOTH {
         let mut lab = ordering();

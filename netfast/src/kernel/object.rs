@@ -116,3 +116,21 @@ pub(super) fn shapes() -> Result<HashMap<&'static str, Shape>> {
     };
     MAPS.iter().copied().map(shape).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// aya-obj 0.3 knows the functions it has linked by their address within a section, whichever section that is: with two of
+    /// them, a call may end up in another function. `#[cold]` makes a second one; `core::hint::cold_path` does not.
+    #[test]
+    fn functions_stand_in_one_section() {
+        let object = aya_obj::Object::parse(bytes().unwrap()).unwrap();
+        let programs: BTreeSet<_> = object.programs.values().map(|program| program.section_index).collect();
+        let sections: BTreeSet<_> =
+            object.functions.keys().map(|(section, _)| section).filter(|s| !programs.contains(s)).collect();
+        assert_eq!(sections.len(), 1, "{sections:?}");
+    }
+}

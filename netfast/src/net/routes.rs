@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Request;
@@ -26,16 +26,28 @@ pub struct Route {
 impl Netlink {
     /// All routes of both families, of all tables.
     pub fn routes(&self) -> Result<Vec<Route>, Error> {
+        let mut routes = self.routes_of(AddressFamily::Inet, RouteType::Unspec)?;
+        routes.extend(self.routes_of(AddressFamily::Inet6, RouteType::Unspec)?);
+        Ok(routes)
+    }
+
+    /// The devices whose IPv4 addresses the namespace takes packets for, in a VRF too: the kernel does not go through all
+    /// devices to tell.
+    pub(super) fn devices_of_local_routes(&self) -> Result<Vec<u32>, Error> {
+        let routes = self.routes_of(AddressFamily::Inet, RouteType::Local)?;
+        Ok(routes.iter().filter_map(|route| route.ifindex).collect())
+    }
+
+    /// The routes of a family, of all tables; of one type, or of any.
+    fn routes_of(&self, family: AddressFamily, kind: RouteType) -> Result<Vec<Route>, Error> {
         let request = Request { operation: "list", object: &"routes" };
-        let mut answers = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let answers = self.dump(request, || {
             // Whatever else a message said would be what the routes must be like.
-            answers.extend(self.dump(request, || {
-                let mut message = RouteMessage::default();
-                message.header.address_family = family;
-                RouteNetlinkMessage::GetRoute(message)
-            })?);
-        }
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            message.header.kind = kind;
+            RouteNetlinkMessage::GetRoute(message)
+        })?;
         Ok(answers
             .iter()
             .filter_map(|answer| match answer {

@@ -1,5 +1,5 @@
 //! What a change of one endpoint relies on at the host besides endpoints: addresses, bridges, the device for fragments. Whether
-//! others have changed that since the last change of everything takes three questions to tell, however many endpoints there are.
+//! others have changed that since the last change of everything takes a few questions to tell, however many endpoints there are.
 
 use std::net::IpAddr;
 
@@ -48,7 +48,8 @@ impl Surroundings {
 
     /// Whether all is as it was left; `bridge`: that of the network which is concerned. What cannot be seen is not.
     pub(super) fn are_as_left(&self, netlink: &Netlink, bridge: &NetworkRecord) -> bool {
-        let Ok(addresses) = netlink.addresses() else { return false };
+        let known = self.addresses.iter().chain(&self.gateways).map(|place| place.0);
+        let Ok(addresses) = netlink.addresses_beside(known) else { return false };
         let there = places(&addresses);
         let elsewhere = there.iter().filter(|place| !self.is_of_bridge(place));
         elsewhere.eq(&self.addresses)

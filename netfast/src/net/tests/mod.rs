@@ -1,5 +1,6 @@
 //! Tests on a real kernel, each in network namespaces of its own. They need root and say so where they are skipped.
 
+mod addresses;
 mod child;
 mod namespace;
 mod pair;

@@ -8,6 +8,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -95,6 +96,10 @@ fn measure(options: &Options, binary: &Path) -> Result<()> {
 /// on a disk: nobody pays for that here.
 const MEMORY: &str = "/dev/shm";
 
+/// How long nothing is done before each call. The kernel takes a namespace down in its own time, and with it devices, during which
+/// nobody else may change theirs: without a pause, each call waits for what the one before has left.
+const CALM: Duration = Duration::from_millis(100);
+
 /// How many hosts the first ADD is measured on.
 const FIRSTS: usize = 5;
 
@@ -131,7 +136,9 @@ fn growth(lab: &Lab, containers: usize, rounds: usize) -> Result<(Vec<Times>, Ve
 fn once(runtime: &Libcni<'_>, list: &serde_json::Value, number: usize) -> Result<Times> {
     let ns = Ns::new("bench")?;
     let sandbox = Sandbox::new(&format!("bench{number}"), &ns).ports(&[(8080, 80, "tcp")]);
+    thread::sleep(CALM);
     let add = timed(|| runtime.add(list, &sandbox).map(drop))?;
+    thread::sleep(CALM);
     let del = timed(|| runtime.del(list, &sandbox))?;
     Ok(Times { add, del })
 }

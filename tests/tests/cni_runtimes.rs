@@ -5,7 +5,9 @@
 use std::fs;
 use std::time::Duration;
 
-use netfast_tests::{HOST_V4, Lab, Libcni, Ns, OUTSIDE_V4, PluginError, Sandbox, place_program, require_root};
+use netfast_tests::{
+    HOST_V4, Lab, Libcni, Ns, OUTSIDE_V4, PluginError, Sandbox, place_program, require_root,
+};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(10);

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use netfast_tests::{Lab, Libcni, Ns, PluginError, RealLibcni, Sandbox, place_program, require_root, require_runtimes};
+use netfast_tests::{
+    Lab, Libcni, Ns, PluginError, RealLibcni, Sandbox, place_program, require_root, require_runtimes,
+};
 use serde_json::{Value, json};
 
 /// A plugin that notes how it was called, and answers.

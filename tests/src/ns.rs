@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, Signal};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bind::bind_when_free;
@@ -70,6 +71,7 @@ impl Ns {
     }
 
     fn with(inner: Inner) -> Result<Self> {
+        let_children_end_in_silence()?;
         let ns = Self { inner: Arc::new(inner) };
         ns.ip("link set lo up")?;
         Ok(ns)
@@ -131,9 +133,9 @@ impl Ns {
                     cgroup::join(file)?;
                 }
                 // Nothing outlives a parent that was killed.
-                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-                // A demo blocks the signals it waits for; its children are not to inherit that.
-                nix::sys::signal::SigSet::empty().thread_set_mask()?;
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+                // A demo blocks the signals it waits for, and all block `SIGCHLD`; children are not to inherit that.
+                SigSet::empty().thread_set_mask()?;
                 ns.enter()
             });
         }
@@ -239,6 +241,14 @@ fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> 
         thread::sleep(Duration::from_millis(5));
     }
     bail!("waited in vain until {what}")
+}
+
+/// Keeps `SIGCHLD` from the calling thread and those it will start. The kernel throws such a signal away, but not when the thread
+/// that started the child blocks it, as it does while it starts another one (Linux 6.18, `sig_ignored`): then any other thread
+/// is woken for it, and a read with a timeout there fails with `EINTR`.
+fn let_children_end_in_silence() -> Result<()> {
+    let signals: SigSet = [Signal::SIGCHLD].into_iter().collect();
+    signals.thread_block().context("block SIGCHLD")
 }
 
 /// Runs `f` on a thread of its own, since a namespace is entered for good.

@@ -28,13 +28,17 @@ fn pair() -> (Ns, Ns) {
     (left, right)
 }
 
-/// While children of other tests are between `fork` and `execve`.
-#[test]
-fn a_placed_program_can_be_run_at_once() {
-    require_root!();
-    let lab = Lab::new().unwrap();
+/// What other tests do meanwhile: their children are started, and end.
+fn among_children<T>(f: impl FnOnce() -> T) -> T {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
@@ -42,14 +46,34 @@ fn a_placed_program_can_be_run_at_once() {
                 }
             });
         }
-        let outcome = (0..200).try_for_each(|number| {
+        f()
+    })
+}
+
+#[test]
+fn a_placed_program_can_be_run_at_once() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    among_children(|| {
+        for number in 0..200 {
             let path = lab.dir().join(format!("program{number}"));
-            place_program(&path, b"#!/bin/sh\nexit 0\n")?;
-            anyhow::ensure!(Command::new(&path).status()?.success());
-            Ok(())
-        });
-        is_over.store(true, Ordering::Relaxed);
-        outcome.unwrap();
+            place_program(&path, b"#!/bin/sh\nexit 0\n").unwrap();
+            assert!(Command::new(&path).status().unwrap().success());
+        }
+    });
+}
+
+#[test]
+fn children_interrupt_nobody() {
+    require_root!();
+    let (left, right) = pair();
+    let _server = right.tcp_serve("[::]:80").unwrap();
+    let _udp = right.udp_serve("10.0.0.2:53").unwrap();
+    among_children(|| {
+        for _ in 0..100 {
+            left.tcp_stream("10.0.0.2:80", 300_000, 10 * SECOND).unwrap();
+            left.udp_ask("10.0.0.2:53", 10 * SECOND).unwrap();
+        }
     });
 }
 

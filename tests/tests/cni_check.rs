@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
-use netfast_tests::{Lab, Ns, Plugin, address, require_root};
-use serde_json::json;
+use netfast_tests::{Lab, Plugin, address, require_root};
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -17,32 +17,51 @@ fn plugin(lab: &Lab) -> Plugin<'_> {
     lab.plugin(&json!({"ipam": {"subnet": "10.77.0.0/24"}}))
 }
 
-fn unlimited(ns: &Ns, device: &str) {
-    assert!(ns.finish("tc", &["qdisc", "del", "dev", device, "root"], PATIENCE).unwrap().success());
+/// What somebody does to the limit of a device: takes it away, sets another one.
+const MEDDLING: [(&str, &[&str]); 2] =
+    [("del", &[]), ("change", &["tbf", "rate", "80mbit", "burst", "100kb", "latency", "50ms"])];
+
+fn problems(lab: &Lab) -> Value {
+    lab.netfast_json(&["status"]).unwrap()["problems"].take()
 }
 
 #[test]
-fn a_limit_that_is_gone_is_found() {
+fn a_limit_that_is_gone_is_found_and_put_back() {
     require_root!();
     let lab = Lab::new().unwrap();
-    let limits = json!({"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 8_000_000, "egressBurst": 800_000});
-    let limited = plugin(&lab).with(&json!({"runtimeConfig": {"bandwidth": limits}}));
-    for at_host in [true, false] {
-        let slow = limited.container("slow").unwrap();
-        let result = slow.add().unwrap();
-        assert_eq!(slow.check(&result).unwrap().ok().unwrap(), "");
-        let direction = if at_host {
-            unlimited(&lab.host, result["interfaces"][1]["name"].as_str().unwrap());
-            "comes"
-        } else {
-            unlimited(&slow.ns, "eth0");
-            "goes"
-        };
-        let (code, message) = slow.check(&result).unwrap().failure().unwrap();
-        assert_eq!(code, 101, "{message}");
-        assert_eq!(message, format!("the limit of the bandwidth of what {direction} is gone"));
-        slow.del().unwrap();
+    // In bits a second. The second one has no room in 32 bits when it is bytes.
+    let limited = |rate: u64| {
+        let limits =
+            json!({"ingressRate": rate, "ingressBurst": 800_000, "egressRate": rate, "egressBurst": 800_000});
+        plugin(&lab).with(&json!({"runtimeConfig": {"bandwidth": limits}}))
+    };
+    let (slow, fast) = (limited(8_000_000), limited(40_000_000_000));
+    let (slow, fast) = (slow.container("slow").unwrap(), fast.container("fast").unwrap());
+    let (result, of_fast) = (slow.add().unwrap(), fast.add().unwrap());
+    assert_eq!(fast.check(&of_fast).unwrap().ok().unwrap(), "");
+    fast.del().unwrap();
+    assert_eq!(slow.check(&result).unwrap().ok().unwrap(), "");
+    let host_end = result["interfaces"][1]["name"].as_str().unwrap();
+    let name = lab.netfast_json(&["endpoint", "ls"]).unwrap()[0]["name"].as_str().unwrap().to_owned();
+    for (ns, device, direction) in [(&lab.host, host_end, "comes"), (&slow.ns, "eth0", "goes")] {
+        for (verb, options) in MEDDLING {
+            assert_eq!(problems(&lab), json!([]));
+            let args = [&["qdisc", verb, "dev", device, "root"], options].concat();
+            assert!(ns.finish("tc", &args, PATIENCE).unwrap().success());
+            let (code, message) = slow.check(&result).unwrap().failure().unwrap();
+            assert_eq!(code, 101, "{message}");
+            let told = format!(
+                "endpoint {name}: the limit of the bandwidth of what {direction} is gone, or another one"
+            );
+            assert_eq!(message, told);
+            assert_eq!(problems(&lab), json!([told]));
+            // Any command that changes something.
+            lab.netfast_ok(&["deny", "add", "203.0.113.1"]).unwrap();
+            lab.netfast_ok(&["deny", "rm", "203.0.113.1"]).unwrap();
+            assert_eq!(slow.check(&result).unwrap().ok().unwrap(), "");
+        }
     }
+    slow.del().unwrap();
 }
 
 #[test]

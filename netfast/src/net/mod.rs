@@ -61,7 +61,6 @@ pub use self::process::{alive, marked, marked_below, stop};
 pub use self::qdisc::Qdisc;
 pub use self::routes::Route;
 pub use self::sandbox::in_sandbox;
-pub use self::shaping::LIMIT;
 pub use self::sockets::{BoundSocket, Connection, holder};
 pub use self::spawn::{Process, spawn_inside};
 pub use self::veth::{VethPair, VethSpec};

@@ -4,6 +4,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 
 use super::netlink::Request;
+use super::shaping::{self, LIMIT};
 use super::{Error, Netlink};
 
 /// A queueing discipline of a device.
@@ -15,6 +16,8 @@ pub struct Qdisc {
     pub kind: String,
     /// Whether all that the device sends passes it, and not only what another one hands on.
     pub is_root: bool,
+    /// Bytes a second that it lets through, if it is a token bucket.
+    pub rate: Option<u64>,
 }
 
 impl Netlink {
@@ -32,9 +35,15 @@ fn parse(answer: &RouteNetlinkMessage) -> Option<Qdisc> {
         TcAttribute::Kind(kind) => Some(kind.clone()),
         _ => None,
     });
+    let options = message.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options.as_slice()),
+        _ => None,
+    });
+    let is_limit = kind.as_deref() == Some(LIMIT);
     Some(Qdisc {
         ifindex: message.header.index.try_into().ok()?,
         kind: kind?,
         is_root: message.header.parent == TcHandle::ROOT,
+        rate: options.filter(|_| is_limit).and_then(shaping::rate),
     })
 }

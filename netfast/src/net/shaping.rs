@@ -1,6 +1,6 @@
 //! Limits of how fast packets leave a device: a token bucket, which lets a burst through at once and then so much a second.
 
-use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE, Nla as _, NlaBuffer, NlasIterator};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 
@@ -13,8 +13,10 @@ const RATE64: u16 = 4;
 const BURST: u16 = 6;
 /// `TC_LINKLAYER_ETHERNET`: nothing is to be guessed from a table of times, which old programs send.
 const ETHERNET: u8 = 1;
+/// Where the rate stands in `struct tc_ratespec`, the first thing in `struct tc_tbf_qopt`.
+const RATE: usize = 8;
 /// The kind of queueing discipline that keeps a limit.
-pub const LIMIT: &str = "tbf";
+pub(super) const LIMIT: &str = "tbf";
 /// How long a packet waits at most before it is dropped: a fortieth of a second.
 const WAIT: u64 = 40;
 /// A burst holds at least one packet, with its header: a larger one would never leave.
@@ -47,6 +49,21 @@ impl Netlink {
         let request = Request { operation: "limit the rate", object: &object };
         self.change(request, RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
+}
+
+/// What such a one lets through, in bytes a second.
+pub(super) fn rate(options: &[TcOption]) -> Option<u64> {
+    // Of kinds that the library does not know, it hands on all options as one.
+    let [TcOption::Other(all)] = options else { return None };
+    let mut bytes = vec![0; all.value_len()];
+    all.emit_value(&mut bytes);
+    let options: Vec<_> = NlasIterator::new(bytes.as_slice()).collect::<Result<_, _>>().ok()?;
+    let find = |kind| options.iter().find(|option| option.kind() == kind).map(NlaBuffer::value);
+    if let Some(rate) = find(RATE64) {
+        return Some(u64::from_ne_bytes(rate.try_into().ok()?));
+    }
+    let rate = *find(PARMS)?.get(RATE..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(rate).into())
 }
 
 /// `struct tc_ratespec`: cell size, kind of link, overhead, alignment, smallest packet, rate.

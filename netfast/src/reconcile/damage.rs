@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 
 use super::assign::Records;
+use super::limits::{self, Limit};
 use super::topology;
 use crate::model::{EndpointId, Name, World};
 use crate::net::{FdbKind, Netlink, Netns};
@@ -70,6 +71,8 @@ pub(super) enum Lost<'a> {
     Forwarding(&'a EndpointRecord, u32),
     /// The host no longer knows an endpoint's hardware address.
     Neighbour(&'a EndpointRecord, u32, IpAddr),
+    /// A limit of an endpoint's bandwidth is not kept.
+    Limit(Limit<'a>),
 }
 
 impl fmt::Display for Lost<'_> {
@@ -86,6 +89,7 @@ impl fmt::Display for Lost<'_> {
             Self::Neighbour(record, _, ip) => {
                 write!(f, "endpoint {}: the neighbour entry of {ip} is gone", record.id)
             }
+            Self::Limit(limit) => limit.fmt(f),
         }
     }
 }
@@ -138,5 +142,6 @@ pub(super) fn lost<'a>(netlink: &Netlink, world: &World, records: &'a Records) -
             lost.extend(gone.map(|ip| Lost::Neighbour(endpoint, index, ip)));
         }
     }
+    lost.extend(limits::lost(netlink, world, records)?.into_iter().map(Lost::Limit));
     Ok(lost)
 }

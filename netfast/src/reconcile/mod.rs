@@ -23,6 +23,7 @@ pub mod instance;
 pub mod judge;
 mod known;
 mod ledger;
+mod limits;
 pub mod monitor;
 mod numbers;
 mod owner;

@@ -11,9 +11,9 @@ use super::check::{self, Problem};
 use super::damage::Lost;
 use super::host::Host;
 use super::owner::Owner;
-use super::{adopt, assign, commands, damage, files};
+use super::{adopt, assign, commands, damage, files, limits};
 use crate::kernel::Hook;
-use crate::model::{Endpoint, EndpointId, Name, Network, RateLimit, World};
+use crate::model::{Endpoint, EndpointId, Name, Network, World};
 use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
 use crate::store::{Definitions, EndpointRecord, NetworkRecord, Origin, fault};
 
@@ -164,7 +164,7 @@ pub(super) fn create_endpoint(
     fault::point("configure a container");
     configure_container(&netns, pair.container, &inside(network, endpoint, record))
         .with_context(|| failed("configure its device"))?;
-    limit(host.netlink, &netns, pair, endpoint, record).with_context(|| failed("limit its bandwidth"))?;
+    limits::set(host.netlink, endpoint, record)?;
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
     Ok(pair.host_mac)
@@ -187,26 +187,6 @@ fn create_pair(
         container_mac: record.mac,
         mtu: record.mtu.into(),
     })
-}
-
-/// Limits how fast packets come to an endpoint, at the host's end of its pair, and from it, at its own.
-fn limit(
-    netlink: &Netlink,
-    netns: &Netns,
-    pair: VethPair,
-    endpoint: &Endpoint,
-    record: &EndpointRecord,
-) -> Result<()> {
-    let mtu = record.mtu.into();
-    if let Some(RateLimit { rate, burst }) = endpoint.ingress_limit {
-        fault::point("limit an endpoint");
-        netlink.limit(pair.host, rate, burst, mtu)?;
-    }
-    if let Some(RateLimit { rate, burst }) = endpoint.egress_limit {
-        fault::point("limit an endpoint");
-        Netlink::open(netns)?.limit(pair.container, rate, burst, mtu)?;
-    }
-    Ok(())
 }
 
 /// What an endpoint's device is to have inside its namespace.
@@ -261,6 +241,7 @@ pub(super) fn mend(host: &Host<'_>, world: &World, records: &Records) -> Result<
                 fault::point("put a neighbour back");
                 add_neighbour(host, record, bridge, ip)?;
             }
+            Lost::Limit(limit) => limit.set(host.netlink)?,
         }
     }
     Ok(())

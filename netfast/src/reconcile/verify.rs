@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use super::attachments::AttachmentKey;
 use super::check::{self, Remedy};
 use super::instance::Instance;
-use crate::model::{self, Endpoint};
-use crate::net::{Address, LIMIT, Link, Netlink, Netns, Route};
+use crate::model;
+use crate::net::{Address, Link, Netlink, Netns, Route};
 use crate::store::EndpointRecord;
 
 /// What an attachment was found to be.
@@ -64,9 +64,6 @@ impl Instance {
                 Some(link) => {
                     let held = netlink.addresses().context("list the container's addresses")?;
                     wrong.extend(of_link(link, record.mac, &own, &held));
-                    let ends = [record.host_ifindex, Some(link.index)];
-                    let host = Netlink::open(self.netns())?;
-                    wrong.extend(of_limits(&attachment.endpoint, [&host, &netlink], ends)?);
                 }
             }
         }
@@ -82,22 +79,6 @@ impl Instance {
         verified.wrong.extend(lost);
         Ok(Some(verified))
     }
-}
-
-/// Which limits of bandwidth are gone. `ends`: the host's end of the pair and the container's, each in its namespace.
-fn of_limits(endpoint: &Endpoint, netlinks: [&Netlink; 2], ends: [Option<u32>; 2]) -> Result<Vec<String>> {
-    let limits = [(endpoint.ingress_limit, "comes"), (endpoint.egress_limit, "goes")];
-    let mut wrong = Vec::new();
-    for ((limit, direction), (netlink, end)) in limits.into_iter().zip(netlinks.into_iter().zip(ends)) {
-        if limit.is_none() {
-            continue;
-        }
-        let qdiscs = netlink.qdiscs().context("list queueing disciplines")?;
-        if !qdiscs.iter().any(|qdisc| Some(qdisc.ifindex) == end && qdisc.is_root && qdisc.kind == LIMIT) {
-            wrong.push(format!("the limit of the bandwidth of what {direction} is gone"));
-        }
-    }
-    Ok(wrong)
 }
 
 /// What a container's device has lost.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cri::Cri;
 use crate::machine::Machine;
 use crate::ns::Ns;
 use crate::patience::patient;
+use crate::podman::{IMAGE, Podman};
 use crate::process::{Finished, Running};
 
 /// As for podman.
@@ -25,15 +27,43 @@ pub struct Containerd<'machine> {
 impl<'machine> Containerd<'machine> {
     /// Starts the daemon, and waits until it answers.
     pub fn start(machine: &'machine Machine<'machine>) -> Result<Self> {
+        Self::with(machine, "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")
+    }
+
+    /// As [`Self::start`], with what a kubelet would speak to. Pods have nothing in them but their sandbox.
+    pub fn start_with_cri(machine: &'machine Machine<'machine>) -> Result<(Self, Cri)> {
+        const CRI: &str = "plugins.\"io.containerd.grpc.v1.cri\"";
+        let this = Self::with(
+            machine,
+            &format!(
+                "[{CRI}]\nsandbox_image = \"{IMAGE}:latest\"\ndisable_apparmor = true\n\
+                 restrict_oom_score_adj = true\n[{CRI}.containerd]\nsnapshotter = \"native\"\n"
+            ),
+        )?;
+        let archive = machine.lab().dir().join("image.tar").display().to_string();
+        if !fs::exists(&archive)? {
+            Podman::new(machine, "none")?.save(&archive)?;
+            let done =
+                this.ctr(&["--namespace", "k8s.io", "image", "import", "--snapshotter", "native", &archive])?;
+            if !done.success() {
+                bail!("ctr image import: {}", done.stderr);
+            }
+        }
+        let cri = Cri::at(&this.socket)?;
+        Ok((this, cri))
+    }
+
+    /// `more` is the end of its configuration.
+    fn with(machine: &'machine Machine<'machine>, more: &str) -> Result<Self> {
         let dir = machine.lab().dir().join("containerd");
-        fs::create_dir(&dir)?;
+        fs::create_dir_all(&dir)?;
         let socket = dir.join("socket");
         let at = dir.display();
         let config = machine.lab().file(
             "containerd/config.toml",
             &format!(
                 "version = 2\nroot = \"{at}/root\"\nstate = \"{at}/state\"\n\
-                 disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+                 {more}\
                  [grpc]\naddress = \"{at}/socket\"\n\
                  [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{at}/opt\"\n"
             ),

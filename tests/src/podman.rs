@@ -13,7 +13,7 @@ use crate::process::{Finished, Running};
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The name of the only image.
-const IMAGE: &str = "localhost/busybox";
+pub(crate) const IMAGE: &str = "localhost/busybox";
 
 /// podman with storage, configuration and control groups of its own. What it runs ends when this is dropped.
 #[derive(Debug)]
@@ -90,6 +90,11 @@ impl<'machine> Podman<'machine> {
     pub fn ns(&self, name: &str) -> Result<Ns> {
         let pid = self.inspect(name, "{{.State.Pid}}")?;
         self.machine.ns_of(name, pid.parse().with_context(|| format!("the process {pid} of {name}"))?)
+    }
+
+    /// Writes the only image into a file, for other runtimes.
+    pub(crate) fn save(&self, file: &str) -> Result<()> {
+        self.ok(&["save", "--format", "docker-archive", "--output", file, IMAGE]).map(drop)
     }
 
     /// What `podman inspect` tells of a container.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use prost::Message;
@@ -12,6 +13,8 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
+
+use crate::patience::patient;
 
 /// As for podman.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -46,14 +49,23 @@ pub struct Sandbox {
 }
 
 impl Cri {
-    /// Connects to the socket at `path` as soon as it is called.
-    pub fn at(path: &Path) -> Result<Self> {
+    /// Connects to the socket at `path`, and waits until the runtime answers.
+    pub(crate) fn at(path: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let channel = {
             let _inside = runtime.enter();
             Endpoint::try_from(format!("unix://{}", path.display()))?.timeout(PATIENCE).connect_lazy()
         };
-        Ok(Self { runtime, channel })
+        let cri = Self { runtime, channel };
+        // Its server listens before what it serves is there.
+        let deadline = Instant::now() + patient(PATIENCE);
+        while let Err(error) = cri.network() {
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(cri)
     }
 
     /// Whether the runtime has a network for pods; else what it says of it.

@@ -113,6 +113,25 @@ fn limits_are_kept_whichever_plugin_comes_first() {
     }
 }
 
+/// netfast makes the interface, and another plugin is to limit it.
+#[test]
+fn limits_are_kept_behind_netfast_too() {
+    require_stock_plugins!();
+    let main = json!({"type": "netfast", "redirect": false, "ipam": {"subnet": "10.88.0.0/24"}});
+    for direction in ["ingress", "egress"] {
+        let lab = Lab::new().unwrap();
+        let chain = lab.chain(&[main.clone(), bandwidth()]);
+        let fast = chain.add("fast").unwrap();
+        let slow = chain.with_runtime(limit(direction)).add("slow").unwrap();
+        let _servers = [&slow, &fast].map(|member| member.ns.tcp_serve("[::]:80").unwrap());
+        let taken = takes(&fast, &slow);
+        assert!(taken > Duration::from_millis(1200), "{direction}: {taken:?}");
+        chain.ask_netfast("CHECK", &slow).unwrap();
+        chain.with_runtime(limit(direction)).del(&slow).unwrap();
+        chain.del(&fast).unwrap();
+    }
+}
+
 #[test]
 fn a_queue_that_comes_later_is_noticed_by_check() {
     require_stock_plugins!();

@@ -30,6 +30,10 @@ impl fmt::Display for EndpointId {
 
 /// One container's place in a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other, and each is a key of its own in files"
+)]
 pub struct Endpoint {
     /// Namespace and name.
     pub id: EndpointId,
@@ -77,6 +81,10 @@ pub struct Endpoint {
     /// Packets are redirected into its namespace. Else they go out of its host veth, past what others have attached there.
     #[serde(default = "yes")]
     pub redirect: bool,
+    /// Packets that it sends go past what others do at the host's end of its device, as holding them back. A device that another
+    /// plugin made and that has [`Endpoint::redirect`] off is always so.
+    #[serde(default)]
+    pub sends_by_host: bool,
     /// How fast packets may come to it; `None`: as fast as they do. It needs [`Endpoint::redirect`] to be off: a packet that
     /// is redirected meets no queue.
     #[serde(default)]
@@ -116,6 +124,7 @@ impl Endpoint {
             routes: Vec::new(),
             source_check: true,
             redirect: true,
+            sends_by_host: false,
             ingress_limit: None,
             egress_limit: None,
             attachment: Attachment::Create,

@@ -17,12 +17,16 @@ pub(super) struct Device<'a> {
     pub bridge: Option<u32>,
     /// Packets may be redirected into the endpoint's namespace.
     pub redirect: bool,
+    /// Packets that the endpoint sends go by way of the host, whether somebody holds them back there or not yet.
+    pub sends_by_host: bool,
 }
 
 impl<'a> Device<'a> {
     /// That of an endpoint.
     pub(super) fn of(record: &'a EndpointRecord, endpoint: &Endpoint) -> Self {
-        Self { redirect: endpoint.redirect, ..Self::recorded(record) }
+        // If another plugin made the device, that plugin's list may have one that holds packets back in both directions.
+        let sends_by_host = endpoint.sends_by_host || (record.adopted.is_some() && !endpoint.redirect);
+        Self { redirect: endpoint.redirect, sends_by_host, ..Self::recorded(record) }
     }
 
     fn recorded(record: &'a EndpointRecord) -> Self {
@@ -32,6 +36,7 @@ impl<'a> Device<'a> {
             is_adopted: record.adopted.is_some(),
             bridge: record.adopted.and_then(|adopted| adopted.bridge),
             redirect: true,
+            sends_by_host: false,
         }
     }
 }

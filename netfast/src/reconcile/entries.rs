@@ -222,6 +222,7 @@ mod tests {
                 is_adopted: false,
                 bridge: None,
                 redirect: true,
+                sends_by_host: false,
             }),
             published: vec![Claim { host_ip: None, host: PortRange::single(8080), protocol: Protocol::Tcp }],
         }

@@ -165,10 +165,9 @@ impl Facts {
         Some(device.redirect && !self.shaped.contains(&device.index?))
     }
 
-    /// Whether what an endpoint sends goes by way of the host. If another plugin made its device, what is not to be redirected to
-    /// it is not to be redirected from it either: that plugin's list may have one that holds it back.
+    /// Whether what an endpoint sends goes by way of the host. `None`: it has no device.
     pub(super) fn is_held(&self, device: &Device<'_>) -> Option<bool> {
-        Some(self.held.contains(&device.index?) || (device.is_adopted && !device.redirect))
+        Some(self.held.contains(&device.index?) || device.sends_by_host)
     }
 
     /// Sees that no network takes an address the host has already.

@@ -12,7 +12,7 @@ use super::damage::Lost;
 use super::host::Host;
 use super::owner::Owner;
 use super::{adopt, assign, commands, damage, files, limits};
-use crate::kernel::Hook;
+use crate::kernel::{Hook, Mode};
 use crate::model::{Endpoint, EndpointId, Name, Network, World};
 use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
 use crate::store::{Definitions, EndpointRecord, NetworkRecord, Origin, fault};
@@ -153,7 +153,7 @@ pub(super) fn create_endpoint(
     for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
         fault::point("attach a program");
         host.datapath
-            .attach(hook, &record.host_ifname, host.mode)
+            .attach(hook, &record.host_ifname, mode(host, endpoint))
             .with_context(|| failed("attach its programs"))?;
     }
     fault::point("write static neighbours");
@@ -168,6 +168,12 @@ pub(super) fn create_endpoint(
     fault::point("record an endpoint");
     host.store.save_endpoint(record)?;
     Ok(pair.host_mac)
+}
+
+/// How an endpoint's programs are attached. Who is to hold back what it sends may want the place that filters take: a device has
+/// one discipline of the kinds `clsact` and `ingress`.
+fn mode(host: &Host<'_>, endpoint: &Endpoint) -> Mode {
+    if endpoint.sends_by_host && host.mode == Mode::Soon { Mode::Auto } else { host.mode }
 }
 
 fn create_pair(

@@ -50,6 +50,7 @@ fn attach(
     let dns = resolver::dns(said, addressing.dns.clone())?;
     let key = call.key()?;
     let limits = bandwidth::limits(said.runtime_config.bandwidth)?;
+    let redirect = said.redirect.unwrap_or(true);
     let endpoint = Endpoint {
         labels: identity::labels(call),
         publish: ports::publish(&said.runtime_config.port_mappings)?,
@@ -59,7 +60,8 @@ fn attach(
         default_route: said.is_default_gateway || addressing.default_route,
         routes: addressing.routes.clone(),
         // A packet that is redirected meets no queue.
-        redirect: limits.ingress.is_none(),
+        redirect: redirect && limits.ingress.is_none(),
+        sends_by_host: !redirect,
         ingress_limit: limits.ingress,
         egress_limit: limits.egress,
         attachment: model::Attachment::Path(netns.to_owned()),

@@ -49,7 +49,7 @@ pub(super) struct Said {
     pub ip_masq: Option<bool>,
     /// No way outside.
     pub internal: Option<bool>,
-    /// After another plugin: packets go past what others do at the host's end, as queueing.
+    /// Packets are redirected into the container's namespace. `false`: they go past what others do at the host's end, as queueing.
     pub redirect: Option<bool>,
     /// Labels of every container in the network.
     #[serde(default, deserialize_with = "labels")]

@@ -93,22 +93,27 @@ fn takes(from: &Member, to: &Member) -> Duration {
     from.ns.tcp_stream(&format!("{}:80", v4(to)), 2_000_000, PATIENCE).unwrap()
 }
 
+/// Sees that a limit of this direction is kept by the plugins of a list.
+fn limits(lab: &Lab, plugins: &[Value], direction: &str) {
+    let chain = lab.chain(plugins);
+    let fast = chain.add("fast").unwrap();
+    // The last one: another `ADD` would notice the queue.
+    let slow = chain.with_runtime(limit(direction)).add("slow").unwrap();
+    let _servers = [&slow, &fast].map(|member| member.ns.tcp_serve("[::]:80").unwrap());
+    // A stream is answered with as much, so either end sees its limit.
+    let taken = takes(&fast, &slow);
+    assert!(taken > Duration::from_millis(1200), "{direction} {plugins:?}: {taken:?}");
+    chain.ask_netfast("CHECK", &slow).unwrap();
+    chain.with_runtime(limit(direction)).del(&slow).unwrap();
+}
+
 #[test]
 fn limits_are_kept_whichever_plugin_comes_first() {
     require_stock_plugins!();
     for order in [[bandwidth(), netfast()], [netfast(), bandwidth()]] {
         for direction in ["ingress", "egress"] {
             let lab = Lab::new().unwrap();
-            let chain = lab.chain(&[&[bridge(&lab)][..], &order].concat());
-            let fast = chain.add("fast").unwrap();
-            // The last one: another `ADD` would notice the queue.
-            let slow = chain.with_runtime(limit(direction)).add("slow").unwrap();
-            let _servers = [&slow, &fast].map(|member| member.ns.tcp_serve("[::]:80").unwrap());
-            // A stream is answered with as much, so either end sees its limit.
-            let taken = takes(&fast, &slow);
-            assert!(taken > Duration::from_millis(1200), "{direction} {order:?}: {taken:?}");
-            chain.ask_netfast("CHECK", &slow).unwrap();
-            chain.with_runtime(limit(direction)).del(&slow).unwrap();
+            limits(&lab, &[&[bridge(&lab)][..], &order].concat(), direction);
         }
     }
 }
@@ -119,16 +124,7 @@ fn limits_are_kept_behind_netfast_too() {
     require_stock_plugins!();
     let main = json!({"type": "netfast", "redirect": false, "ipam": {"subnet": "10.88.0.0/24"}});
     for direction in ["ingress", "egress"] {
-        let lab = Lab::new().unwrap();
-        let chain = lab.chain(&[main.clone(), bandwidth()]);
-        let fast = chain.add("fast").unwrap();
-        let slow = chain.with_runtime(limit(direction)).add("slow").unwrap();
-        let _servers = [&slow, &fast].map(|member| member.ns.tcp_serve("[::]:80").unwrap());
-        let taken = takes(&fast, &slow);
-        assert!(taken > Duration::from_millis(1200), "{direction}: {taken:?}");
-        chain.ask_netfast("CHECK", &slow).unwrap();
-        chain.with_runtime(limit(direction)).del(&slow).unwrap();
-        chain.del(&fast).unwrap();
+        limits(&Lab::new().unwrap(), &[main.clone(), bandwidth()], direction);
     }
 }
 

@@ -158,6 +158,39 @@ fn connections_hold_no_port() {
     lab.up(&manifest("'8080:81', '8080:80/udp'")).unwrap();
 }
 
+/// It is told without a look at all sockets, if nobody has the port.
+#[test]
+fn nor_for_an_endpoint_that_is_added() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    lab.up(&manifest("")).unwrap();
+    let add = || lab.netfast(&["endpoint", "add", "more", "-p", "8080:80", "-p", "8080:80/udp"]).unwrap();
+    for (kind, protocol) in [(Type::STREAM, "tcp"), (Type::DGRAM, "udp")] {
+        for address in ["0.0.0.0:8080", "[::1]:8080"] {
+            let _held = free(&lab.host, kind, address);
+            let done = add();
+            assert_eq!(done.status.code(), Some(1), "{address}/{protocol}");
+            assert!(
+                done.stderr.contains(&format!("port 8080/{protocol}: Address already in use")),
+                "{}",
+                done.stderr
+            );
+        }
+    }
+    // Neither a connection nor one that lingers holds it.
+    let _server = lab.outside.tcp_serve("0.0.0.0:80").unwrap();
+    let from: SocketAddr = format!("{HOST_V4}:8080").parse().unwrap();
+    let mut open = lab.host.tcp_connect_from(Some(from), "192.0.2.2:80", SECOND).unwrap();
+    open.ask().unwrap();
+    for _ in 0..2 {
+        let done = add();
+        assert!(done.success(), "{}", done.stderr);
+        lab.netfast_ok(&["endpoint", "rm", "more"]).unwrap();
+        open = lab.host.tcp_connect_from(None, "192.0.2.2:80", SECOND).unwrap();
+    }
+    drop(open);
+}
+
 #[test]
 fn a_free_port_is_one_that_nobody_holds() {
     require_root!();

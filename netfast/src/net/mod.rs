@@ -16,6 +16,7 @@ mod enter;
 pub mod error;
 pub mod exec;
 pub mod fdb;
+mod free_ports;
 pub mod hosts;
 pub mod link;
 pub mod neighbour;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::assign::Records;
 use crate::compile::rows::{fronts, published_rows};
 use crate::model::{EndpointId, PortRange, Protocol, Publish, World};
-use crate::net::{BoundSocket, holder};
+use crate::net::{BoundSocket, Netns, holder};
 use crate::store::{EndpointRecord, Instance, PublishRecord};
 
 /// Where ports are chosen from: above `ip_local_port_range`'s default, so that the answers to the host's own connections
@@ -27,6 +27,20 @@ pub(super) struct PortFacts {
 /// Whether it matters to a published port who holds which port of the host. Not where a container runtime has chosen it.
 pub(super) fn depends_on_sockets(publish: &Publish) -> bool {
     !publish.bindable || publish.fixed_host().is_none()
+}
+
+/// Whether surely no process of the host has any port that is asked for, as far as it matters.
+pub(super) fn are_free(host: &Netns, publish: &[Publish]) -> bool {
+    /// To take that many one by one is quicker than to ask for all sockets.
+    const FEW: u16 = 64;
+    let mut asked = Vec::new();
+    for publish in publish.iter().filter(|publish| depends_on_sockets(publish)) {
+        let Some(ports) = publish.fixed_host().filter(|ports| ports.count() <= FEW.into()) else {
+            return false;
+        };
+        asked.extend((ports.first..=ports.last).map(|port| (publish.protocol.number(), port)));
+    }
+    host.are_free(&asked).unwrap_or(false)
 }
 
 /// Fills in the published ports of `new`. A port chosen earlier is kept, and what leads where it led keeps its number.

@@ -219,10 +219,10 @@ impl Single<'_> {
             endpoints: [(endpoint.id.clone(), record)].into(),
         };
         if !endpoint.publish.is_empty() {
-            let bound = if endpoint.publish.iter().any(ports::depends_on_sockets) {
-                self.netns.bound_sockets().unwrap_or_default()
-            } else {
+            let bound = if ports::are_free(self.netns, &endpoint.publish) {
                 Vec::new()
+            } else {
+                self.netns.bound_sockets().unwrap_or_default()
             };
             let facts = PortFacts { bound, most_rows: usize::MAX };
             let new = &mut records.endpoints;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod child;
+mod free_ports;
 mod namespace;
 mod pair;
 mod process;

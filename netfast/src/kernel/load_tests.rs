@@ -37,6 +37,15 @@ fn a_second_opening_finds_the_first_ones_maps() {
     });
 }
 
+/// It would stand where code is slow, before all others.
+#[test]
+fn what_most_packets_run_is_loaded_last() {
+    loaded(|_, datapath| {
+        let last = datapath.programs().unwrap().into_iter().max_by_key(|program| program.id).unwrap();
+        assert_eq!(last.name, Hook::EndpointIngress.program());
+    });
+}
+
 #[test]
 fn what_is_not_whole_is_nobodys_own() {
     loaded(|bpffs, _| {

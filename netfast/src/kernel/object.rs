@@ -62,7 +62,7 @@ pub(super) const BIND_PROGRAMS: [&str; 2] = ["post_bind4", "post_bind6"];
 pub(super) const ERRNO: &str = "NF_ERRNO";
 
 /// Every program that is pinned.
-pub(super) fn programs() -> impl Iterator<Item = &'static str> {
+pub(super) fn programs() -> impl DoubleEndedIterator<Item = &'static str> {
     TC_PROGRAMS.into_iter().chain([XDP_PROGRAM]).chain(SOCKET_PROGRAMS)
 }
 

@@ -53,7 +53,7 @@ impl<'machine> Containerd<'machine> {
         Ok((this, cri))
     }
 
-    /// `more` is the end of its configuration.
+    /// `more` of its configuration stands before the first table of this.
     fn with(machine: &'machine Machine<'machine>, more: &str) -> Result<Self> {
         let dir = machine.lab().dir().join("containerd");
         fs::create_dir_all(&dir)?;

@@ -9,6 +9,7 @@ mod bpf_linker;
 mod bpf_toolchain;
 mod components;
 mod emulator;
+mod null_device;
 mod programs;
 mod runtimes;
 
@@ -22,7 +23,14 @@ use crate::output;
 /// Sets up everything. Silent if nothing was missing.
 pub(crate) fn run() -> Result<()> {
     let mut changed = false;
-    for part in [components::ensure, bpf_toolchain::ensure, bpf_linker::ensure, programs::ensure] {
+    let parts = [
+        null_device::ensure,
+        components::ensure,
+        bpf_toolchain::ensure,
+        bpf_linker::ensure,
+        programs::ensure,
+    ];
+    for part in parts {
         changed |= part()?;
     }
     if changed {

@@ -224,21 +224,30 @@ fn names(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Strin
     Ok(names)
 }
 
-/// Makes a directory that only root may enter, and those above it.
+/// How often a directory that others remove at the same time is made again.
+const ATTEMPTS: usize = 100;
+
+/// Makes a directory that only root may enter, and those above it. Others may make and remove it meanwhile.
 pub(super) fn make_directory(path: &Path) -> Result<()> {
     let failed = |e| StoreError::file("make the directory", path, e);
-    let make = || DirBuilder::new().mode(0o700).create(path);
-    let outcome = match (make(), path.parent()) {
-        (Err(e), Some(parent)) if e.kind() == io::ErrorKind::NotFound => {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let Err(error) = DirBuilder::new().mode(0o700).create(path) else { return Ok(()) };
+        match (error.kind(), path.parent()) {
+            _ if attempts == ATTEMPTS => return Err(failed(error)),
             // Those above are not ours alone.
-            fs::create_dir_all(parent).and_then(|()| make())
+            (io::ErrorKind::NotFound, Some(parent)) => fs::create_dir_all(parent).map_err(failed)?,
+            (io::ErrorKind::AlreadyExists, _) if path.is_dir() => return Ok(()),
+            // It was there when it was to be made, and is gone again.
+            (io::ErrorKind::AlreadyExists, _) if is_gone(path) => {}
+            _ => return Err(failed(error)),
         }
-        (outcome, _) => outcome,
-    };
-    match outcome {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        outcome => outcome.map_err(failed),
     }
+}
+
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 /// A rename is on the disk once its directory is.

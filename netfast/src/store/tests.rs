@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -273,6 +275,31 @@ fn those_who_wait_while_everything_is_removed_start_anew() {
         }
     });
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_is_made_while_others_remove_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                drop(fs::remove_dir(&path));
+            }
+        });
+        let made = (0..20_000).try_for_each(|_| atomic::make_directory(&path));
+        is_over.store(true, Ordering::Relaxed);
+        made.unwrap();
+    });
+    // What is no directory, and stays, is told at once.
+    drop(fs::remove_dir(&path));
+    std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    let error = atomic::make_directory(&path).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists),
+        "{error:?}"
+    );
 }
 
 #[test]

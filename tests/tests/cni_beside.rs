@@ -168,6 +168,54 @@ fn a_boot_voids_what_was_given_before() {
     assert_eq!(lab.leftovers().unwrap(), NONE);
 }
 
+/// What a command adds to the network of containers stays after a boot, and keeps nobody out: neither those of other networks
+/// before that one is asked for again, nor those of its own.
+#[test]
+fn who_joined_the_network_of_containers_is_there_after_a_boot() {
+    require_root!();
+    let mut lab = Lab::new().unwrap();
+    let other = json!({"name": "other", "ipam": {"ranges": [[{"subnet": "10.79.0.0/24"}]]}});
+    plugin(&lab).container("first").unwrap().add().unwrap();
+    lab.netfast_ok(&["endpoint", "add", "joined", "--network", "lab", "--ip", "10.77.0.1"]).unwrap_err();
+    lab.netfast_ok(&["endpoint", "add", "joined", "--network", "lab", "--ip", "10.77.0.2"]).unwrap_err();
+    lab.netfast_ok(&["endpoint", "add", "joined", "--network", "lab", "--ip", "10.77.0.3"]).unwrap();
+    lab.netfast_ok(&["endpoint", "label", "joined", "app=web"]).unwrap();
+    let is_whole = |lab: &Lab, when: &str| {
+        let joined = lab.netfast_json(&["endpoint", "inspect", "joined"]).unwrap();
+        assert_eq!(
+            (&joined["ready"], &joined["labels"]["app"]),
+            (&json!(true), &json!("web")),
+            "{when}: {joined:#}"
+        );
+        lab.endpoint_ns("joined").unwrap().ping("10.77.0.1", PATIENCE).unwrap();
+    };
+    is_whole(&lab, "before");
+    for is_run_dir_kept in [true, false] {
+        lab.reboot().unwrap();
+        if !is_run_dir_kept {
+            fs::remove_dir_all(lab.dir().join("run")).unwrap();
+        }
+        plugin(&lab).with(&other).container("elsewhere").unwrap().add().unwrap();
+        is_whole(&lab, "another network is there");
+        let given: Vec<_> = ["again", "more"]
+            .map(|name| address(&plugin(&lab).container(name).unwrap().add().unwrap(), 4).unwrap())
+            .into();
+        assert!(!given.contains(&"10.77.0.3".to_owned()), "{given:?}");
+        is_whole(&lab, "its own network is there");
+    }
+    // When it has gone, the network is still that of the containers.
+    let plugin = plugin(&lab);
+    let container = plugin.container("stays").unwrap();
+    let result = container.add().unwrap();
+    lab.netfast_ok(&["endpoint", "rm", "joined"]).unwrap();
+    lab.netfast_ok(&["deny", "add", "198.51.100.7"]).unwrap();
+    assert_eq!(container.check(&result).unwrap().code, Some(0));
+    plugin.container("last").unwrap().add().unwrap();
+    container.ns.ping("10.77.0.1", PATIENCE).unwrap();
+    lab.down().unwrap();
+    assert_eq!(lab.leftovers().unwrap(), NONE);
+}
+
 /// A client that goes on asking from the same port is answered by whoever has the port now.
 #[test]
 fn a_port_that_is_used_again_at_once_leads_to_its_new_owner() {

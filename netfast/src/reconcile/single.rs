@@ -47,6 +47,7 @@ pub(super) fn difference<'a>(before: &'a Definitions, after: &'a Definitions) ->
         origins: _,
         attachments: _,
         attached_networks,
+        joined_networks: _,
         deny,
         manifest,
         policy_directory,

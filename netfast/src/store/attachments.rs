@@ -224,10 +224,13 @@ impl LockedStore {
         for name in &now.attached_networks {
             let network = now.world.networks.get(name);
             let known = before.attached_networks.contains(name);
+            let file = self.network_file_of_attachments(name);
+            // One that other endpoints brought back after a boot is known, and has no file.
+            let is_there = known && file.exists();
             if let Some(network) = network
-                && !(known && before.world.networks.get(name) == Some(network))
+                && !(is_there && before.world.networks.get(name) == Some(network))
             {
-                atomic::write(&self.network_file_of_attachments(name), network)?;
+                atomic::write(&file, network)?;
             }
         }
         for record in now.attachments.iter().filter(|record| !before.attachments.contains(record)) {

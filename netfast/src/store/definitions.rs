@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic::{self, Prepared};
 use super::stamp::Stamp;
 use super::{AttachmentRecord, LockedStore, PolicyDirectory, Result, Store, StoreError, amendments};
-use crate::model::{EndpointId, Name, World};
+use crate::model::{EndpointId, Name, Network, World};
 
 /// Version of the file's form.
 pub const SCHEMA: u32 = 2;
@@ -37,6 +37,10 @@ pub struct Definitions {
     /// The networks that only container runtimes have asked for, kept like that.
     #[serde(skip)]
     pub attached_networks: BTreeSet<Name>,
+    /// Those of them that other endpoints are in, as they were when the file was written: these endpoints are there after a
+    /// reboot, and need their networks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub joined_networks: BTreeMap<Name, Network>,
     /// Sources whose packets are dropped at the uplinks.
     #[serde(default)]
     pub deny: BTreeSet<IpNet>,
@@ -64,6 +68,27 @@ impl Definitions {
             endpoint.is_some()
         });
         self.attached_networks.retain(|name| self.world.networks.contains_key(name));
+    }
+
+    /// Brings back networks that endpoints are in, and of which no container runtime has told since the boot.
+    fn rejoin(&mut self) {
+        let World { endpoints, networks, .. } = &mut self.world;
+        for name in endpoints.values().map(|endpoint| &endpoint.network) {
+            if !networks.contains_key(name)
+                && let Some(network) = self.joined_networks.get(name)
+            {
+                networks.insert(name.clone(), network.clone());
+                self.attached_networks.insert(name.clone());
+            }
+        }
+    }
+
+    /// The networks that only container runtimes have asked for, and that other endpoints are in.
+    fn joined(&self) -> BTreeMap<Name, Network> {
+        let own = self.world.endpoints.values().filter(|e| self.origins.get(&e.id) != Some(&Origin::Cni));
+        let joined = own.filter(|endpoint| self.attached_networks.contains(&endpoint.network));
+        let networks = joined.filter_map(|endpoint| self.world.networks.get_key_value(&endpoint.network));
+        networks.map(|(name, network)| (name.clone(), network.clone())).collect()
     }
 }
 
@@ -117,6 +142,7 @@ impl Store {
             // Without the lock, some may be of another moment than the others.
             if self.stamp_of_definitions()? == stamp {
                 self.add_attachments(&mut definitions)?;
+                definitions.rejoin();
                 return Ok(definitions);
             }
         }
@@ -136,7 +162,7 @@ fn read(path: &Path) -> Result<Option<Definitions>> {
 
 /// What goes into the file.
 fn kept(definitions: &Definitions) -> Definitions {
-    let mut kept = definitions.clone();
+    let mut kept = Definitions { joined_networks: definitions.joined(), ..definitions.clone() };
     kept.world.networks.retain(|name, _| !definitions.attached_networks.contains(name));
     kept.world.endpoints.retain(|id, _| definitions.origins.get(id) != Some(&Origin::Cni));
     kept.origins.retain(|_, origin| *origin != Origin::Cni);

@@ -195,6 +195,10 @@ fn who_joined_the_network_of_containers_is_there_after_a_boot() {
         if !is_run_dir_kept {
             fs::remove_dir_all(lab.dir().join("run")).unwrap();
         }
+        // Who defines it otherwise is told who is in the way.
+        let changed = plugin(&lab).with(&json!({"mtu": 1400})).container("changed").unwrap().add();
+        let refusal = changed.unwrap_err().to_string();
+        assert!(refusal.contains("lab is defined differently, and endpoint joined is in it"), "{refusal}");
         plugin(&lab).with(&other).container("elsewhere").unwrap().add().unwrap();
         is_whole(&lab, "another network is there");
         let given: Vec<_> = ["again", "more"]

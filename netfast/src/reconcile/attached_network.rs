@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::instance::Instance;
 use crate::model::check::check;
-use crate::model::{Name, Network};
+use crate::model::{Endpoint, Name, Network};
 use crate::store::Definitions;
 
 impl Instance {
@@ -30,10 +30,16 @@ pub(super) fn define(definitions: &mut Definitions, network: Network) -> Result<
     let name = &network.name;
     match definitions.world.networks.get(name) {
         Some(defined) if *defined == network => return Ok(()),
-        Some(_) if is_used(definitions, name) || !definitions.attached_networks.contains(name) => bail!(
-            "network {name} is defined differently (subnets, gateways, mtu, internal and routed or ipMasq must be the same)"
-        ),
-        _ => {}
+        Some(_) => {
+            let user = user(definitions, name);
+            if user.is_some() || !definitions.attached_networks.contains(name) {
+                let who = user.map(|user| format!(", and endpoint {} is in it", user.id)).unwrap_or_default();
+                bail!(
+                    "network {name} is defined differently{who} (subnets, gateways, mtu, internal and routed or ipMasq must be the same)"
+                );
+            }
+        }
+        None => {}
     }
     let world = &definitions.world;
     let in_the_way = |other: &Name| {
@@ -44,7 +50,7 @@ pub(super) fn define(definitions: &mut Definitions, network: Network) -> Result<
                     .any(|its| own.net.contains(&its.net.network()) || its.net.contains(&own.net.network()))
             })
         };
-        other != name && !is_used(definitions, other) && world.networks.get(other).is_some_and(overlaps)
+        other != name && user(definitions, other).is_none() && world.networks.get(other).is_some_and(overlaps)
     };
     let idle: Vec<_> =
         definitions.attached_networks.iter().filter(|other| in_the_way(other)).cloned().collect();
@@ -57,6 +63,6 @@ pub(super) fn define(definitions: &mut Definitions, network: Network) -> Result<
     Ok(())
 }
 
-fn is_used(definitions: &Definitions, network: &Name) -> bool {
-    definitions.world.endpoints.values().any(|endpoint| endpoint.network == *network)
+fn user<'a>(definitions: &'a Definitions, network: &Name) -> Option<&'a Endpoint> {
+    definitions.world.endpoints.values().find(|endpoint| endpoint.network == *network)
 }

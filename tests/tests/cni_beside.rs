@@ -201,12 +201,16 @@ fn who_joined_the_network_of_containers_is_there_after_a_boot() {
         assert!(refusal.contains("lab is defined differently, and endpoint joined is in it"), "{refusal}");
         plugin(&lab).with(&other).container("elsewhere").unwrap().add().unwrap();
         is_whole(&lab, "another network is there");
-        let given: Vec<_> = ["again", "more"]
-            .map(|name| address(&plugin(&lab).container(name).unwrap().add().unwrap(), 4).unwrap())
-            .into();
+        let given = ["again", "more"]
+            .map(|name| address(&plugin(&lab).container(name).unwrap().add().unwrap(), 4).unwrap());
         assert!(!given.contains(&"10.77.0.3".to_owned()), "{given:?}");
         is_whole(&lab, "its own network is there");
     }
+    // Whatever comes first after a boot, a file with a network of its own too.
+    lab.reboot().unwrap();
+    let file = lab.file("netfast.yaml", "networks: {own: {subnet: 10.80.0.0/24}}\n").unwrap();
+    lab.netfast_ok(&["up", "-d", "-f", &file]).unwrap();
+    is_whole(&lab, "a file is brought up");
     // When it has gone, the network is still that of the containers.
     let plugin = plugin(&lab);
     let container = plugin.container("stays").unwrap();

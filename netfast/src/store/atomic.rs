@@ -235,10 +235,10 @@ pub(super) fn make_directory(path: &Path) -> Result<()> {
         attempts += 1;
         let Err(error) = DirBuilder::new().mode(0o700).create(path) else { return Ok(()) };
         match (error.kind(), path.parent()) {
+            (io::ErrorKind::AlreadyExists, _) if path.is_dir() => return Ok(()),
             _ if attempts == ATTEMPTS => return Err(failed(error)),
             // Those above are not ours alone.
             (io::ErrorKind::NotFound, Some(parent)) => fs::create_dir_all(parent).map_err(failed)?,
-            (io::ErrorKind::AlreadyExists, _) if path.is_dir() => return Ok(()),
             // It was there when it was to be made, and is gone again.
             (io::ErrorKind::AlreadyExists, _) if is_gone(path) => {}
             _ => return Err(failed(error)),

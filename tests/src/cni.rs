@@ -205,12 +205,18 @@ impl Container<'_> {
 
     /// Calls the plugin with a standard output that takes nothing.
     pub fn call_unheard(&self, command: &str) -> Result<Answer> {
+        self.call_by(&["sh", "-c", "exec \"$0\" >/dev/full"], command)
+    }
+
+    /// Has another program call the plugin, whose path is its last argument.
+    pub fn call_by(&self, caller: &[&str], command: &str) -> Result<Answer> {
+        let (program, args) = caller.split_first().context("nobody to call it")?;
         let netns = self.ns.path().display().to_string();
         let lab = self.plugin.lab;
-        let mut shell = lab.host.command("sh");
-        shell.args(["-c", "exec \"$0\" >/dev/full"]).arg(lab.plugin_command().get_program());
-        shell.envs(self.variables(command, &netns));
-        let mut running = Running::start(&mut shell)?;
+        let mut caller = lab.host.command(program);
+        caller.args(args).arg(lab.plugin_command().get_program());
+        caller.envs(self.variables(command, &netns));
+        let mut running = Running::start(&mut caller)?;
         running.write(&self.plugin.config().to_string())?;
         let done = running.finish(PATIENCE)?;
         Ok(Answer { code: done.status.code(), stdout: done.stdout, stderr: done.stderr })

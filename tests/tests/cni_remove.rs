@@ -135,6 +135,42 @@ fn a_removal_leaves_nothing_however_it_comes() {
 }
 
 /// In the short way, and in that of everything, as of an endpoint whose ledger is gone.
+/// The first process of a namespace of processes: calls the plugin, lists what the processes have open that it leaves, and
+/// takes part in their ends.
+const FIRST: &str = r#"
+"$0" || exit
+left() { for process in /proc/[0-9]*; do
+    read -r name <"$process/comm" && test "$name" = netfast && echo "$process"
+done 2>/dev/null; }
+for process in $(left); do ls -l "$process/fd"; done 2>/dev/null
+for _ in $(seq 300); do test "$(left)" || exit 0; sleep 0.01; done
+exit 9
+"#;
+
+#[test]
+fn who_waits_for_the_end_of_the_device_holds_nothing_and_ends() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let Before { stays: _stays, plugin, held: before } = Before::of(&lab);
+    let mut seen = 0;
+    for round in 0..5 {
+        let container = plugin.container(&format!("left{round}")).unwrap();
+        container.add().unwrap();
+        let caller = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", FIRST];
+        let answer = container.call_by(&caller, "DEL").unwrap();
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        let open: Vec<_> = answer.stdout.lines().filter_map(|line| line.split_once(" -> ")).collect();
+        let others: Vec<_> = open.iter().filter(|(_, file)| *file != "/dev/null").collect();
+        seen += open.len();
+        // Its request and how that ended: neither the caller's pipes nor locks.
+        assert!(others.len() <= 2, "{answer:?}");
+        let is_own = |file: &str| file.starts_with("socket:") || file.starts_with("pipe:");
+        assert!(others.iter().all(|(_, file)| is_own(file)), "{answer:?}");
+        same(&lab, &before, "after that");
+    }
+    assert!(seen > 0, "it was never seen");
+}
+
 #[test]
 fn what_was_dropped_of_it_is_forgotten() {
     require_root!();

@@ -28,6 +28,7 @@ mod offload;
 pub mod pair;
 pub mod process;
 pub mod qdisc;
+mod removal;
 pub mod resolver;
 mod route;
 mod routes;

@@ -20,8 +20,9 @@ use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::{Error, Netns};
 
-/// How long the kernel may take over one message. It answers in microseconds; a minute is a device driver gone astray.
-const PATIENCE: TimeVal = TimeVal::new(60, 0);
+/// How long the kernel may take over one message, in seconds. It answers in microseconds; a minute is a device driver gone
+/// astray.
+pub(super) const PATIENCE: u8 = 60;
 
 /// How often a dump that a concurrent change interrupted is repeated before its last result is taken as it is.
 const DUMP_ATTEMPTS: usize = 8;
@@ -108,12 +109,7 @@ impl Netlink {
     ) -> Result<Answers, Error> {
         let number = self.number.get().wrapping_add(1);
         self.number.set(number);
-        let mut message = NetlinkMessage::from(message);
-        message.header.flags = NLM_F_REQUEST | flags;
-        message.header.sequence_number = number;
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
+        let bytes = serialize(message, flags, number);
         let failed = |error: io::Error| match error.raw_os_error() {
             Some(libc::EAGAIN) => request.answer("the kernel does not answer"),
             Some(libc::ENOBUFS) => request.answer("messages were lost"),
@@ -162,9 +158,21 @@ impl Answers {
     }
 }
 
-fn connect() -> io::Result<Socket> {
+/// A request with that number; `flags` are those besides `NLM_F_REQUEST`.
+pub(super) fn serialize(message: RouteNetlinkMessage, flags: u16, number: u32) -> Vec<u8> {
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = NLM_F_REQUEST | flags;
+    message.header.sequence_number = number;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// A socket in the namespace of the calling thread.
+pub(super) fn connect() -> io::Result<Socket> {
     let socket = Socket::new(NETLINK_ROUTE)?;
-    setsockopt(&socket, ReceiveTimeout, &PATIENCE)?;
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::new(PATIENCE.into(), 0))?;
     // What a request says and the kernel does not know is refused, and not passed over.
     socket.set_netlink_get_strict_chk(true)?;
     // The kernel explains refusals in words; without CAP_ACK it would put the whole request in front of them.
@@ -182,7 +190,7 @@ impl Request<'_> {
         self.errno(error.raw_code().saturating_abs(), reason(&error.header))
     }
 
-    fn errno(self, errno: i32, reason: Option<String>) -> Error {
+    pub(super) fn errno(self, errno: i32, reason: Option<String>) -> Error {
         Error::Netlink { operation: self.operation, object: self.object.to_string(), errno, reason }
     }
 }

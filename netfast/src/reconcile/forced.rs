@@ -66,7 +66,8 @@ impl Instance {
                 let networks = network.map(|network| (network.name.clone(), network)).into_iter().collect();
                 let records = Records { networks, ..Records::default() };
                 self.forget_names(&record);
-                let host = Host { store, netns: self.netns(), netlink: &netlink, datapath, mode: Mode::Auto };
+                let (netns, mode) = (self.netns(), Mode::Auto);
+                let host = Host { store, netns, netlink: &netlink, datapath, mode, ends_soon: false };
                 topology::remove_endpoint(&host, &records, &record)
             }
             (Some(record), None) => {

@@ -18,6 +18,8 @@ pub(super) struct Host<'a> {
     pub datapath: Datapath,
     /// How programs are attached.
     pub mode: Mode,
+    /// Whether this process ends right after, and somebody waits for that: a child is left to see devices to their end.
+    pub ends_soon: bool,
 }
 
 impl Host<'_> {

@@ -140,6 +140,17 @@ struct Planned {
     ports: u64,
 }
 
+impl<'a> Single<'a> {
+    /// Whoever changes one endpoint does nothing else.
+    fn host<'b>(&self, netlink: &'b Netlink, datapath: Datapath) -> Host<'b>
+    where
+        'a: 'b,
+    {
+        let Self { store, netns, mode, .. } = *self;
+        Host { store, netns, netlink, datapath, mode, ends_soon: true }
+    }
+}
+
 impl Single<'_> {
     /// Makes one more endpoint. `None`: nothing was done, as that takes more than this.
     ///
@@ -169,8 +180,7 @@ impl Single<'_> {
         self.store.remove_ledger()?;
         self.store.save_instance(instance)?;
         begin(self.store)?;
-        let mut host =
-            Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
+        let mut host = self.host(&netlink, datapath);
 
         let Planned { world, records, change, roll, ports: _ } = &mut planned;
         let bridge = records.networks.get(&endpoint.network).context("a record without a network")?;
@@ -336,12 +346,11 @@ impl Single<'_> {
         self.store.remove_ledger()?;
         begin(self.store)?;
         let netlink = Netlink::open(self.netns)?;
-        let mut host =
-            Host { store: self.store, netns: self.netns, netlink: &netlink, datapath, mode: self.mode };
+        let mut host = self.host(&netlink, datapath);
         let (world, records) = alone(&network, bridge, &record);
         let rows = rows_of(&world, &records, &Change::default());
-        // Nobody finds it any more; and before anything else gets the memory of these rows, its device goes, which takes
-        // the kernel a grace period.
+        // Nobody finds it any more; and before anything else gets the memory of these rows, its device goes, for which the
+        // kernel waits for a grace period.
         tables::withdraw(&mut host.datapath.maps, &rows)?;
         if !rows.published.is_empty() {
             let generation = host.datapath.maps.config.get(0)?.generation;

@@ -292,7 +292,8 @@ pub(super) fn activate(host: &Host<'_>, records: &Records) -> Result<()> {
 pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &EndpointRecord) -> Result<()> {
     let failed = |what: &str| format!("endpoint {}: {what}", record.id);
     commands::stop(host.store, record)?;
-    remove_device(host.netlink, Owner::of(host.store.paths()), record)?;
+    let delete = if host.ends_soon { Netlink::delete_link_soon } else { Netlink::delete_link };
+    remove_device_by(host.netlink, Owner::of(host.store.paths()), record, delete)?;
     if let Some(ifindex) = record.host_ifindex {
         for hook in [Hook::EndpointIngress, Hook::EndpointEgress] {
             fault::point("detach a program");
@@ -321,6 +322,15 @@ pub(super) fn remove_endpoint(host: &Host<'_>, records: &Records, record: &Endpo
 /// # Errors
 /// When it cannot be removed.
 pub(super) fn remove_device(netlink: &Netlink, owner: Owner, record: &EndpointRecord) -> Result<()> {
+    remove_device_by(netlink, owner, record, Netlink::delete_link)
+}
+
+fn remove_device_by(
+    netlink: &Netlink,
+    owner: Owner,
+    record: &EndpointRecord,
+    delete: impl FnOnce(&Netlink, u32) -> Result<bool, net::Error>,
+) -> Result<()> {
     if record.adopted.is_some() {
         return Ok(());
     }
@@ -332,7 +342,7 @@ pub(super) fn remove_device(netlink: &Netlink, owner: Owner, record: &EndpointRe
         link.mac == Some(owner.port_mac(record.incarnation)) || is_earlier
     };
     match find(netlink, &record.host_ifname, record.host_ifindex, &alias, is_left) {
-        Ok(Some(link)) => netlink.delete_link(link.index).map(drop).with_context(|| failed("remove")),
+        Ok(Some(link)) => delete(netlink, link.index).map(drop).with_context(|| failed("remove")),
         Ok(None) => remove_far_end(record),
         Err(e) => Err(e).with_context(|| failed("find")),
     }

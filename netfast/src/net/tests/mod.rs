@@ -6,6 +6,7 @@ mod free_ports;
 mod namespace;
 mod pair;
 mod process;
+mod removal;
 mod settings;
 mod wire;
 

@@ -401,6 +401,7 @@ impl Instance {
             netlink: &Netlink::open(&self.netns)?,
             datapath,
             mode: self.mode,
+            ends_soon: false,
         };
         converge::converge(&mut host, &mut instance, definitions, &known)
     }

@@ -169,6 +169,12 @@ fn who_waits_for_the_end_of_the_device_holds_nothing_and_ends() {
         same(&lab, &before, "after that");
     }
     assert!(seen > 0, "it was never seen");
+    // Nobody waits for children of a process that was started like that.
+    let container = plugin.container("ignored").unwrap();
+    container.add().unwrap();
+    let answer = container.call_by(&["sh", "-c", "trap '' CHLD; exec \"$0\""], "DEL").unwrap();
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    same(&lab, &before, "after that");
 }
 
 #[test]

@@ -28,21 +28,29 @@ const OUTCOME: u16 = 2;
 impl Netlink {
     /// As [`Self::delete_link`], but returns when nothing can be seen of the device any more and no packet is in it: by then an
     /// expedited grace period is over. A child of this process waits for the rest, and nobody for the child, so this is for
-    /// a process that ends soon. Where no process can be started, all is waited for.
+    /// a process that ends soon. Where that cannot be done, all is waited for.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn delete_link_soon(&self, index: u32) -> Result<bool, Error> {
         let object = format_args!("with index {index}");
         let request = Request { operation: "delete device", object: &object };
-        match self.leave_behind(index)? {
-            Some(removal) => was_there(self.watch(request, index, removal)),
+        let ended = match self.leave_behind(index) {
+            Ok(removal) => self.watch(request, index, removal)?,
+            Err(error) => {
+                tracing::debug!(%error, "nobody can be left behind to remove a device");
+                None
+            }
+        };
+        match ended {
+            Some(0) => Ok(true),
+            Some(errno) => was_there(Err(request.errno(errno, None))),
             None => self.delete_link(index),
         }
     }
 
-    /// Starts the child. `None`: no more processes may be started.
-    fn leave_behind(&self, index: u32) -> Result<Option<Removal>, Error> {
+    /// Starts the child.
+    fn leave_behind(&self, index: u32) -> Result<Removal, Error> {
         let failed = |e: io::Error| Error::system("prepare", "the removal of a device", e);
         // Before the child begins, lest the news come too early.
         let changes = self.netns().visit(Changes::listen)??;
@@ -53,21 +61,16 @@ impl Netlink {
         let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
         // SAFETY: the child makes system calls only, of what was prepared here, and never returns.
         match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
-                remove(&null, socket.as_raw_fd(), reporter.as_raw_fd(), &request);
-            }
-            Ok(ForkResult::Parent { child }) => Ok(Some(Removal { changes, report, child })),
-            Err(error) => {
-                tracing::debug!(%error, "no process can be started to remove a device");
-                Ok(None)
-            }
+            Ok(ForkResult::Child) => remove(&null, socket.as_raw_fd(), reporter.as_raw_fd(), &request),
+            Ok(ForkResult::Parent { child }) => Ok(Removal { changes, report, child }),
+            Err(error) => Err(failed(error.into())),
         }
     }
 
-    /// Waits until the device is out of sight, or the child has come to an end.
-    fn watch(&self, request: Request<'_>, index: u32, removal: Removal) -> Result<(), Error> {
+    /// Waits until the device is out of sight, which is 0, or the child has come to an end: the errno of its request, or `None`
+    /// where somebody has ended it.
+    fn watch(&self, request: Request<'_>, index: u32, removal: Removal) -> Result<Option<i32>, Error> {
         let Removal { changes, report, child } = removal;
-        let failed = |e: io::Error| Error::system(request.operation, request.object, e);
         loop {
             let mut watched = [
                 PollFd::new(report.as_fd(), PollFlags::POLLIN),
@@ -76,13 +79,13 @@ impl Netlink {
             match poll(&mut watched, PollTimeout::from(u16::from(netlink::PATIENCE) * 1000)) {
                 Ok(0) => return Err(request.answer("the kernel does not answer")),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(failed(error.into())),
+                Err(error) => return Err(Error::system(request.operation, request.object, error)),
             }
             if watched[0].any() == Some(true) {
-                return told(request, report, child).map_err(failed)?;
+                return Ok(told(report, child));
             }
             if changes.take()? && !self.is_there(index)? {
-                return Ok(());
+                return Ok(Some(0));
             }
         }
     }
@@ -104,15 +107,12 @@ struct Removal {
 }
 
 /// What the child tells, which is at its end.
-fn told(request: Request<'_>, report: OwnedFd, child: Pid) -> io::Result<Result<(), Error>> {
+fn told(report: OwnedFd, child: Pid) -> Option<i32> {
     let mut errno = [0; size_of::<i32>()];
     let read = File::from(report).read_exact(&mut errno);
-    waitpid(child, None)?;
-    read?;
-    Ok(match i32::from_ne_bytes(errno) {
-        0 => Ok(()),
-        errno => Err(request.errno(errno, None)),
-    })
+    // It is gone already where this process was started with `SIGCHLD` ignored.
+    let _ = waitpid(child, None);
+    read.ok().map(|()| i32::from_ne_bytes(errno))
 }
 
 /// The child: sends a request, tells how that ended, and ends. All else that is open it closes, so that nobody takes it for the
@@ -157,5 +157,36 @@ fn outcome(answer: &[u8]) -> i32 {
             i32::from_ne_bytes([*e0, *e1, *e2, *e3]).saturating_neg()
         }
         _ => libc::EPROTO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_somebody_has_ended_tells_nothing() {
+        for (written, expected) in [(vec![], None), (libc::EPERM.to_ne_bytes().to_vec(), Some(libc::EPERM))] {
+            let (report, reporter) = pipe2(OFlag::O_CLOEXEC).unwrap();
+            File::from(reporter).write_all(&written).unwrap();
+            let mut child = Command::new("true").spawn().unwrap();
+            let pid = Pid::from_raw(child.id().try_into().unwrap());
+            assert_eq!(told(report, pid), expected);
+            assert!(child.try_wait().is_err(), "it is still there");
+        }
+    }
+
+    #[test]
+    fn the_errno_in_an_answer_is_found() {
+        let answer = |kind: u16, error: i32| {
+            [&36_u32.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], &error.to_ne_bytes(), &[0; 16]]
+                .concat()
+        };
+        assert_eq!(outcome(&answer(OUTCOME, 0)), 0);
+        assert_eq!(outcome(&answer(OUTCOME, -libc::ENODEV)), libc::ENODEV);
+        assert_eq!(outcome(&answer(3, 0)), libc::EPROTO);
     }
 }

@@ -115,8 +115,8 @@ fn told(report: OwnedFd, child: Pid) -> Option<i32> {
     read.ok().map(|()| i32::from_ne_bytes(errno))
 }
 
-/// The child: sends a request, tells how that ended, and ends. All else that is open it closes, so that nobody takes it for the
-/// process that it comes from: pipes to whoever started that, locks.
+/// The child: sends a request, tells how that ended, and ends. All else that is open it closes and its directory it leaves, so
+/// that nobody takes it for the process that it comes from: pipes to whoever started that, locks, mounts.
 fn remove(null: &File, socket: RawFd, reporter: RawFd, request: &[u8]) -> ! {
     let mut answer = [0_u8; 1024];
     // SAFETY: all of these are system calls with numbers and live buffers of this process, and none allocates or takes a lock.
@@ -124,6 +124,7 @@ fn remove(null: &File, socket: RawFd, reporter: RawFd, request: &[u8]) -> ! {
         for standard in 0..3 {
             libc::dup2(null.as_raw_fd(), standard);
         }
+        libc::chdir(c"/".as_ptr());
         close_all_but([socket.min(reporter), socket.max(reporter)]);
         let sent = libc::send(socket, request.as_ptr().cast(), request.len(), 0);
         let received =

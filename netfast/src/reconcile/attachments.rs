@@ -207,6 +207,16 @@ impl Instance {
         Ok(true)
     }
 
+    /// As [`Self::detach`], by a process that ends then. It does not wait until the kernel has freed the device, of which nothing
+    /// can be seen any more: a child is left to see to that.
+    ///
+    /// # Errors
+    /// As [`Self::detach`].
+    pub fn detach_and_end(mut self, key: &AttachmentKey) -> Result<bool> {
+        self.ends_soon = true;
+        self.detach(key)
+    }
+
     fn detach_in_order(&mut self, key: &AttachmentKey) -> Result<bool> {
         let Some(record) = self.store().attachment(key)? else {
             if self.store().unfinished_attachment(key)?.is_none() {

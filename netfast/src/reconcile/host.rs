@@ -18,7 +18,7 @@ pub(super) struct Host<'a> {
     pub datapath: Datapath,
     /// How programs are attached.
     pub mode: Mode,
-    /// Whether this process ends right after, and somebody waits for that: a child is left to see devices to their end.
+    /// Whether this process ends right after, and somebody waits for that: a child is left to see a device to its end.
     pub ends_soon: bool,
 }
 

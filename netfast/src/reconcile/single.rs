@@ -103,6 +103,7 @@ pub(super) struct Single<'a> {
     pub store: &'a LockedStore,
     pub netns: &'a Netns,
     pub mode: Mode,
+    pub ends_soon: bool,
     pub ledger: Ledger,
 }
 
@@ -141,13 +142,12 @@ struct Planned {
 }
 
 impl<'a> Single<'a> {
-    /// Whoever changes one endpoint does nothing else.
     fn host<'b>(&self, netlink: &'b Netlink, datapath: Datapath) -> Host<'b>
     where
         'a: 'b,
     {
-        let Self { store, netns, mode, .. } = *self;
-        Host { store, netns, netlink, datapath, mode, ends_soon: true }
+        let Self { store, netns, mode, ends_soon, .. } = *self;
+        Host { store, netns, netlink, datapath, mode, ends_soon }
     }
 }
 
@@ -350,7 +350,7 @@ impl Single<'_> {
         let (world, records) = alone(&network, bridge, &record);
         let rows = rows_of(&world, &records, &Change::default());
         // Nobody finds it any more; and before anything else gets the memory of these rows, its device goes, for which the
-        // kernel waits for a grace period.
+        // kernel waits for a grace period, an expedited one at least.
         tables::withdraw(&mut host.datapath.maps, &rows)?;
         if !rows.published.is_empty() {
             let generation = host.datapath.maps.config.get(0)?.generation;

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use netfast_tests::{Lab, Libcni, Ns, STOCK_PLUGINS, Sandbox};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike as _};
+use nix::sys::wait::waitpid;
 
 use self::chain::{Chain, Times, Took};
 use crate::workspace::as_root;
@@ -63,6 +65,7 @@ fn measure(options: &Options, binary: &Path) -> Result<()> {
         tempfile::env::override_temp_dir(Path::new(MEMORY))
             .map_err(|other| anyhow!("temporary files are in {} already", other.display()))?;
     }
+    set_child_subreaper(true).context("become the parent of what plugins leave")?;
     // A host for each chain: what one leaves must not slow another down.
     let labs: Vec<_> = (0..4).map(|_| Lab::with_binary(binary)).collect::<Result<_>>()?;
     let [ours, bridge, podman, behind] = labs.as_slice() else { bail!("four labs are four") };
@@ -146,7 +149,14 @@ fn once(runtime: &Libcni<'_>, list: &serde_json::Value, number: usize) -> Result
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<Took> {
     let (start, busy) = (Instant::now(), children()?);
     work()?;
-    Ok(Took { wall: start.elapsed(), cpu: children()?.saturating_sub(busy) })
+    let wall = start.elapsed();
+    wait_for_orphans();
+    Ok(Took { wall, cpu: children()?.saturating_sub(busy) })
+}
+
+/// Waits for what plugins have left to end by itself, and whose parent this process has become: it has kept a processor busy too.
+fn wait_for_orphans() {
+    while waitpid(None, None).is_ok() {}
 }
 
 /// What the children of this process that have ended kept a processor busy.

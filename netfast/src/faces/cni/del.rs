@@ -13,7 +13,7 @@ pub(super) fn del(call: &Call) -> Result<()> {
     let key = call.key()?;
     // What the one cannot remove must not keep the other from removing its own.
     let detached =
-        Instance::open_to_remove(&call.config.options()).and_then(|mut instance| instance.detach(&key));
+        Instance::open_to_remove(&call.config.options()).and_then(|instance| instance.detach_and_end(&key));
     let released = match Delegate::of(call) {
         Ok(Some(delegate)) => delegate.forward(),
         Ok(None) => Ok(()),

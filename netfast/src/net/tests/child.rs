@@ -4,7 +4,10 @@ use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::super::{Netns, enter_and_exec};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use super::super::{Netlink, Netns, enter_and_exec};
+use super::namespace;
 
 const TASK: &str = "NETFAST_TEST_TASK";
 
@@ -35,6 +38,13 @@ fn perform() {
             Netns::create(&PathBuf::from(path)).unwrap();
             Netns::remove(&PathBuf::from(path)).unwrap();
         },
+        // As a process does that was started with `SIGCHLD` ignored: what it starts leaves nothing behind that tells of its end.
+        ["remove", index] => {
+            // SAFETY: the signal gets no handler.
+            unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }.unwrap();
+            let removed = Netlink::open(&namespace()).unwrap().delete_link_soon(index.parse().unwrap());
+            println!("removed: {removed:?}");
+        }
         other => panic!("{other:?}"),
     }
 }

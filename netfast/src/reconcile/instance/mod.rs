@@ -43,6 +43,8 @@ pub struct Instance {
     /// One that was read and is still to be gone by.
     ledger: Cell<Option<Ledger>>,
     mode: Mode,
+    /// Whether this process ends with its next change, and somebody waits for that.
+    pub(super) ends_soon: bool,
     is_removed: bool,
     notices: Vec<String>,
 }
@@ -106,6 +108,7 @@ impl Instance {
             definitions: OnceCell::new(),
             ledger: Cell::default(),
             mode: options.attach,
+            ends_soon: false,
             is_removed: false,
             notices: Vec::new(),
         })
@@ -283,7 +286,8 @@ impl Instance {
 
     /// What changes one endpoint.
     pub(super) fn single(&self, ledger: Ledger) -> Single<'_> {
-        Single { store: &self.store, netns: &self.netns, mode: self.mode, ledger }
+        let Self { store, netns, mode, ends_soon, .. } = self;
+        Single { store, netns, mode: *mode, ends_soon: *ends_soon, ledger }
     }
 
     /// As [`Self::single`], for those who wait for it: a container runtime, or whoever calls a command about one endpoint.

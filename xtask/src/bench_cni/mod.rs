@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// How often each chain of plugins adds and removes a container
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Measure netfast once more with this many containers there
+    /// Measure netfast and the bridge plugin once more with this many containers there
     #[arg(long, value_name = "NUMBER")]
     containers: Option<usize>,
     /// A netfast that is built already, instead of the release binary
@@ -91,9 +91,10 @@ fn measure(options: &Options, binary: &Path) -> Result<()> {
         table::milliseconds(first)
     ));
     if let Some(containers) = containers {
-        let (few, many) = growth(ours, *containers, *rounds)?;
-        output::heading(&format!("netfast with {containers} containers there, and with one"));
-        output::line(&table::growth(&few, &many));
+        let crowded = Lab::with_binary(binary)?;
+        growth(Chain::netfast(ours)?, Chain::netfast(&crowded)?, *containers, *rounds)?;
+        let crowded = Lab::with_binary(binary)?;
+        growth(Chain::bridge(bridge), Chain::bridge(&crowded), *containers, *rounds)?;
     }
     Ok(())
 }
@@ -130,10 +131,8 @@ fn first(binary: &Path) -> Result<Duration> {
     times.get(FIRSTS / 2).copied().context("nothing was measured")
 }
 
-/// Times beside one container, and beside `containers`. Those are of two instances, which take turns.
-fn growth(lab: &Lab, containers: usize, rounds: usize) -> Result<(Vec<Times>, Vec<Times>)> {
-    let crowded = Lab::with_binary(lab.binary())?;
-    let (mut few, mut many) = (Chain::netfast(lab)?, Chain::netfast(&crowded)?);
+/// Tells the times of a chain beside one container, and of the same in another host beside `containers`. They take turns.
+fn growth<'a>(mut few: Chain<'a>, mut many: Chain<'a>, containers: usize, rounds: usize) -> Result<()> {
     let mut namespaces = Vec::new();
     for number in 0..containers {
         namespaces.push(many.add_one(&format!("crowd{number}"))?);
@@ -145,7 +144,9 @@ fn growth(lab: &Lab, containers: usize, rounds: usize) -> Result<(Vec<Times>, Ve
             chain.times.push(times);
         }
     }
-    Ok((few.times, many.times))
+    output::heading(&format!("{} with {containers} containers there, and with one", few.name));
+    output::line(&table::growth(&few.times, &many.times));
+    Ok(())
 }
 
 /// Adds and removes a container.

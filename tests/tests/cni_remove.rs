@@ -134,8 +134,8 @@ fn a_removal_leaves_nothing_however_it_comes() {
     assert_eq!(lab.leftovers().unwrap(), Vec::<String>::new());
 }
 
-/// The first process of a namespace of processes: calls the plugin, lists what the processes have open that it leaves, and
-/// takes part in their ends.
+/// The first process of a namespace of processes: calls the plugin, lists what the processes have open that it leaves, and waits
+/// until they have ended.
 const FIRST: &str = r#"
 "$0" || exit
 left() { for process in /proc/[0-9]*; do

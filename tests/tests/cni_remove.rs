@@ -134,8 +134,9 @@ fn a_removal_leaves_nothing_however_it_comes() {
     assert_eq!(lab.leftovers().unwrap(), Vec::<String>::new());
 }
 
-/// The first process of a namespace of processes: calls the plugin, lists what the processes have open that it leaves, and waits
-/// until they have ended.
+/// Calls the plugin as the first process of a namespace of processes, lists what the processes have open that it leaves, and
+/// waits until they have ended.
+const CALLER: [&str; 7] = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", FIRST];
 const FIRST: &str = r#"
 "$0" || exit
 left() { for process in /proc/[0-9]*; do
@@ -155,8 +156,7 @@ fn who_waits_for_the_end_of_the_device_holds_nothing_and_ends() {
     for round in 0..5 {
         let container = plugin.container(&format!("left{round}")).unwrap();
         container.add().unwrap();
-        let caller = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", FIRST];
-        let answer = container.call_by(&caller, "DEL").unwrap();
+        let answer = container.call_by(&CALLER, "DEL").unwrap();
         assert_eq!(answer.code, Some(0), "{answer:?}");
         let open: Vec<_> = answer.stdout.lines().filter_map(|line| line.split_once(" -> ")).collect();
         let others: Vec<_> = open.iter().filter(|(_, file)| !["/dev/null", "/"].contains(file)).collect();
@@ -168,6 +168,13 @@ fn who_waits_for_the_end_of_the_device_holds_nothing_and_ends() {
         same(&lab, &before, "after that");
     }
     assert!(seen > 0, "it was never seen");
+    // Who may remove many leaves nobody.
+    let garbage = plugin.container("garbage").unwrap();
+    garbage.add().unwrap();
+    let valid = json!({"cni.dev/valid-attachments": [{"containerID": "stays", "ifname": "eth0"}]});
+    let answer = garbage.under(&plugin.with(&valid)).call_by(&CALLER, "GC").unwrap();
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(0), ""), "{answer:?}");
+    same(&lab, &before, "after a GC");
 }
 
 /// In the short way, and in that of everything, as of an endpoint whose ledger is gone.

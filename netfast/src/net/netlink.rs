@@ -158,6 +158,14 @@ impl Answers {
     }
 }
 
+/// What the acknowledgement of the request with that number says.
+pub(super) fn acknowledged(answer: &[u8], number: u32, request: Request<'_>) -> Result<(), Error> {
+    if Answers::default().read(answer, number, request)? {
+        return Ok(());
+    }
+    Err(request.answer("the kernel's answer cannot be read"))
+}
+
 /// A request with that number; `flags` are those besides `NLM_F_REQUEST`.
 pub(super) fn serialize(message: RouteNetlinkMessage, flags: u16, number: u32) -> Vec<u8> {
     let mut message = NetlinkMessage::from(message);
@@ -190,7 +198,7 @@ impl Request<'_> {
         self.errno(error.raw_code().saturating_abs(), reason(&error.header))
     }
 
-    pub(super) fn errno(self, errno: i32, reason: Option<String>) -> Error {
+    fn errno(self, errno: i32, reason: Option<String>) -> Error {
         Error::Netlink { operation: self.operation, object: self.object.to_string(), errno, reason }
     }
 }

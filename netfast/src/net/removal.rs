@@ -22,8 +22,8 @@ use super::error::was_there;
 use super::netlink::{self, Request};
 use super::{Changes, Error, Netlink};
 
-/// Type of the message that tells the errno of a request (`NLMSG_ERROR`).
-const OUTCOME: u16 = 2;
+/// Number of the child's request, by which its answer is told.
+const NUMBER: u32 = 1;
 
 impl Netlink {
     /// As [`Self::delete_link`], but returns when nothing can be seen of the device any more and no packet is in it: by then an
@@ -43,8 +43,7 @@ impl Netlink {
             }
         };
         match ended {
-            Some(0) => Ok(true),
-            Some(errno) => was_there(Err(request.errno(errno, None))),
+            Some(is_removed) => Ok(is_removed),
             None => self.delete_link(index),
         }
     }
@@ -56,7 +55,7 @@ impl Netlink {
         let changes = self.netns().visit(Changes::listen)??;
         let socket = self.netns().visit(netlink::connect)?.map_err(failed)?;
         let message = RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build());
-        let request = netlink::serialize(message, NLM_F_ACK, 1);
+        let request = netlink::serialize(message, NLM_F_ACK, NUMBER);
         let (report, reporter) = pipe2(OFlag::O_CLOEXEC).map_err(|e| failed(e.into()))?;
         let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
         // SAFETY: the child makes system calls only, of what was prepared here, and never returns.
@@ -67,9 +66,9 @@ impl Netlink {
         }
     }
 
-    /// Waits until the device is out of sight, which is 0, or the child has come to an end: the errno of its request, or `None`
-    /// where somebody has ended it.
-    fn watch(&self, request: Request<'_>, index: u32, removal: Removal) -> Result<Option<i32>, Error> {
+    /// Waits until the device is out of sight, or the child has come to an end. Returns whether the device was there, or `None`
+    /// where the child was ended before it could tell.
+    fn watch(&self, request: Request<'_>, index: u32, removal: Removal) -> Result<Option<bool>, Error> {
         let Removal { changes, report, child } = removal;
         loop {
             let mut watched = [
@@ -82,10 +81,13 @@ impl Netlink {
                 Err(error) => return Err(Error::system(request.operation, request.object, error)),
             }
             if watched[0].any() == Some(true) {
-                return Ok(told(report, child));
+                let told = told(report, child);
+                return told
+                    .map(|answer| was_there(netlink::acknowledged(&answer, NUMBER, request)))
+                    .transpose();
             }
             if changes.take()? && !self.is_there(index)? {
-                return Ok(Some(0));
+                return Ok(Some(true));
             }
         }
     }
@@ -101,21 +103,21 @@ impl Netlink {
 struct Removal {
     /// Tells when devices change.
     changes: Changes,
-    /// Where the child tells how its request ended, as an errno.
+    /// Where the child tells the kernel's answer.
     report: OwnedFd,
     child: Pid,
 }
 
-/// What the child tells, which is at its end.
-fn told(report: OwnedFd, child: Pid) -> Option<i32> {
-    let mut errno = [0; size_of::<i32>()];
-    let read = File::from(report).read_exact(&mut errno);
+/// The answer that the child tells, which is at its end. `None`: it had none.
+fn told(report: OwnedFd, child: Pid) -> Option<Vec<u8>> {
+    let mut answer = Vec::new();
+    let read = File::from(report).read_to_end(&mut answer);
     // It is gone already where this process was started with `SIGCHLD` ignored.
     let _ = waitpid(child, None);
-    read.ok().map(|()| i32::from_ne_bytes(errno))
+    read.ok().map(|_| answer).filter(|answer| !answer.is_empty())
 }
 
-/// The child: sends a request, tells how that ended, and ends. All else that is open it closes and its directory it leaves, so
+/// The child: sends a request, tells the answer, and ends. All else that is open it closes and its directory it leaves, so
 /// that nobody takes it for the process that it comes from: pipes to whoever started that, locks, mounts.
 fn remove(null: &File, socket: RawFd, reporter: RawFd, request: &[u8]) -> ! {
     let mut answer = [0_u8; 1024];
@@ -129,8 +131,9 @@ fn remove(null: &File, socket: RawFd, reporter: RawFd, request: &[u8]) -> ! {
         let sent = libc::send(socket, request.as_ptr().cast(), request.len(), 0);
         let received =
             if sent < 0 { sent } else { libc::recv(socket, answer.as_mut_ptr().cast(), answer.len(), 0) };
-        let errno = if received < 0 { Errno::last_raw() } else { outcome(&answer) };
-        libc::write(reporter, (&raw const errno).cast(), size_of::<i32>());
+        if let Ok(length) = usize::try_from(received) {
+            libc::write(reporter, answer.as_ptr().cast(), length);
+        }
         libc::_exit(0)
     }
 }
@@ -148,19 +151,6 @@ unsafe fn close_all_but([first, second]: [RawFd; 2]) {
     }
 }
 
-/// The errno in the answer to a request.
-fn outcome(answer: &[u8]) -> i32 {
-    // Length, type, flags, number and port, then the negative errno.
-    match answer {
-        [_, _, _, _, t0, t1, _, _, _, _, _, _, _, _, _, _, e0, e1, e2, e3, ..]
-            if u16::from_ne_bytes([*t0, *t1]) == OUTCOME =>
-        {
-            i32::from_ne_bytes([*e0, *e1, *e2, *e3]).saturating_neg()
-        }
-        _ => libc::EPROTO,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -170,24 +160,13 @@ mod tests {
 
     #[test]
     fn a_child_that_somebody_has_ended_tells_nothing() {
-        for (written, expected) in [(vec![], None), (libc::EPERM.to_ne_bytes().to_vec(), Some(libc::EPERM))] {
+        for (written, expected) in [(&b""[..], None), (b"answer", Some(b"answer".to_vec()))] {
             let (report, reporter) = pipe2(OFlag::O_CLOEXEC).unwrap();
-            File::from(reporter).write_all(&written).unwrap();
+            File::from(reporter).write_all(written).unwrap();
             let mut child = Command::new("true").spawn().unwrap();
             let pid = Pid::from_raw(child.id().try_into().unwrap());
             assert_eq!(told(report, pid), expected);
             assert!(child.try_wait().is_err(), "it is still there");
         }
-    }
-
-    #[test]
-    fn the_errno_in_an_answer_is_found() {
-        let answer = |kind: u16, error: i32| {
-            [&36_u32.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], &error.to_ne_bytes(), &[0; 16]]
-                .concat()
-        };
-        assert_eq!(outcome(&answer(OUTCOME, 0)), 0);
-        assert_eq!(outcome(&answer(OUTCOME, -libc::ENODEV)), libc::ENODEV);
-        assert_eq!(outcome(&answer(3, 0)), libc::EPROTO);
     }
 }

@@ -1,7 +1,7 @@
 //! Files in directories that are not ours: those of container runtimes. A receipt in the state directory lists them.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -195,27 +195,15 @@ pub fn is_copy(other: &Path, path: &Path) -> Result<bool> {
 /// # Errors
 /// When it cannot be read or written.
 pub fn copy_program(from: &Path, path: &Path) -> Result<()> {
-    let mut source = File::open(from).map_err(|e| StoreError::file("read", from, e))?;
+    let program = fs::read(from).map_err(|e| StoreError::file("read", from, e))?;
     make_directory(path)?;
     atomic::replace(path, TEMPORARY, 0o755, |file| {
-        copy_in_large_pieces(&mut source, file)?;
+        // What is written at once has its pages together in the kernel's cache, where the file system knows of large folios
+        // (ext4 since Linux 6.16): who starts the program has it mapped by fewer and shorter faults.
+        file.write_all(&program)?;
         // Whatever the umask is.
         file.set_permissions(fs::Permissions::from_mode(0o755))
     })
-}
-
-/// Copies what is in a file. A piece that is written at once has its pages together in the kernel's cache, where the file system
-/// knows of large folios (ext4 since Linux 6.16): who starts the program has it mapped by fewer and shorter faults.
-fn copy_in_large_pieces(from: &mut File, to: &mut File) -> io::Result<()> {
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(length) => to.write_all(&piece[..length])?,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
 }
 
 /// Moves a file to another name in its directory.

@@ -24,18 +24,19 @@ impl Lab {
         let mut left: Vec<_> =
             self.host.links()?.into_iter().filter(|l| l != "lo" && l != "uplink0").collect();
         let dir = self.dir().display().to_string();
+        // Not the others, where runtimes mount what is theirs, and go on to after their last command has ended.
+        let directories = ["state", "run", "bpffs"].map(|name| self.dir().join(name));
         let root = fs::File::open(self.cgroup())?;
         left.extend(self.host.run(|| {
             let mut left = Vec::new();
             let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
-            left.extend(
-                mounts
-                    .lines()
-                    .filter(|line| line.contains(&dir) && !line.contains(SOURCE))
-                    .map(|line| format!("mount {line}")),
-            );
-            for name in ["state", "run", "bpffs"] {
-                list(&self.dir().join(name), &mut left)?;
+            let is_ours = |line: &&str| {
+                let point = Path::new(line.split(' ').nth(4).unwrap_or_default());
+                directories.iter().any(|directory| point.starts_with(directory)) && !line.contains(SOURCE)
+            };
+            left.extend(mounts.lines().filter(is_ours).map(|line| format!("mount {line}")));
+            for directory in &directories {
+                list(directory, &mut left)?;
             }
             let uplink = nix::net::if_::if_nametoindex("uplink0")?;
             for kind in TCX {

@@ -118,7 +118,8 @@ impl Running {
             }
             if start.elapsed() > timeout {
                 self.kill();
-                bail!("{} did not end within {timeout:?}; it said: {}", self.what, self.stderr.so_far());
+                let (stdout, stderr) = (self.stdout(), self.stderr());
+                bail!("{} did not end within {timeout:?}; it said: {stdout}{stderr}", self.what);
             }
             // Short at first: most commands end within milliseconds, and some are timed.
             thread::sleep(

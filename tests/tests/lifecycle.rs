@@ -160,8 +160,8 @@ fn an_interrupt_in_the_middle_takes_down_what_was_made() {
             assert_eq!(left, NONE, "after {wait} ms: {done:?}");
         } else {
             // It died before it made anything; there may be the lock, and where the records would be.
-            let run = lab.dir().join("run");
-            let early = ["lock", "endpoints", "networks"].map(|name| run.join(name).display().to_string());
+            let early = ["run/lock", "run/attachments", "run/endpoints", "run/networks", "state/amendments"]
+                .map(|name| lab.dir().join(name).display().to_string());
             assert!(left.iter().all(|left| early.contains(left)), "after {wait} ms: {left:?}, {done:?}");
         }
     }

@@ -31,7 +31,7 @@ fn render(rows: &[(&str, &[Times])]) -> String {
         let cells = rows.iter().map(|(_, times)| {
             let wall = milliseconds(median(times, |times| call(times).wall));
             let cpu = milliseconds(median(times, |times| call(times).cpu));
-            format!("  {wall:>9}  {:>6.1}  {cpu:>9}", ratio(times, first, call))
+            format!("  {wall:>9}  {:>6.2}  {cpu:>9}", ratio(times, first, call))
         });
         for (line, cell) in lines.iter_mut().zip(heads.into_iter().chain(cells)) {
             line.push_str(&cell);
@@ -88,8 +88,8 @@ mod tests {
         let text = render(&[("ours", &ours), ("another", &another)]);
         let wanted = "
                  ADD   ratio  processor        DEL   ratio  processor
-  ours       11.0 ms     1.0     5.0 ms    20.0 ms     1.0     1.0 ms
-  another    55.0 ms     4.0     5.0 ms    30.0 ms     1.5     1.0 ms";
+  ours       11.0 ms    1.00     5.0 ms    20.0 ms    1.00     1.0 ms
+  another    55.0 ms    4.00     5.0 ms    30.0 ms    1.50     1.0 ms";
         assert_eq!(format!("\n{}", text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")), wanted);
     }
 

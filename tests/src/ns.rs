@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bind::bind_when_free;
@@ -136,6 +136,8 @@ impl Ns {
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 // A demo blocks the signals it waits for, and all block `SIGCHLD`; children are not to inherit that.
                 SigSet::empty().thread_set_mask()?;
+                // What a script starts in the background ignores Ctrl-C, and so do its children.
+                signal(Signal::SIGINT, SigHandler::SigDfl)?;
                 ns.enter()
             });
         }

@@ -4,6 +4,7 @@ use netfast_common::addr::{Addr, Mac};
 use netfast_common::conntrack::{Direction, FLOW_CROSSES, FLOW_FROM_HOST, FLOW_REPLIED, Flow, Hop};
 use netfast_common::counter::Path;
 use netfast_common::flow::Tuple;
+use netfast_common::protocol::UDP;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
     AddressRow, CONFIG_KEEP, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
@@ -133,7 +134,7 @@ pub(crate) fn published<'a, W: World>(
 }
 
 /// Whether the world that is in force still allows a flow that an earlier one allowed. `false`: what made the flow
-/// is no more (an endpoint, a published port), and the packet is to be looked at as the first of a new one.
+/// is no more (an endpoint, a published port) or leads elsewhere, and the packet is to be looked at as the first of a new one.
 ///
 /// # Errors
 /// When policy denies it.
@@ -155,13 +156,15 @@ fn judge_again<W: World>(world: &W, entry: FlowRef, work: &mut Work) -> Outcome 
 fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result<bool, Dropped> {
     let flow = known.entry.get();
     let original = known.original(&work.key);
-    if flow.published != 0 {
+    let was_published = flow.published != 0;
+    if was_published || is_for_host(world, flow, &original) {
         match published(world, work.config.generation, &original) {
             Some(row) if row.incarnation == flow.published => {
                 if flow.originator != flow.responder {
                     allow_source(world, row, original.src, flow.responder)?;
                 }
             }
+            None if !was_published => {}
             _ => return Ok(false),
         }
     }
@@ -181,6 +184,15 @@ fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result
     }
     known.entry.allow(work.config.generation);
     Ok(true)
+}
+
+/// Whether a flow leads to a port of the host that may have been published since. A connection goes on with the process that
+/// it was made with; of UDP there is none any more, or the port could not have been published.
+#[inline(always)]
+fn is_for_host<W: World>(world: &W, flow: &Flow, original: &Tuple) -> bool {
+    let is_connection = original.protocol != UDP && flow.flags & FLOW_REPLIED != 0;
+    // What another plugin's bridge leads outside is for no address of the host.
+    flow.responder == Hop::default() && !is_connection && world.address(&original.dst).is_some()
 }
 
 /// Whether policies are not asked again: the flow has been answered, and such flows are to go on. A SYN begins anew.

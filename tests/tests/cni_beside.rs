@@ -230,15 +230,25 @@ fn a_port_that_is_used_again_at_once_leads_to_its_new_owner() {
     require_root!();
     let lab = Lab::new().unwrap();
     let port = json!({"portMappings": [{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]});
-    let plugin = plugin(&lab).with(&json!({"runtimeConfig": port}));
-    let client = lab.outside.udp_connect(None, &format!("{HOST_V4}:5353")).unwrap();
+    let plugin = plugin(&lab);
+    let beside = plugin.with(&json!({"runtimeConfig": {}})).container("beside").unwrap();
+    beside.add().unwrap();
+    let plugin = plugin.with(&json!({"runtimeConfig": port}));
+    let host = format!("{HOST_V4}:5353");
+    let clients = [&lab.outside, &beside.ns].map(|ns| (ns.name(), ns.udp_connect(None, &host).unwrap()));
     for name in ["one", "two", "three"] {
         let container = plugin.container(name).unwrap();
         let result = container.add().unwrap();
         let _server = container.ns.udp_serve(&format!("{}:53", address(&result, 4).unwrap())).unwrap();
-        // What was asked while nobody was there may have left an error at the socket, which the first question meets.
-        let replies = (0..10).find_map(|_| udp_ask_on(&client, 64, SECOND).ok());
-        assert_eq!(replies.unwrap().by, name);
+        for (from, client) in &clients {
+            // What was asked while nobody was there may have left an error at the socket, which the first question meets.
+            let replies = (0..10).find_map(|_| udp_ask_on(client, 64, SECOND).ok());
+            assert_eq!(replies.unwrap_or_else(|| panic!("{from} asks {name}")).by, name, "{from}");
+        }
         container.del().unwrap();
+        // Nobody is there, but they go on to ask.
+        for (from, client) in &clients {
+            assert!(udp_ask_on(client, 64, SECOND / 10).is_err(), "{from} is answered");
+        }
     }
 }

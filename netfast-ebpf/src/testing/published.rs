@@ -156,6 +156,44 @@ fn a_port_given_to_another_endpoint_takes_no_flow_along() {
     assert_eq!(lab.comes_in(&ask), Fate::On(ask.clone()), "the host says that the port is closed");
 }
 
+#[test]
+fn a_port_that_is_published_takes_over_what_nobody_answered() {
+    for family in Family::BOTH {
+        for what in [tcp(50000, 8080), udp(50000, 8080)] {
+            let mut lab = lab();
+            lab.next_published().clear();
+            lab.flip();
+            let ask = Message::new(&CLIENT, &HOST, family, what);
+            for _ in 0..2 {
+                assert_eq!(lab.sends(&CLIENT, &ask), Fate::On(ask.clone()));
+            }
+            lab.publish(TCP, 8080, &WEB, 80);
+            lab.publish(UDP, 8080, &WEB, 80);
+            lab.flip();
+            let got = lab.sends(&CLIENT, &ask).at(&WEB);
+            assert_eq!((got.dst, got.ports()), (WEB.addr(family), (50000, 80)));
+            assert_eq!(lab.sends(&WEB, &got.reply()).at(&CLIENT).ports(), (8080, 50000));
+        }
+    }
+}
+
+#[test]
+fn a_connection_to_the_host_goes_on_when_its_port_is_published() {
+    for family in Family::BOTH {
+        let mut lab = lab();
+        lab.next_published().clear();
+        lab.flip();
+        let ask = Message::new(&CLIENT, &HOST, family, tcp(50000, 8080));
+        assert_eq!(lab.sends(&CLIENT, &ask), Fate::On(ask.clone()));
+        let answer = ask.reply();
+        assert_eq!(lab.host_sends(&CLIENT, &answer), Fate::On(answer.clone()));
+        assert_eq!(lab.sends(&CLIENT, &ask.flags(ACK)), Fate::On(ask.flags(ACK)));
+        lab.publish(TCP, 8080, &WEB, 80);
+        lab.flip();
+        assert_eq!(lab.sends(&CLIENT, &ask.flags(ACK)), Fate::On(ask.flags(ACK)));
+    }
+}
+
 /// The message in the midst of its flow.
 fn later(message: &Message) -> Message {
     match message.what {

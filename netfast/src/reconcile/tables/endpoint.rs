@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use netfast_common::addr::Addr;
 use netfast_common::policy::{RuleKey, RuleRow};
+use netfast_common::protocol::UDP;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{ADDRESS_ENDPOINT, AddressRow, Config, EndpointDropKey, SlotRow, Subject};
 
@@ -14,7 +15,8 @@ use crate::kernel::{Maps, Programs, grace_period};
 use crate::store::fault;
 
 /// Writes the rows of one more endpoint, of which nobody knows yet: no packet has its addresses or its identity, and no
-/// device its programs, so they are in force at once and in both versions, without another generation.
+/// device its programs, so they are in force at once and in both versions, without another generation. Only for a port of
+/// UDP every flow is judged again: somebody may have gone on to ask there, as one that nobody answered.
 ///
 /// # Errors
 /// When the kernel refuses a write.
@@ -46,7 +48,18 @@ fn add_in(maps: &mut Maps, rows: &Rows) -> Result<()> {
             published.insert(key, row)?;
         }
     }
+    if rows.published.keys().any(|key| key.protocol == UDP) {
+        judge_again(maps)?;
+    }
     Ok(())
+}
+
+/// Has every flow judged again, in the world that is in force.
+fn judge_again(maps: &mut Maps) -> Result<()> {
+    fault::point("raise the generation");
+    // By two, so that the same version of the rows stays in force.
+    let config = maps.config.get(0)?;
+    Ok(maps.config.set(0, Config { generation: config.generation.wrapping_add(2), ..config })?)
 }
 
 /// The addresses of endpoints among all.
@@ -74,10 +87,7 @@ pub(in crate::reconcile) fn withdraw(maps: &mut Maps, rows: &Rows) -> Result<()>
         fault::point("remove an endpoint");
         maps.endpoints.remove(ifindex)?;
     }
-    fault::point("raise the generation");
-    // By two, so that the same version of the rows stays in force.
-    let config = maps.config.get(0)?;
-    Ok(maps.config.set(0, Config { generation: config.generation.wrapping_add(2), ..config })?)
+    judge_again(maps)
 }
 
 /// Has policy see one endpoint otherwise, by another generation that is like the one in force but for that. Where policy

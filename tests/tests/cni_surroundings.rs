@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use netfast_tests::{Container, HOST_V4, Lab, Plugin, SECOND, address, require_root};
+use netfast_tests::{Container, HOST_V4, Lab, Ns, Plugin, SECOND, address, eventually, require_root};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +51,60 @@ fn a_new_device_counts_from_the_next_add_on() {
         let reply = container.ns.tcp_ask(&format!("{}:80", SECOND.outside[0]), PATIENCE).unwrap();
         assert_eq!(reply.seen_source.ip().to_string(), SECOND.host[0]);
     }
+}
+
+/// Its only address is the link-local one that every device gets.
+#[test]
+fn a_device_that_goes_elsewhere_is_left_alone_from_the_next_add_on() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    lab.host.ip("link add uplink1 type veth peer name far").unwrap();
+    lab.host.ip("link set far up").unwrap();
+    lab.host.ip("link set uplink1 up").unwrap();
+    eventually("the device has its address", || {
+        lab.host.ip("-6 addr show dev uplink1").unwrap().contains("inet6 fe80::")
+    });
+    let plugin = dual(&lab);
+    let (early, late) = (plugin.container("early").unwrap(), plugin.container("late").unwrap());
+    early.add().unwrap();
+    let status = || lab.netfast_json(&["status"]).unwrap();
+    assert!(status()["uplinks"].to_string().contains("uplink1"), "{}", status());
+    let elsewhere = Ns::new("elsewhere").unwrap();
+    lab.host.ip(&format!("link set uplink1 netns {}", elsewhere.path().display())).unwrap();
+    late.add().unwrap();
+    assert!(!status()["uplinks"].to_string().contains("uplink1"), "{}", status());
+    assert_eq!(status()["problems"], json!([]));
+}
+
+/// Others' containers come and go, some while the host's devices are looked at.
+#[test]
+fn devices_that_go_meanwhile_are_in_nobodys_way() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let plugin = dual(&lab);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for device in ["others0", "others1", "others2"] {
+            let (lab, is_over) = (&lab, &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    lab.host.ip(&format!("link add {device} type veth peer name {device}p")).unwrap();
+                    lab.host.ip(&format!("link set {device} up")).unwrap();
+                    lab.host.ip(&format!("addr add 198.51.100.0/32 dev {device}")).unwrap();
+                    lab.host.ip(&format!("link del {device}")).unwrap();
+                }
+            });
+        }
+        let done = (0..60).try_for_each(|number| {
+            let container = plugin.container(&format!("c{number}"))?;
+            container.add()?;
+            container.del().map(drop)
+        });
+        is_over.store(true, Ordering::Relaxed);
+        done.unwrap();
+    });
+    lab.down().unwrap();
+    assert_eq!(lab.leftovers().unwrap(), Vec::<String>::new());
 }
 
 #[test]

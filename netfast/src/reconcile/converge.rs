@@ -101,7 +101,7 @@ pub(super) fn converge(
     commands::run(host, world, instance.cgroup.as_deref(), &mut new)?;
     // What an attachment that came to nothing had made was in nobody's records, and is removed.
     host.store.forget_unfinished(definitions)?;
-    let surroundings = Surroundings::new(&facts.places, world, &new, instance);
+    let surroundings = Surroundings::new(&facts, world, &new, instance);
     Ok((left, Ledger::new(definitions, &new, surroundings)?))
 }
 

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::assign::Records;
-use super::facts::is_link_local;
+use super::facts::{Facts, is_link_local};
 use super::topology;
+use crate::compile::rows::Uplink;
 use crate::model::World;
 use crate::net::{Address, Netlink};
 use crate::store::{Instance, NetworkRecord};
@@ -22,13 +23,15 @@ pub(super) struct Surroundings {
     addresses: Vec<Place>,
     /// What these bridges must have. Whatever else they have is nobody's concern.
     gateways: Vec<Place>,
+    /// Uplinks without addresses that count. One that goes to another namespace takes the programs at it along.
+    bare: Vec<u32>,
     /// The device that leads to the namespace for fragments.
     defrag: Option<u32>,
 }
 
 impl Surroundings {
-    /// What there is after a change, given the addresses that it went by.
-    pub(super) fn new(seen: &[Place], world: &World, records: &Records, instance: &Instance) -> Self {
+    /// What there is after a change, given the host as it found it.
+    pub(super) fn new(facts: &Facts, world: &World, records: &Records, instance: &Instance) -> Self {
         let networks = records.networks.values().filter_map(|record| {
             let network = world.networks.get(&record.name)?;
             Some((record.ifindex?, network))
@@ -36,13 +39,16 @@ impl Surroundings {
         let gateways = networks.flat_map(|(bridge, network)| {
             topology::gateways(network).map(move |ip| (bridge, ip.addr(), ip.prefix_len()))
         });
+        let has_place = |uplink: &&Uplink| facts.places.iter().any(|place| place.0 == uplink.ifindex);
+        let bare = facts.uplinks.iter().filter(|uplink| !has_place(uplink));
         let mut surroundings = Self {
             addresses: Vec::new(),
             gateways: gateways.collect(),
+            bare: bare.map(|uplink| uplink.ifindex).collect(),
             defrag: instance.defrag.as_ref().and_then(|record| record.ifindex),
         };
         let is_elsewhere = |place: &&Place| !surroundings.is_of_bridge(place);
-        surroundings.addresses = seen.iter().filter(is_elsewhere).copied().collect();
+        surroundings.addresses = facts.places.iter().filter(is_elsewhere).copied().collect();
         surroundings
     }
 
@@ -57,6 +63,7 @@ impl Surroundings {
             && bridge.ifindex.is_none_or(|index| {
                 netlink.link_by_index(index).is_ok_and(|link| link.up && link.mac == Some(bridge.mac))
             })
+            && self.bare.iter().all(|index| netlink.link_by_index(*index).is_ok())
             && self.defrag.is_none_or(|index| netlink.link_by_index(index).is_ok_and(|link| link.up))
     }
 

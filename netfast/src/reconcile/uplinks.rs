@@ -9,7 +9,8 @@ use netfast_common::rows::{CONFIG_DENY_IN_TC, Config};
 
 use super::facts::Facts;
 use super::host::Host;
-use crate::kernel::{Datapath, Hook, Prefix, XdpOutcome};
+use crate::compile::rows::Uplink;
+use crate::kernel::{self, Datapath, Hook, Prefix, XdpOutcome};
 use crate::store::fault;
 
 /// Attaches to the uplinks there are, detaches from those that are none any more, and enforces the deny list.
@@ -20,8 +21,8 @@ pub(super) fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>)
     write_deny_list(host, deny)?;
     for uplink in &facts.uplinks {
         fault::point("attach to an uplink");
-        host.datapath
-            .attach(Hook::UplinkIngress, &uplink.name, host.mode)
+        let attached = host.datapath.attach(Hook::UplinkIngress, &uplink.name, host.mode);
+        unless_gone(host, uplink, attached)
             .with_context(|| format!("attach to the uplink {}", uplink.name))?;
     }
     let is_uplink = |ifindex| facts.uplinks.iter().any(|uplink| uplink.ifindex == ifindex);
@@ -34,11 +35,10 @@ pub(super) fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>)
     let mut is_slot_taken = false;
     for uplink in facts.uplinks.iter().filter(|_| !deny.is_empty()) {
         fault::point("attach the deny list");
-        let outcome = host
-            .datapath
-            .attach_deny(&uplink.name)
+        let attached = host.datapath.attach_deny(&uplink.name);
+        let outcome = unless_gone(host, uplink, attached)
             .with_context(|| format!("attach the deny list to the uplink {}", uplink.name))?;
-        is_slot_taken |= outcome == XdpOutcome::SlotTaken;
+        is_slot_taken |= outcome == Some(XdpOutcome::SlotTaken);
     }
     for attached in host.datapath.deny_attached()? {
         if deny.is_empty() || !is_uplink(attached.ifindex) {
@@ -54,6 +54,22 @@ pub(super) fn attach(host: &mut Host<'_>, facts: &Facts, deny: &BTreeSet<IpNet>)
         host.datapath.maps.config.set(0, Config { flags, ..config })?;
     }
     Ok(())
+}
+
+/// What an attempt came to; `None` where it failed because the device has gone since it was looked for: others' containers come
+/// and go meanwhile.
+fn unless_gone<T>(
+    host: &Host<'_>,
+    uplink: &Uplink,
+    attached: kernel::Result<T>,
+) -> kernel::Result<Option<T>> {
+    match attached {
+        Err(error) if host.netlink.link_by_index(uplink.ifindex).is_err_and(|e| e.is_not_found()) => {
+            tracing::debug!(%error, device = uplink.name, "an uplink has gone");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }
 
 /// Whether the map holds the deny list.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::{LockedStore, Result, Store, Written, atomic};
 
 /// Form of the ledger. Another form of it takes another number: one of another form is as good as none.
-const FORM: [u8; 8] = *b"ledger 7";
+const FORM: [u8; 8] = *b"ledger 8";
 
 impl Store {
     pub(super) fn ledger_file(&self) -> PathBuf {

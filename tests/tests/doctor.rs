@@ -82,6 +82,11 @@ fn an_instance_that_lacks_something_is_noticed() {
     assert_eq!(report["usable"], true);
     lab.up(MANIFEST).unwrap();
     assert_eq!(check(&lab.netfast_json(&["doctor"]).unwrap(), "instance")["state"], "ok");
+    // What endpoints and programs do not show is told as `status` tells it.
+    lab.host.ip("addr flush dev nf-lab").unwrap();
+    let report = lab.netfast_json(&["doctor"]).unwrap();
+    let what = check(&report, "instance")["what"].as_str().unwrap();
+    assert!(what.starts_with("the bridge nf-lab has lost the address "), "{what}");
 }
 
 #[test]

@@ -23,6 +23,9 @@ fn judge(view: &InstanceView) -> Check {
     let gone = view.links.iter().filter(|link| !link.alive);
     ill.extend(gone.map(|link| format!("{} at {} is gone", link.program, link.target)));
     if ill.is_empty() {
+        ill.extend(view.problems.iter().cloned());
+    }
+    if ill.is_empty() {
         let (networks, endpoints) = (view.networks.len(), view.endpoints.len());
         Check::ok(name, format!("up and whole; networks: {networks}, endpoints: {endpoints}"))
     } else {

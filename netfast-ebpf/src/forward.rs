@@ -7,7 +7,8 @@ use netfast_common::flow::Tuple;
 use netfast_common::protocol::UDP;
 use netfast_common::reason::DropReason;
 use netfast_common::rows::{
-    AddressRow, CONFIG_KEEP, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow, SourceKey,
+    AddressRow, CONFIG_KEEP, ENDPOINT_INTERNAL, ENDPOINT_READY, EndpointRow, PublishKey, PublishRow,
+    SourceKey,
 };
 
 use crate::cross;
@@ -134,43 +135,60 @@ pub(crate) fn published<'a, W: World>(
 }
 
 /// Whether the world that is in force still allows a flow that an earlier one allowed. `false`: what made the flow
-/// is no more (an endpoint, a published port) or leads elsewhere, and the packet is to be looked at as the first of a new one.
+/// is no more (an endpoint, a published port) or leads elsewhere, and the packet is to be looked at as the first of a new one. `SENT`: the packet
+/// comes from an endpoint, so that one of a flow to the host is its originator's.
 ///
 /// # Errors
 /// When policy denies it.
 #[inline(always)]
-pub(crate) fn recheck<W: World>(world: &W, known: Known, work: &mut Work) -> Result<bool, Dropped> {
+pub(crate) fn recheck<const SENT: bool, W: World>(
+    world: &W,
+    known: Known,
+    work: &mut Work,
+) -> Result<bool, Dropped> {
     if known.entry.get().generation == work.config.generation && !work.headers.is_syn() {
         return Ok(true);
     }
-    judge_again(world, known.entry, work).unpack()
+    judge_again::<SENT, W>(world, known.entry, work).unpack()
 }
 
 /// Judges a known flow in the world that is in force. A function of its own in BPF: few packets need it.
 #[inline(never)]
-fn judge_again<W: World>(world: &W, entry: FlowRef, work: &mut Work) -> Outcome {
-    Outcome::pack(try_judge_again(world, Known { entry, direction: Direction::Original }, work))
+fn judge_again<const SENT: bool, W: World>(world: &W, entry: FlowRef, work: &mut Work) -> Outcome {
+    Outcome::pack(try_judge_again::<SENT, W>(world, Known { entry, direction: Direction::Original }, work))
 }
 
 #[inline(always)]
-fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result<bool, Dropped> {
+fn try_judge_again<const SENT: bool, W: World>(
+    world: &W,
+    known: Known,
+    work: &mut Work,
+) -> Result<bool, Dropped> {
     let flow = known.entry.get();
     let original = known.original(&work.key);
     let was_published = flow.published != 0;
-    if was_published || is_for_host(world, flow, &original) {
-        match published(world, work.config.generation, &original) {
+    let publish = if was_published || (SENT && is_for_host(world, flow, &original)) {
+        published(world, work.config.generation, &original)
+    } else {
+        None
+    };
+    if was_published {
+        match publish {
             Some(row) if row.incarnation == flow.published => {
                 if flow.originator != flow.responder {
                     allow_source(world, row, original.src, flow.responder)?;
                 }
             }
-            None if !was_published => {}
             _ => return Ok(false),
         }
     }
     let (Ok(from), Ok(to)) = (endpoint_at(world, flow.originator), endpoint_at(world, flow.responder)) else {
         return Ok(false);
     };
+    let is_internal = from.is_some_and(|from| from.flags & ENDPOINT_INTERNAL != 0);
+    if !was_published && publish.is_some() && !is_internal {
+        return Ok(false);
+    }
     if flow.flags & FLOW_FROM_HOST == 0 && flow.originator != flow.responder && !is_kept(flow, work) {
         let (dst, dport) = flow.seen_destination();
         policy::judge(
@@ -182,12 +200,15 @@ fn try_judge_again<W: World>(world: &W, known: Known, work: &mut Work) -> Result
             &mut work.answers,
         )?;
     }
-    known.entry.allow(work.config.generation);
+    // An answer of the host's does not say where the next question is to go.
+    if SENT || flow.responder != Hop::default() || original.protocol != UDP {
+        known.entry.allow(work.config.generation);
+    }
     Ok(true)
 }
 
 /// Whether a flow leads to a port of the host that may have been published since. A connection goes on with the process that
-/// it was made with; of UDP there is none any more, or the port could not have been published.
+/// it was made with; any packet of UDP may be a first one.
 #[inline(always)]
 fn is_for_host<W: World>(world: &W, flow: &Flow, original: &Tuple) -> bool {
     let is_connection = original.protocol != UDP && flow.flags & FLOW_REPLIED != 0;

@@ -143,7 +143,8 @@ fn established<W: World>(
     let Some(known) = track::find(world, work)? else {
         return Ok(None);
     };
-    if known.sender().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
+    if known.sender().incarnation == endpoint.incarnation && forward::recheck::<true, W>(world, known, work)?
+    {
         return Ok(Some(track::note(world, known, work)));
     }
     track::remove(world, &work.key, known.entry);

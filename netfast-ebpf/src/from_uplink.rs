@@ -129,7 +129,7 @@ fn established<W: World>(world: &W, work: &mut Work) -> Result<Option<Known>, Dr
         // policies here.
         return Ok(Some(known));
     }
-    if forward::recheck(world, known, work)? {
+    if forward::recheck::<false, W>(world, known, work)? {
         return Ok(Some(track::note(world, known, work)));
     }
     track::remove(world, &work.key, known.entry);

@@ -81,7 +81,9 @@ fn handle<P: Packet, W: World>(
         return Ok(Verdict::Next);
     }
     if let Some(known) = track::find(world, work)? {
-        if known.receiver().incarnation == endpoint.incarnation && forward::recheck(world, known, work)? {
+        if known.receiver().incarnation == endpoint.incarnation
+            && forward::recheck::<false, W>(world, known, work)?
+        {
             let _ = track::note(world, known, work);
             world.count(Path::FromHost, work.length);
             return Ok(Verdict::Next);

@@ -178,6 +178,40 @@ fn a_port_that_is_published_takes_over_what_nobody_answered() {
 }
 
 #[test]
+fn an_answer_of_the_host_does_not_keep_a_port_from_who_published_it() {
+    for family in Family::BOTH {
+        let mut lab = lab();
+        lab.next_published().clear();
+        lab.flip();
+        let ask = Message::new(&CLIENT, &HOST, family, udp(50000, 8080));
+        assert_eq!(lab.sends(&CLIENT, &ask), Fate::On(ask.clone()));
+        let answer = ask.reply();
+        assert_eq!(lab.host_sends(&CLIENT, &answer), Fate::On(answer.clone()));
+        lab.publish(UDP, 8080, &WEB, 80);
+        lab.flip();
+        for _ in 0..2 {
+            assert_eq!(lab.host_sends(&CLIENT, &answer), Fate::On(answer.clone()));
+        }
+        assert_eq!(lab.sends(&CLIENT, &ask).at(&WEB).dst, WEB.addr(family));
+    }
+}
+
+#[test]
+fn a_flow_of_an_internal_network_to_its_gateway_is_the_same_after_its_port_is_published() {
+    let mut lab = lab();
+    let ask = Message::new(&HERMIT, &HERMIT.gateway(), Family::V4, udp(50000, 8080));
+    assert_eq!(lab.sends(&HERMIT, &ask), Fate::On(ask.clone()));
+    // SAFETY: the lab never frees entries.
+    let created =
+        |lab: &Lab| unsafe { lab.maps.nursery.borrow().values().next().unwrap().as_ptr().read().created };
+    let before = created(&lab);
+    lab.wait(1);
+    lab.flip();
+    assert_eq!(lab.sends(&HERMIT, &ask), Fate::On(ask.clone()));
+    assert_eq!(created(&lab), before);
+}
+
+#[test]
 fn a_connection_to_the_host_goes_on_when_its_port_is_published() {
     for family in Family::BOTH {
         let mut lab = lab();

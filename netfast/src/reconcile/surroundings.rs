@@ -16,6 +16,10 @@ use crate::store::{Instance, NetworkRecord};
 /// An address with the length of its prefix, and the index of its device.
 pub(super) type Place = (u32, IpAddr, u8);
 
+/// Devices that are asked for one by one. Where there are more, they are most likely another plugin's, and come and go with its
+/// containers.
+const FEW: usize = 16;
+
 /// The host as a change of everything left it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Surroundings {
@@ -23,7 +27,8 @@ pub(super) struct Surroundings {
     addresses: Vec<Place>,
     /// What these bridges must have. Whatever else they have is nobody's concern.
     gateways: Vec<Place>,
-    /// Uplinks without addresses that count. One that goes to another namespace takes the programs at it along.
+    /// Uplinks without addresses that count, if there are [`FEW`]. One that goes to another namespace takes the programs at it
+    /// along.
     bare: Vec<u32>,
     /// The device that leads to the namespace for fragments.
     defrag: Option<u32>,
@@ -40,11 +45,13 @@ impl Surroundings {
             topology::gateways(network).map(move |ip| (bridge, ip.addr(), ip.prefix_len()))
         });
         let has_place = |uplink: &&Uplink| facts.places.iter().any(|place| place.0 == uplink.ifindex);
-        let bare = facts.uplinks.iter().filter(|uplink| !has_place(uplink));
+        let bare = facts.uplinks.iter().filter(|uplink| !has_place(uplink)).map(|uplink| uplink.ifindex);
+        let mut bare: Vec<_> = bare.collect();
+        bare.truncate(if bare.len() > FEW { 0 } else { FEW });
         let mut surroundings = Self {
             addresses: Vec::new(),
             gateways: gateways.collect(),
-            bare: bare.map(|uplink| uplink.ifindex).collect(),
+            bare,
             defrag: instance.defrag.as_ref().and_then(|record| record.ifindex),
         };
         let is_elsewhere = |place: &&Place| !surroundings.is_of_bridge(place);

@@ -171,7 +171,7 @@ fn growth(
             chain.times.push(times);
         }
     }
-    let apart = if crowd.is_apart { ", in bridges of their own," } else { "" };
+    let apart = if crowd.is_apart { format!(", in bridges of {TOGETHER},") } else { String::new() };
     output::heading(&format!("{} with {} containers there{apart} and with one", few.name, crowd.size));
     output::line(&table::growth(&few.times, &many.times));
     Ok(())

@@ -22,8 +22,8 @@ fn judge(view: &InstanceView) -> Check {
         endpoints.map(|endpoint| format!("endpoint {} is not ready", endpoint.name)).collect();
     let gone = view.links.iter().filter(|link| !link.alive);
     ill.extend(gone.map(|link| format!("{} at {} is gone", link.program, link.target)));
-    if ill.is_empty() {
-        ill.extend(view.problems.iter().cloned());
+    if ill.is_empty() && !view.problems.is_empty() {
+        return Check::missing(name, format!("{} (netfast status tells more)", view.problems.join("; ")));
     }
     if ill.is_empty() {
         let (networks, endpoints) = (view.networks.len(), view.endpoints.len());

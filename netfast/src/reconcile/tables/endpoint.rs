@@ -16,7 +16,7 @@ use crate::store::fault;
 
 /// Writes the rows of one more endpoint, of which nobody knows yet: no packet has its addresses or its identity, and no
 /// device its programs, so they are in force at once and in both versions, without another generation. Only for a port of
-/// UDP every flow is judged again: somebody may have gone on to ask there, as one that nobody answered.
+/// UDP every flow is judged again: somebody may go on to ask there, whom the host answered, or nobody.
 ///
 /// # Errors
 /// When the kernel refuses a write.

@@ -268,7 +268,10 @@ fn a_flood_of_lone_fragments_hurts_nobody_who_is_in_order() {
         for (way, published) in [(&WAYS[1], 5353), (&WAYS[2], 53), (DIRECT, 53)] {
             let to = SocketAddr::new(way.to[family].parse().unwrap(), published);
             let socket = ways.ns(way.from).unwrap().udp_connect(None, &to.to_string()).unwrap();
-            udp_ask_on(&socket, 20_000, PATIENCE).unwrap();
+            // A piece may overtake another one on another CPU, and be one too many then. What is held up at all is so for
+            // five seconds.
+            let reply = (0..3).find_map(|_| udp_ask_on(&socket, 20_000, PATIENCE / 5).ok());
+            assert!(reply.is_some(), "{:?} asks {to}", way.from);
         }
     }
     let [diverted, dropped] =

@@ -250,6 +250,12 @@ fn policies_judge_what_was_put_in_order() {
     assert_eq!(counted(&ways.lab, "drops", "fragment_unknown"), 0);
 }
 
+/// A piece of IPv4 as one of TCP. The kernel makes its checksum.
+fn of_tcp(mut piece: Piece) -> Piece {
+    piece[9] = 6;
+    piece
+}
+
 #[test]
 fn a_flood_of_lone_fragments_hurts_nobody_who_is_in_order() {
     require_root!();
@@ -260,18 +266,17 @@ fn a_flood_of_lone_fragments_hurts_nobody_who_is_in_order() {
     for (family, ids) in [(0, 0..20_000_u16), (1, 0..20_000)] {
         let to = SocketAddr::new(DIRECT.to[family].parse().unwrap(), 53);
         let from = SocketAddr::new(DIRECT.seen[family].parse().unwrap(), 4000);
-        let lone: Vec<_> =
-            ids.map(|id| udp_pieces(from, to, id, &[7; 24], 16).unwrap().pop().unwrap()).collect();
+        let lone = ids.map(|id| udp_pieces(from, to, id, &[7; 24], 16).unwrap().pop().unwrap());
+        // Of IPv4 they are of another protocol than the questions: those have numbers of 16 bits that the kernel chooses, and
+        // pieces of two packets of one sender, protocol and number would be taken for one's.
+        let lone: Vec<_> = lone.map(|piece| if family == 0 { of_tcp(piece) } else { piece }).collect();
         sent += lone.len() as u64;
         client.send_pieces(to.ip(), &lone).unwrap();
         // Others come through meanwhile, in fragments too.
         for (way, published) in [(&WAYS[1], 5353), (&WAYS[2], 53), (DIRECT, 53)] {
             let to = SocketAddr::new(way.to[family].parse().unwrap(), published);
             let socket = ways.ns(way.from).unwrap().udp_connect(None, &to.to_string()).unwrap();
-            // A piece may overtake another one on another CPU, and be one too many then. What is held up at all is so for
-            // five seconds.
-            let reply = (0..3).find_map(|_| udp_ask_on(&socket, 20_000, PATIENCE / 5).ok());
-            assert!(reply.is_some(), "{:?} asks {to}", way.from);
+            udp_ask_on(&socket, 20_000, PATIENCE).unwrap();
         }
     }
     let [diverted, dropped] =

@@ -135,8 +135,8 @@ pub(crate) fn published<'a, W: World>(
 }
 
 /// Whether the world that is in force still allows a flow that an earlier one allowed. `false`: what made the flow
-/// is no more (an endpoint, a published port) or leads elsewhere, and the packet is to be looked at as the first of a new one. `SENT`: the packet
-/// comes from an endpoint, so that one of a flow to the host is its originator's.
+/// is no more (an endpoint, a published port) or leads elsewhere, and the packet is to be looked at as the first of a new
+/// one. `SENT`: the packet comes from an endpoint, so that one of a flow to the host is its originator's.
 ///
 /// # Errors
 /// When policy denies it.

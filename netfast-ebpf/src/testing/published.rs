@@ -160,9 +160,7 @@ fn a_port_given_to_another_endpoint_takes_no_flow_along() {
 fn a_port_that_is_published_takes_over_what_nobody_answered() {
     for family in Family::BOTH {
         for what in [tcp(50000, 8080), udp(50000, 8080)] {
-            let mut lab = lab();
-            lab.next_published().clear();
-            lab.flip();
+            let mut lab = Lab::new();
             let ask = Message::new(&CLIENT, &HOST, family, what);
             for _ in 0..2 {
                 assert_eq!(lab.sends(&CLIENT, &ask), Fate::On(ask.clone()));
@@ -180,9 +178,7 @@ fn a_port_that_is_published_takes_over_what_nobody_answered() {
 #[test]
 fn an_answer_of_the_host_does_not_keep_a_port_from_who_published_it() {
     for family in Family::BOTH {
-        let mut lab = lab();
-        lab.next_published().clear();
-        lab.flip();
+        let mut lab = Lab::new();
         let ask = Message::new(&CLIENT, &HOST, family, udp(50000, 8080));
         assert_eq!(lab.sends(&CLIENT, &ask), Fate::On(ask.clone()));
         let answer = ask.reply();
@@ -214,9 +210,7 @@ fn a_flow_of_an_internal_network_to_its_gateway_is_the_same_after_its_port_is_pu
 #[test]
 fn a_connection_to_the_host_goes_on_when_its_port_is_published() {
     for family in Family::BOTH {
-        let mut lab = lab();
-        lab.next_published().clear();
-        lab.flip();
+        let mut lab = Lab::new();
         let ask = Message::new(&CLIENT, &HOST, family, tcp(50000, 8080));
         assert_eq!(lab.sends(&CLIENT, &ask), Fate::On(ask.clone()));
         let answer = ask.reply();

@@ -177,7 +177,8 @@ fn growth(
     Ok(())
 }
 
-/// Moves all ports but the first ones of the only bridge there to others. The datapath redirects packets whatever bridge they are in.
+/// Moves all ports but the first ones of the only bridge there to others. The datapath redirects packets whatever bridge they
+/// are in.
 fn spread(lab: &Lab) -> Result<()> {
     let ports = lab.host.ip("-json link show type bridge_slave")?;
     let ports: Vec<serde_json::Value> = serde_json::from_str(&ports).context("read the list of ports")?;

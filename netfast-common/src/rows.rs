@@ -78,6 +78,9 @@ pub const ENDPOINT_ADOPTED: u32 = 32;
 pub const ENDPOINT_HELD: u32 = 64;
 /// It has further addresses than those of its row: see [`SourceKey::further`].
 pub const ENDPOINT_MORE: u32 = 128;
+/// Its host veth is no port of its network's bridge: what goes on from there enters the bridge past its ports, and what
+/// the host sends by the bridge leaves it likewise.
+pub const ENDPOINT_APART: u32 = 256;
 
 /// Whose an address is.
 #[repr(C)]
@@ -87,7 +90,7 @@ pub struct AddressRow {
     pub kind: u32,
     /// Number of the network; 0 for an address of the host that is no gateway.
     pub network: u32,
-    /// Index of the endpoint's host veth; 0 for others.
+    /// Index of the endpoint's host veth, or of the bridge that holds a gateway address; 0 for others.
     pub ifindex: u32,
     /// Incarnation of the endpoint; 0 for others.
     pub incarnation: u32,

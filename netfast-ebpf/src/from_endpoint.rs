@@ -32,6 +32,7 @@ pub fn from_endpoint<P: Packet, W: World>(
     work: &mut Work,
 ) -> Result<Verdict, Dropped> {
     let endpoint = world.endpoint(packet.ifindex()).ok_or(DropReason::NotReady)?;
+    work.sender_flags = endpoint.flags;
     handle(packet, world, work, endpoint).map_err(|dropped| dropped.or_at(endpoint))
 }
 

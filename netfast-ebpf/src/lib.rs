@@ -38,6 +38,7 @@ pub mod testing;
 #[cfg(test)]
 mod testing;
 pub mod to_endpoint;
+pub mod to_network;
 mod track;
 pub mod verdict;
 pub mod work;

@@ -224,7 +224,7 @@ fn ipv4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<(), DropReason> 
 
 /// An IPv4 address from its halves as they stand in a packet.
 #[inline(always)]
-const fn address(high: u16, low: u16) -> Addr {
+pub(crate) const fn address(high: u16, low: u16) -> Addr {
     let ([a, b], [c, d]) = (high.to_ne_bytes(), low.to_ne_bytes());
     Addr::from_v4([a, b, c, d])
 }

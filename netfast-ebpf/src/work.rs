@@ -26,6 +26,8 @@ pub struct Work {
     pub tick: u64,
     /// Length of the packet.
     pub length: u32,
+    /// The `ENDPOINT_*` bits of the sender. Written, and looked at, at what endpoints send only.
+    pub sender_flags: u32,
     /// Fragments that were put in order come by a second time, and this is one.
     pub is_returned: bool,
     /// The parsed packet.
@@ -150,6 +152,7 @@ impl Work {
             now: 0,
             tick: 0,
             length: 0,
+            sender_flags: 0,
             is_returned: false,
             headers: Headers::default(),
             key: FlowKey::default(),

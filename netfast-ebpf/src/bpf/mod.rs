@@ -17,8 +17,10 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use netfast_common::event::{Program, WANT_PACKETS, anybody};
+use netfast_common::rows::ENDPOINT_APART;
 use netfast_ebpf::packet::Packet;
 use netfast_ebpf::report::report;
+use netfast_ebpf::to_network::bridge_of;
 use netfast_ebpf::verdict::{Decision, Dropped, Verdict};
 use netfast_ebpf::work::{NextHop, Work};
 use netfast_ebpf::world::World;
@@ -44,6 +46,17 @@ pub fn from_endpoint(context: TcContext) -> i32 {
 #[classifier]
 pub fn to_endpoint(context: TcContext) -> i32 {
     run(&context, Program::ToEndpoint, netfast_ebpf::to_endpoint::to_endpoint)
+}
+
+/// Packets of the host, at the bridge of a network with endpoints that are no ports of it.
+#[classifier]
+pub fn to_network(context: TcContext) -> i32 {
+    let kernel = Kernel { context: context.as_ptr() };
+    match netfast_ebpf::to_network::to_network(&Skb::new(context.skb.skb), &kernel) {
+        None => NEXT,
+        // SAFETY: a plain helper call.
+        Some(ifindex) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+    }
 }
 
 /// Packets from outside, at an uplink.
@@ -98,6 +111,9 @@ fn run(
         }
     }
     match decision(work).unpack() {
+        Ok(Verdict::Next) if program == Program::FromEndpoint && work.sender_flags & ENDPOINT_APART != 0 => {
+            into_bridge(&packet, &kernel)
+        }
         Ok(Verdict::Next) => NEXT,
         Ok(Verdict::ToEndpoint(ifindex)) => into_endpoint(context, ifindex),
         Ok(Verdict::ToDevice(ifindex)) => out_of_veth(&mut packet, ifindex),
@@ -133,6 +149,17 @@ fn into_endpoint(context: &TcContext, ifindex: u32) -> i32 {
     unsafe {
         bpf_skb_change_type(context.skb.skb, PACKET_HOST);
         bpf_redirect_peer(ifindex, 0) as i32
+    }
+}
+
+/// Redirects into the bridge of the endpoint that has sent the packet, as if it had come by one of its ports. (The kernel puts
+/// it into a queue for that, and takes another look at whom it is addressed to.)
+#[inline(always)]
+fn into_bridge(packet: &Skb, kernel: &Kernel) -> i32 {
+    match bridge_of(kernel, packet.ifindex()) {
+        // SAFETY: a plain helper call.
+        Some(ifindex) => unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 },
+        None => DROP,
     }
 }
 

@@ -13,6 +13,8 @@ mod message;
 #[cfg(test)]
 mod adopted;
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 mod arbitrary;
 #[cfg(test)]
 mod corpus;

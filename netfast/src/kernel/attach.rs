@@ -33,12 +33,19 @@ pub enum Hook {
     UplinkIngress,
     /// What comes back in order: ingress of the device behind which fragments are put in order.
     DefragIngress,
+    /// What the host sends into a network: egress of its bridge, if some endpoints there are no ports of it.
+    NetworkEgress,
 }
 
 impl Hook {
     /// All hooks.
-    pub const ALL: [Self; 4] =
-        [Self::EndpointIngress, Self::EndpointEgress, Self::UplinkIngress, Self::DefragIngress];
+    pub const ALL: [Self; 5] = [
+        Self::EndpointIngress,
+        Self::EndpointEgress,
+        Self::UplinkIngress,
+        Self::DefragIngress,
+        Self::NetworkEgress,
+    ];
 
     /// Name of the program that runs there, which also names the hook in pins and JSON.
     pub const fn program(self) -> &'static str {
@@ -47,14 +54,20 @@ impl Hook {
             Self::EndpointEgress => "to_endpoint",
             Self::UplinkIngress => "from_uplink",
             Self::DefragIngress => "from_defrag",
+            Self::NetworkEgress => "to_network",
         }
     }
 
     const fn direction(self) -> TcAttachType {
         match self {
             Self::EndpointIngress | Self::UplinkIngress | Self::DefragIngress => TcAttachType::Ingress,
-            Self::EndpointEgress => TcAttachType::Egress,
+            Self::EndpointEgress | Self::NetworkEgress => TcAttachType::Egress,
         }
+    }
+
+    /// Whether it is on the way out of its device.
+    pub fn is_egress(self) -> bool {
+        self.direction() == TcAttachType::Egress
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) const MAPS: &[&str] = &[
 ];
 
 /// The programs of the devices.
-pub(super) const TC_PROGRAMS: [&str; 4] = ["from_endpoint", "to_endpoint", "from_uplink", "from_defrag"];
+pub(super) const TC_PROGRAMS: [&str; 5] =
+    ["from_endpoint", "to_endpoint", "from_uplink", "from_defrag", "to_network"];
 /// The program of the uplinks' XDP slot.
 pub(super) const XDP_PROGRAM: &str = "deny_xdp";
 /// The programs of the host's sockets.

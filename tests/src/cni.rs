@@ -139,7 +139,7 @@ impl<'a> Plugin<'a> {
     }
 }
 
-impl Container<'_> {
+impl<'a> Container<'a> {
     /// The same container in the eyes of another configuration.
     #[must_use]
     pub fn under<'b>(&self, plugin: &Plugin<'b>) -> Container<'b> {
@@ -150,6 +150,11 @@ impl Container<'_> {
             args: self.args.clone(),
             plugin: plugin.clone(),
         }
+    }
+
+    /// The plugin and its configuration.
+    pub const fn plugin(&self) -> &Plugin<'a> {
+        &self.plugin
     }
 
     /// The same container with other arguments.

@@ -1,5 +1,6 @@
 //! Every way a packet can take through the datapath, and what is to be seen at its end.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use crate::raw::Raw;
 
 /// Long enough for a busy machine: what is to arrive is not to fail a test by coming late.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Ports that a bridge has until endpoints do without.
+const PORTS: usize = 64;
 
 const MANIFEST: &str = "
 networks:
@@ -126,11 +130,26 @@ impl Ways {
         Self::in_lab(Lab::new()?, policy)
     }
 
+    /// As [`Self::new`], in networks whose bridges have all the ports that they are to have: the endpoints of all ways are none.
+    pub fn in_a_crowd(policy: Option<&str>) -> Result<Self> {
+        let lab = Lab::new()?;
+        let mut crowd = MANIFEST.to_owned();
+        // Those that come first in the alphabet come first, as they are made.
+        for (name, network) in ["lab", "other", "open"].iter().flat_map(|n| (0..PORTS).map(move |i| (i, n))) {
+            writeln!(crowd, "  a{name:02}-{network}: {{network: {network}}}")?;
+        }
+        Self::with(lab, &crowd, policy)
+    }
+
     /// Brings netfast up in a lab.
     pub fn in_lab(lab: Lab, policy: Option<&str>) -> Result<Self> {
+        Self::with(lab, MANIFEST, policy)
+    }
+
+    fn with(lab: Lab, manifest: &str, policy: Option<&str>) -> Result<Self> {
         lab.file("policy.yaml", policy.unwrap_or_default())?;
         let policies = if policy.is_some() { "policies: [policy.yaml]\n" } else { "" };
-        lab.up(&format!("{MANIFEST}{policies}"))?;
+        lab.up(&format!("{manifest}{policies}"))?;
         lab.outside.ip(&format!("route add 10.79.0.0/24 via {HOST_V4}"))?;
         lab.outside.ip(&format!("-6 route add fd79::/64 via {HOST_V6}"))?;
         let names = ["web", "client", "foreigner", "public"].into_iter();

@@ -8,8 +8,9 @@ use netfast_common::addr::{Addr, Mac};
 use netfast_common::policy::{RuleKey, RuleRow};
 use netfast_common::rows::{
     ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, AddressRow, ENDPOINT_ADOPTED, ENDPOINT_ANY_SOURCE,
-    ENDPOINT_HELD, ENDPOINT_INTERNAL, ENDPOINT_MORE, ENDPOINT_PLAIN, ENDPOINT_READY, ENDPOINT_ROUTED,
-    EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow, SourceKey, Subject, UPLINK_SHARED, UplinkRow,
+    ENDPOINT_APART, ENDPOINT_HELD, ENDPOINT_INTERNAL, ENDPOINT_MORE, ENDPOINT_PLAIN, ENDPOINT_READY,
+    ENDPOINT_ROUTED, EndpointRow, PUBLISH_BINDABLE, PublishKey, PublishRow, SourceKey, Subject,
+    UPLINK_SHARED, UplinkRow,
 };
 
 use super::policy::{Prefix, Tables};
@@ -24,6 +25,8 @@ pub struct PlacedNetwork<'a> {
     pub id: u32,
     /// MAC address of its bridge.
     pub mac: [u8; 6],
+    /// Index of its bridge; `None`: another plugin made it.
+    pub ifindex: Option<u32>,
 }
 
 /// An endpoint with the numbers it was given.
@@ -53,10 +56,21 @@ pub struct PlacedEndpoint<'a> {
     pub redirect: bool,
     /// Others hold back what it sends, at its host veth.
     pub held: bool,
-    /// The host's side of its link, if another plugin made it.
-    pub adopted: Option<AdoptedLink>,
+    /// Its link to the host.
+    pub link: PlacedLink,
     /// Ports of the host that lead to it.
     pub publish: Vec<PlacedPublish<'a>>,
+}
+
+/// How an endpoint is linked to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlacedLink {
+    /// By a port of its network's bridge.
+    Port,
+    /// By a device that is no port of its network's bridge.
+    Apart,
+    /// By what another plugin made.
+    Adopted(AdoptedLink),
 }
 
 /// The host's side of a link that another plugin made.
@@ -134,8 +148,9 @@ pub fn rows<'a>(
         let row = AddressRow { kind: ADDRESS_HOST, ..AddressRow::default() };
         rows.addresses.insert(Addr::from(*addr), row);
     }
-    for PlacedNetwork { network, id, .. } in networks {
-        let row = AddressRow { kind: ADDRESS_GATEWAY, network: *id, ..AddressRow::default() };
+    for PlacedNetwork { network, id, ifindex, .. } in networks {
+        let ifindex = ifindex.unwrap_or(0);
+        let row = AddressRow { kind: ADDRESS_GATEWAY, network: *id, ifindex, incarnation: 0 };
         for gateway in network.gateways() {
             rows.addresses.insert(Addr::from(gateway), row);
         }
@@ -174,19 +189,23 @@ fn v6(addr: Option<Ipv6Addr>) -> Addr {
 }
 
 fn endpoint_row(endpoint: &PlacedEndpoint<'_>) -> EndpointRow {
-    let PlacedEndpoint { network: PlacedNetwork { network, id, mac: gateway_mac }, .. } = endpoint;
+    let PlacedEndpoint { network: PlacedNetwork { network, id, mac: gateway_mac, .. }, .. } = endpoint;
     let internal = if network.internal { ENDPOINT_INTERNAL } else { 0 };
     let routed = if network.routed { ENDPOINT_ROUTED } else { 0 };
     let any_source = if endpoint.source_check { 0 } else { ENDPOINT_ANY_SOURCE };
     let plain = if endpoint.redirect { 0 } else { ENDPOINT_PLAIN };
     let held = if endpoint.held { ENDPOINT_HELD } else { 0 };
-    let adopted = if endpoint.adopted.is_some() { ENDPOINT_ADOPTED } else { 0 };
     let more = if endpoint.more.is_empty() { 0 } else { ENDPOINT_MORE };
+    let link = match endpoint.link {
+        PlacedLink::Port => 0,
+        PlacedLink::Apart => ENDPOINT_APART,
+        PlacedLink::Adopted(_) => ENDPOINT_ADOPTED,
+    };
     let gateway_of =
         |ip: Option<IpAddr>, none: Addr| ip.and_then(|ip| network.gateway_of(ip)).map_or(none, Addr::from);
-    let (gateway4, gateway6, mac) = match endpoint.adopted {
-        Some(AdoptedLink { gateway, gateway6, mac }) => (v4(gateway), v6(gateway6), mac),
-        None => (
+    let (gateway4, gateway6, mac) = match endpoint.link {
+        PlacedLink::Adopted(AdoptedLink { gateway, gateway6, mac }) => (v4(gateway), v6(gateway6), mac),
+        PlacedLink::Port | PlacedLink::Apart => (
             gateway_of(endpoint.ip.map(IpAddr::V4), Addr::UNSPECIFIED_V4),
             gateway_of(endpoint.ip6.map(IpAddr::V6), Addr::UNSPECIFIED_V6),
             *gateway_mac,
@@ -201,7 +220,7 @@ fn endpoint_row(endpoint: &PlacedEndpoint<'_>) -> EndpointRow {
         slot: endpoint.slot,
         network: *id,
         ifindex: endpoint.ifindex,
-        flags: ENDPOINT_READY | internal | routed | any_source | plain | held | adopted | more,
+        flags: ENDPOINT_READY | internal | routed | any_source | plain | held | more | link,
         mac: Mac::new(endpoint.mac),
         gateway_mac: Mac::new(mac),
     }

@@ -22,8 +22,8 @@ pub struct VethSpec<'a> {
     pub host_name: &'a str,
     /// Its hardware address; `None`: the kernel makes one up.
     pub host_mac: Option<[u8; 6]>,
-    /// Index of the bridge it becomes a port of.
-    pub bridge: u32,
+    /// Index of the bridge it becomes a port of, if any.
+    pub bridge: Option<u32>,
     /// The alias to mark it with.
     pub alias: &'a str,
     /// Namespace of the container's end.
@@ -48,8 +48,8 @@ pub struct VethPair {
 }
 
 impl Netlink {
-    /// Makes a veth pair with one end in the container's namespace and the other in the bridge, which learns nothing
-    /// from it and floods nothing to it. The host's end forwards (and no other device begins to) and has no IPv6
+    /// Makes a veth pair with one end in the container's namespace and the other at the host, in a bridge if there is to be
+    /// one, which learns nothing from it and floods nothing to it. The host's end forwards (and no other device begins to) and has no IPv6
     /// address. Both ends stay down. Nothing is left of the pair when that fails.
     ///
     /// # Errors
@@ -108,8 +108,10 @@ impl Netlink {
             .name(spec.host_name)
             .mtu(spec.mtu)
             .append_extra_attribute(LinkAttribute::NumTxQueues(1))
-            .append_extra_attribute(LinkAttribute::NumRxQueues(1))
-            .controller(spec.bridge);
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1));
+        if let Some(bridge) = spec.bridge {
+            host = host.controller(bridge);
+        }
         if let Some(mac) = spec.host_mac {
             host = host.address(mac.to_vec());
         }
@@ -121,24 +123,35 @@ impl Netlink {
     fn finish_host_end(&self, spec: &VethSpec<'_>, index: u32) -> Result<(), Error> {
         // Port settings and alias are ignored in the message that makes the link, so they follow.
         let message = |families: Vec<AfSpecUnspec>| {
-            LinkBridgePort::new(index)
-                .learning(false)
-                .flood(false)
-                .mcast_flood(false)
-                .bcast_flood(false)
-                .alias(spec.alias)
-                .append_extra_attribute(LinkAttribute::AfSpecUnspec(families))
-                .build()
+            let families = LinkAttribute::AfSpecUnspec(families);
+            match spec.bridge {
+                Some(_) => port(index).alias(spec.alias).append_extra_attribute(families).build(),
+                None => LinkUnspec::new_with_index(index)
+                    .alias(spec.alias)
+                    .append_extra_attribute(families)
+                    .build(),
+            }
         };
         let both = message(vec![forwarding(), no_link_local()]);
-        match self.set_link("configure bridge port", index, both) {
+        match self.set_link("configure host veth", index, both) {
             Err(error) if has_no_ipv6(&error) => {
-                self.set_link("configure bridge port", index, message(vec![forwarding()]))?;
+                self.set_link("configure host veth", index, message(vec![forwarding()]))?;
             }
             result => result?,
         }
         // No message says so of IPv6. Router advertisements never reach the host by a port of a bridge.
         sysctl::set_device(self.netns(), spec.host_name, &[DeviceSetting::v6("forwarding", "1")])
+    }
+
+    /// Makes a device a port of a bridge, which learns nothing from it and floods nothing to it.
+    pub fn join_bridge(&self, index: u32, bridge: u32) -> Result<(), Error> {
+        self.set_controller(index, bridge)?;
+        self.set_link("configure bridge port", index, port(index).build())
+    }
+
+    /// Has a device be no port of a bridge any more.
+    pub fn leave_bridge(&self, index: u32) -> Result<(), Error> {
+        self.set_link("take out of bridge", index, LinkUnspec::new_with_index(index).nocontroller().build())
     }
 
     /// Keeps a device from getting a link-local address. IPv6 itself stays on: `bpf_fib_lookup` asks the host's end of a
@@ -153,6 +166,11 @@ impl Netlink {
             result => result,
         }
     }
+}
+
+/// What a port of a network's bridge is to be like.
+fn port(index: u32) -> LinkMessageBuilder<LinkBridgePort> {
+    LinkBridgePort::new(index).learning(false).flood(false).mcast_flood(false).bcast_flood(false)
 }
 
 fn no_link_local() -> AfSpecUnspec {

@@ -152,7 +152,8 @@ fn suits_endpoint(record: &EndpointRecord, endpoint: &Endpoint, network: &Networ
         && record.container_ifname == endpoint.ifname()
 }
 
-fn network_record(network: &Network, id: u32, owner: Owner) -> NetworkRecord {
+/// The record of a new network.
+pub(super) fn network_record(network: &Network, id: u32, owner: Owner) -> NetworkRecord {
     NetworkRecord {
         name: network.name.clone(),
         id,
@@ -195,6 +196,7 @@ pub(super) fn endpoint_record(
         host_ifindex: None,
         container_ifname: endpoint.ifname().to_owned(),
         aliases: endpoint.aliases.clone(),
+        apart: false,
         mtu: endpoint.mtu.unwrap_or(network.mtu),
         netns,
         owns_netns: endpoint.attachment == Attachment::Create,
@@ -247,7 +249,8 @@ pub(super) fn netns_path(endpoint: &Endpoint, netns_dir: &Path) -> PathBuf {
 
 /// The lowest number that is not used.
 pub(super) fn lowest_free(used: &BTreeSet<u32>) -> u32 {
-    (0..u32::MAX).find(|slot| !used.contains(slot)).unwrap_or(u32::MAX)
+    let taken = used.iter().zip(0..).take_while(|(used, number)| *used == number);
+    taken.last().map_or(0, |(_, number)| number + 1)
 }
 
 /// The addresses that are taken.
@@ -356,6 +359,13 @@ fn full(network: &Network, ranges: &[AddressRange], net: IpNet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lowest_number_that_is_free() {
+        for (used, free) in [(vec![], 0), (vec![0, 1, 2], 3), (vec![1, 2], 0), (vec![0, 1, 3, 7], 2)] {
+            assert_eq!(lowest_free(&used.into_iter().collect()), free);
+        }
+    }
 
     #[test]
     fn device_names_fit_and_stay_readable() {

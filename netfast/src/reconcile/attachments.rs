@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 
 use super::attached_network;
-use super::entries::{Claim, Entry, Head};
+use super::entries::Claim;
 use super::forced;
 use super::instance::Instance;
 use super::ledger::Ledger;
@@ -127,25 +127,12 @@ impl Instance {
         if is_left || ledger.networks.get(&network.name) != Some(network) {
             return Ok(None);
         }
-        let EndpointId { namespace, name } = &record.endpoint.id;
-        let container = Some(record.key.container.as_str());
-        let (mut names, mut is_first) = (Vec::new(), true);
-        // All in one go: there are many of them, and each look takes its time.
-        let seen = ledger.entries.look_through(|entry: Head<'_>| {
-            if entry.namespace == namespace.as_str() && entry.name.starts_with(name.as_str()) {
-                names.push(entry.name);
-            }
-            is_first &= entry.container != container;
-            Some(())
-        });
-        if seen.is_none() {
-            return Ok(None);
-        }
-        let is_taken = |id: &EndpointId| names.contains(&id.name.as_str());
+        let is_taken = |id: &EndpointId| ledger.entries.find(id).is_some();
         record.endpoint.id.name = free_name(is_taken, &record.endpoint.id, &record.key.container)?;
-        if !is_first {
-            let of_container = ledger.entries.iter().filter(|entry: &Entry<'_>| entry.container == container);
-            let published: Vec<_> = of_container.flat_map(|entry| entry.published).collect();
+        let container = record.key.container.as_str();
+        let of_container: Vec<_> = ledger.entries.of_container(container).collect();
+        if !of_container.is_empty() {
+            let published: Vec<_> = of_container.into_iter().flat_map(|entry| entry.published).collect();
             leave_out_published(&mut record.endpoint, &published);
         }
         let mut single = self.single_soon(ledger);
@@ -156,7 +143,7 @@ impl Instance {
             .and_then(|made| {
                 if made.is_some() {
                     self.store().finish_attachment(&record.key)?;
-                    self.store().save_ledger(&single.ledger)?;
+                    single.ledger.save(self.store())?;
                 }
                 Ok(made)
             });
@@ -234,7 +221,7 @@ impl Instance {
                 |is_removed| {
                     if is_removed {
                         self.store().forget_attachment(key)?;
-                        self.store().save_ledger(&single.ledger)?;
+                        single.ledger.save(self.store())?;
                     }
                     Ok(is_removed)
                 },

@@ -10,7 +10,7 @@ use super::converge::{assigned, make_rows};
 use super::devices::Devices;
 use super::facts::{self, Facts};
 use super::tables::Settings;
-use super::{adopt, damage, defrag, numbers, tables, uplinks};
+use super::{adopt, apart, damage, defrag, numbers, tables, uplinks};
 use crate::compile::policy;
 use crate::kernel::{Bpffs, Datapath, Hook, default_cgroup};
 use crate::model::{Attachment, EndpointId};
@@ -176,6 +176,11 @@ fn of_programs(seen: &Seen<'_>, broken: &mut dyn FnMut(&dyn Display)) -> Result<
                     hook.program()
                 ));
             }
+        }
+    }
+    for network in apart::networks(records) {
+        if network.ifindex.is_some_and(|ifindex| !runs(Hook::NetworkEgress, ifindex)) {
+            broken(&format_args!("network {}: to_network is not attached to its bridge", network.name));
         }
     }
     let instance = store.instance()?;

@@ -14,9 +14,13 @@ use super::owner::Owner;
 use super::ports::{self, PortFacts};
 use super::surroundings::Surroundings;
 use super::tables::Settings;
-use super::{adopt, check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks};
+use super::{
+    adopt, apart, check, commands, damage, defrag, files, numbers, plan, stale, tables, topology, uplinks,
+};
 use crate::compile::policy::{self, Assigned, Book, Numbers, Roll, Tables};
-use crate::compile::rows::{self, AdoptedLink, PlacedEndpoint, PlacedNetwork, PlacedPublish, Rows};
+use crate::compile::rows::{
+    self, AdoptedLink, PlacedEndpoint, PlacedLink, PlacedNetwork, PlacedPublish, Rows,
+};
 use crate::kernel::{Hook, default_cgroup};
 use crate::model::{EndpointId, World};
 use crate::net::BoundSocket;
@@ -43,7 +47,9 @@ pub(super) fn converge(
     let mut new = assign::assign(world, &old, instance, owner, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, definitions, known, &mut new)?;
     left.extend(adopt::find(host, world, known, &mut new)?);
-    facts::look(host.netlink, &Devices::of(&old), None)?.check_subnets(world)?;
+    let facts = facts::look(host.netlink, &Devices::of(&old), None)?;
+    facts.check_subnets(world)?;
+    let bridged = apart::decide(world, &facts, &mut new);
     let before = numbers::read(host.store)?;
     let (tables, small) = compile(world, &new, &before)?;
     host.store.save_instance(instance)?;
@@ -75,6 +81,8 @@ pub(super) fn converge(
         }
     }
 
+    apart::join(host, &old, &new)?;
+
     defrag::ensure(host, instance)?;
     let facts = facts::look(host.netlink, &Devices::of(&new), world.uplinks.as_ref())?;
     left.extend(check::of_facts(&facts));
@@ -85,6 +93,7 @@ pub(super) fn converge(
     stale::end_connections(host, &rows)?;
 
     repair_links(host, &new)?;
+    apart::attach(host, &new)?;
     topology::mend(host, world, &new)?;
     topology::activate(host, &new)?;
     for record in &plan.remove_last {
@@ -102,7 +111,7 @@ pub(super) fn converge(
     // What an attachment that came to nothing had made was in nobody's records, and is removed.
     host.store.forget_unfinished(definitions)?;
     let surroundings = Surroundings::new(&facts, world, &new, instance);
-    Ok((left, Ledger::new(definitions, &new, surroundings)?))
+    Ok((left, Ledger::new(definitions, &new, bridged, surroundings)?))
 }
 
 /// Who of the host's processes holds which port. Where the kernel does not tell, nobody seems to.
@@ -144,7 +153,10 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
         .values()
         .filter_map(|network| {
             let record = records.networks.get(&network.name)?;
-            Some((&network.name, PlacedNetwork { network, id: record.id, mac: record.mac }))
+            Some((
+                &network.name,
+                PlacedNetwork { network, id: record.id, mac: record.mac, ifindex: record.ifindex },
+            ))
         })
         .collect();
     let endpoints: Vec<_> = records
@@ -157,7 +169,7 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
                 source_check: endpoint.source_check,
                 redirect: facts.is_redirected(&device)?,
                 held: facts.is_held(&device)?,
-                adopted: record.adopted.as_ref().map(adopted_link),
+                link: placed_link(record),
                 id: &record.id,
                 network: networks.get(&record.network)?,
                 incarnation: record.incarnation,
@@ -181,9 +193,14 @@ pub(super) fn make_rows(world: &World, records: &Records, facts: &Facts, tables:
     )
 }
 
-fn adopted_link(record: &AdoptedRecord) -> AdoptedLink {
-    let AdoptedRecord { gateway, gateway6, gateway_mac, bridge: _ } = *record;
-    AdoptedLink { gateway, gateway6, mac: gateway_mac }
+fn placed_link(record: &EndpointRecord) -> PlacedLink {
+    match record.adopted {
+        Some(AdoptedRecord { gateway, gateway6, gateway_mac, bridge: _ }) => {
+            PlacedLink::Adopted(AdoptedLink { gateway, gateway6, mac: gateway_mac })
+        }
+        None if record.apart => PlacedLink::Apart,
+        None => PlacedLink::Port,
+    }
 }
 
 fn placed(record: &PublishRecord) -> PlacedPublish<'_> {

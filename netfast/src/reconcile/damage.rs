@@ -39,16 +39,12 @@ pub(super) fn damage(netlink: &Netlink, records: &Records) -> Result<Damage> {
         _ => None,
     };
     let endpoint = |record: &EndpointRecord| {
-        let bridge = records.networks.get(&record.network).and_then(|network| network.ifindex);
         let netns = Netns::open(&record.netns).and_then(|ns| ns.inode()).ok();
         match find(&record.host_ifname, record.host_ifindex, "veth") {
             _ if record.netns_inode.is_none() || netns != record.netns_inode => {
                 Some("its network namespace is gone")
             }
             None => Some("its device is gone"),
-            Some(link) if record.adopted.is_none() && link.controller != bridge => {
-                Some("its device is no port of the bridge any more")
-            }
             Some(_) => None,
         }
     };
@@ -67,6 +63,8 @@ pub(super) enum Lost<'a> {
     Mac(&'a str),
     /// A bridge has lost an address of a gateway.
     Gateway(u32, &'a str, IpNet),
+    /// An endpoint's device is no port of the bridge any more; `None`: it is one, and was none.
+    Port(&'a EndpointRecord, u32, Option<u32>),
     /// A bridge no longer knows the port an endpoint is behind.
     Forwarding(&'a EndpointRecord, u32),
     /// The host no longer knows an endpoint's hardware address.
@@ -82,6 +80,12 @@ impl fmt::Display for Lost<'_> {
             Self::Mac(bridge) => write!(f, "the bridge {bridge} has another MAC address"),
             Self::Gateway(_, bridge, address) => {
                 write!(f, "the bridge {bridge} has lost the address {address}")
+            }
+            Self::Port(record, _, Some(_)) => {
+                write!(f, "endpoint {}: its device is no port of the bridge any more", record.id)
+            }
+            Self::Port(record, _, None) => {
+                write!(f, "endpoint {}: its device was made a port of a bridge", record.id)
             }
             Self::Forwarding(record, _) => {
                 write!(f, "endpoint {}: its forwarding entry is gone", record.id)
@@ -102,7 +106,6 @@ pub(super) fn lost<'a>(netlink: &Netlink, world: &World, records: &'a Records) -
     let links = netlink.links().context("list the host's devices")?;
     let addresses = netlink.addresses().context("list the host's addresses")?;
     let find = |index: u32| links.iter().find(|link| link.index == index);
-    let is_up = |index: u32| find(index).map(|link| link.up);
     let mut lost = Vec::new();
     for record in records.networks.values() {
         let Some(index) = record.ifindex else { continue };
@@ -125,14 +128,18 @@ pub(super) fn lost<'a>(netlink: &Netlink, world: &World, records: &'a Records) -
         let neighbours = netlink.neighbours(index)?;
         for endpoint in records.endpoints.values().filter(|endpoint| endpoint.network == record.name) {
             let Some(port) = endpoint.host_ifindex else { continue };
-            let Some(up) = is_up(port) else { continue };
-            if !up {
+            let Some(link) = find(port) else { continue };
+            if !link.up {
                 lost.push(Lost::Up(port, &endpoint.host_ifname));
+            }
+            let wanted = (!endpoint.apart).then_some(index);
+            if link.controller != wanted {
+                lost.push(Lost::Port(endpoint, port, wanted));
             }
             let is_known = fdb
                 .iter()
                 .any(|entry| (entry.port, entry.mac, entry.kind) == (port, endpoint.mac, FdbKind::Static));
-            if !is_known {
+            if !is_known && !endpoint.apart {
                 lost.push(Lost::Forwarding(endpoint, port));
             }
             let is_neighbour = |ip: &IpAddr| {

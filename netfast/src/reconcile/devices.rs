@@ -6,15 +6,23 @@ use super::assign::Records;
 use crate::model::Endpoint;
 use crate::store::{EndpointRecord, NetworkRecord};
 
+/// Where a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Place {
+    /// A port of its network's bridge.
+    Port,
+    /// No port of its network's bridge.
+    Apart,
+    /// Another plugin made it, and put it into this bridge, if into any.
+    Adopted(Option<u32>),
+}
+
 /// The host's end of an endpoint's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device<'a> {
     pub index: Option<u32>,
     pub name: &'a str,
-    /// Another plugin made it.
-    pub is_adopted: bool,
-    /// The bridge it is a port of, if another plugin made that.
-    pub bridge: Option<u32>,
+    pub place: Place,
     /// Packets may be redirected into the endpoint's namespace.
     pub redirect: bool,
     /// Packets that the endpoint sends go by way of the host, whether somebody holds them back there or not yet.
@@ -29,12 +37,20 @@ impl<'a> Device<'a> {
         Self { redirect: endpoint.redirect, sends_by_host, ..Self::recorded(record) }
     }
 
+    /// Whether another plugin made it.
+    pub(super) const fn is_adopted(&self) -> bool {
+        matches!(self.place, Place::Adopted(_))
+    }
+
     fn recorded(record: &'a EndpointRecord) -> Self {
         Self {
             index: record.host_ifindex,
             name: &record.host_ifname,
-            is_adopted: record.adopted.is_some(),
-            bridge: record.adopted.and_then(|adopted| adopted.bridge),
+            place: match record.adopted {
+                Some(adopted) => Place::Adopted(adopted.bridge),
+                None if record.apart => Place::Apart,
+                None => Place::Port,
+            },
             redirect: true,
             sends_by_host: false,
         }

@@ -1,7 +1,7 @@
 //! What others change at the devices of endpoints: a plugin that comes later may give an interface another MAC address, or
 //! hold packets back at the host's end. Nobody calls netfast then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use netfast_common::rows::{ENDPOINT_HELD, ENDPOINT_PLAIN};
@@ -25,7 +25,12 @@ impl Instance {
     pub fn follow(&mut self) -> Result<bool> {
         let ledger = match Ledger::read(self.store())? {
             Some(ledger) => ledger,
-            None => Ledger::new(self.definitions()?, &Records::read(self.store())?, Surroundings::default())?,
+            None => Ledger::new(
+                self.definitions()?,
+                &Records::read(self.store())?,
+                BTreeSet::new(),
+                Surroundings::default(),
+            )?,
         };
         let has_drifted = match Datapath::open(&Bpffs::at(&self.store().paths().bpffs))? {
             Some(datapath) => self.has_drifted(&ledger, &datapath)?,
@@ -91,7 +96,7 @@ impl Instance {
     /// Whether devices that another plugin made are others than were found.
     fn has_other_devices(&self, ledger: &Ledger) -> Result<bool> {
         let mut endpoints = BTreeMap::new();
-        let is_adopted = |device: Device<'_>| device.is_adopted;
+        let is_adopted = |device: Device<'_>| device.is_adopted();
         for entry in ledger.entries.iter().filter(|entry| entry.device.is_some_and(is_adopted)) {
             if let Some(id) = entry.id()
                 && let Some(record) = self.store().endpoint(&id)?

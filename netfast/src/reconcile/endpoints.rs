@@ -40,7 +40,7 @@ impl Instance {
         if let Some(known) = self.known_endpoints()? {
             let endpoint = make(&known.ledger.networks)?;
             let id = endpoint.id.clone();
-            if known.ledger.entries.iter().any(|entry| entry.is(&id)) {
+            if known.ledger.entries.find(&id).is_some() {
                 return Err(exists(&id));
             }
             let now = Defined { origin: Origin::Command, endpoint: endpoint.clone() };
@@ -137,7 +137,7 @@ impl Instance {
         if let Some(defined) = known.defined.endpoints.get(id) {
             return Ok(Some(Place::Amendment(Amendment { id: id.clone(), now: Some(defined.clone()) })));
         }
-        let key = known.ledger.entries.iter().find(|entry| entry.is(id)).and_then(|entry| entry.key());
+        let key = known.ledger.entries.find(id).and_then(|entry| entry.key());
         let Some(key) = key else { return Ok(None) };
         let record = self.store().attachment(&key)?;
         Ok(record.filter(|record| record.endpoint.id == *id).map(Place::Attachment))
@@ -179,7 +179,7 @@ impl Instance {
             }
             prepared.map_or(Ok(()), Prepared::put)?;
             self.store().save_defined_endpoints(defined)?;
-            self.store().save_ledger(&ledger)?;
+            ledger.save(self.store())?;
             Ok(true)
         });
         made.or_else(|error| self.undo(error))

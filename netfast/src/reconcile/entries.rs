@@ -1,33 +1,63 @@
 //! What the ledger says of each endpoint, kept as it is written: there are many, and a change of one only looks through the
-//! others.
+//! rows of the others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
-use serde_bytes::Bytes;
 
-use super::devices::Device;
+use super::devices::{Device, Place};
 use crate::model::{Endpoint, EndpointId, PortRange, Protocol, Publish};
-use crate::store::{AttachmentKey, EndpointRecord};
+use crate::store::{AttachmentKey, EndpointRecord, Tail, hash};
 
 /// What the ledger says of all endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entries {
     count: usize,
-    /// One after the other, each behind its length.
-    #[serde(with = "serde_bytes")]
-    written: Vec<u8>,
+    /// One after the other, each a [`Row`] and [`Details`] behind it.
+    #[serde(skip)]
+    written: Tail,
 }
 
+/// What of an endpoint is looked at when another one comes or goes. What it says of text are digests: the same for all that is
+/// alike, and hardly ever for anything else.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct Row {
+    /// Of its name, the namespace aside.
+    pub name: u32,
+    pub network: u32,
+    /// Of its network namespace and its interface there.
+    pub place: u32,
+    pub container: u32,
+    slot: u32,
+    /// How many ports of the host are its own.
+    pub published: u32,
+    ip: [u8; 4],
+    ip6: [u8; 16],
+    mac: [u8; 6],
+    flags: u16,
+    /// Bytes of its details.
+    length: u32,
+}
+
+const HAS_SLOT: u16 = 1;
+const HAS_IP: u16 = 2;
+const HAS_IP6: u16 = 4;
+const HAS_MAC: u16 = 8;
+const HAS_MORE: u16 = 16;
+const HAS_PORT: u16 = 32;
+const IS_APART: u16 = 64;
+
 /// One endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry<'a> {
     /// Its namespace, in the sense of policies.
     pub namespace: &'a str,
     pub name: &'a str,
     /// The container it is an attachment of.
-    #[serde(borrow)]
     pub container: Option<&'a str>,
     pub network: &'a str,
     /// `None`: it is not up.
@@ -38,22 +68,35 @@ pub(super) struct Entry<'a> {
     pub more: Vec<IpAddr>,
     pub mac: Option<[u8; 6]>,
     /// The path of its network namespace.
-    #[serde(borrow)]
     pub netns: Option<&'a str>,
     pub ifname: &'a str,
     /// The host's end of its device; `None`: it is not up.
-    #[serde(borrow)]
     pub device: Option<Device<'a>>,
     pub published: Vec<Claim>,
 }
 
-/// What an [`Entry`] begins with: as much as tells whose it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct Head<'a> {
-    pub namespace: &'a str,
-    pub name: &'a str,
+/// What of an [`Entry`] is in no [`Row`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Details<'a> {
+    namespace: &'a str,
+    name: &'a str,
     #[serde(borrow)]
-    pub container: Option<&'a str>,
+    container: Option<&'a str>,
+    network: &'a str,
+    more: Vec<IpAddr>,
+    #[serde(borrow)]
+    netns: Option<&'a str>,
+    ifname: &'a str,
+    #[serde(borrow)]
+    device: Option<Device<'a>>,
+    published: Vec<Claim>,
+}
+
+/// An endpoint as it is written: its row, and what tells the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'a> {
+    pub row: Row,
+    details: &'a [u8],
 }
 
 /// Ports of the host that are somebody's.
@@ -129,40 +172,152 @@ impl<'a> Entry<'a> {
     }
 }
 
+impl Row {
+    fn of(entry: &Entry<'_>, length: u32) -> Self {
+        let has = |flag: u16, is_so: bool| if is_so { flag } else { 0 };
+        let is_at = |place| entry.device.is_some_and(|device| device.place == place);
+        Self {
+            name: digest(entry.name),
+            network: digest(entry.network),
+            place: entry.netns.map_or(0, |netns| place(Path::new(netns), entry.ifname)),
+            container: entry.container.map_or(0, digest),
+            slot: entry.slot.unwrap_or_default(),
+            published: entry.published.iter().map(|claim| claim.host.count()).sum(),
+            ip: entry.ip.map_or([0; 4], |ip| ip.octets()),
+            ip6: entry.ip6.map_or([0; 16], |ip| ip.octets()),
+            mac: entry.mac.unwrap_or_default(),
+            flags: has(HAS_SLOT, entry.slot.is_some())
+                | has(HAS_IP, entry.ip.is_some())
+                | has(HAS_IP6, entry.ip6.is_some())
+                | has(HAS_MAC, entry.mac.is_some())
+                | has(HAS_MORE, !entry.more.is_empty())
+                | has(HAS_PORT, is_at(Place::Port))
+                | has(IS_APART, is_at(Place::Apart)),
+            length,
+        }
+    }
+
+    const fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn slot(&self) -> Option<u32> {
+        self.has(HAS_SLOT).then_some(self.slot)
+    }
+
+    pub(super) fn ip(&self) -> Option<Ipv4Addr> {
+        self.has(HAS_IP).then_some(self.ip.into())
+    }
+
+    pub(super) fn ip6(&self) -> Option<Ipv6Addr> {
+        self.has(HAS_IP6).then_some(self.ip6.into())
+    }
+
+    pub(super) fn mac(&self) -> Option<[u8; 6]> {
+        self.has(HAS_MAC).then_some(self.mac)
+    }
+
+    /// These two.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        [self.ip().map(IpAddr::V4), self.ip6().map(IpAddr::V6)].into_iter().flatten()
+    }
+
+    /// Whether it has addresses besides these two.
+    pub(super) const fn has_more(&self) -> bool {
+        self.has(HAS_MORE)
+    }
+
+    /// Whether its device is a port of its network's bridge.
+    pub(super) const fn is_port(&self) -> bool {
+        self.has(HAS_PORT)
+    }
+
+    /// Whether its device is there, netfast's, and no port of its network's bridge.
+    pub(super) const fn is_apart(&self) -> bool {
+        self.has(IS_APART)
+    }
+}
+
+impl<'a> Line<'a> {
+    /// What it says. `None`: it is damaged.
+    pub(super) fn read(&self) -> Option<Entry<'a>> {
+        let Details { namespace, name, container, network, more, netns, ifname, device, published } =
+            postcard::from_bytes(self.details).ok()?;
+        let Self { row, .. } = self;
+        Some(Entry {
+            namespace,
+            name,
+            container,
+            network,
+            slot: row.slot(),
+            ip: row.ip(),
+            ip6: row.ip6(),
+            more,
+            mac: row.mac(),
+            netns,
+            ifname,
+            device,
+            published,
+        })
+    }
+}
+
+/// What tells most texts that differ apart.
+pub(super) fn digest(text: &str) -> u32 {
+    fold(text.as_bytes())
+}
+
+/// The same of an interface in a network namespace, however the path of that is spelled.
+pub(super) fn place(netns: &Path, ifname: &str) -> u32 {
+    let place = netns.components().chain([Component::Normal(ifname.as_ref())]).collect::<PathBuf>();
+    fold(place.as_os_str().as_encoded_bytes())
+}
+
+fn fold(bytes: &[u8]) -> u32 {
+    let all = hash(bytes);
+    u32::try_from((all ^ all >> 32) & 0xffff_ffff).unwrap_or_default()
+}
+
 impl Entries {
-    /// All of them.
+    /// With these written, as many as are said to be there. `None`: they are not.
+    pub(super) fn with(self, written: Tail) -> Option<Self> {
+        let all = Self { written, ..self };
+        let (mut rest, mut count) = (&*all.written, 0);
+        while !rest.is_empty() {
+            (_, rest) = take(rest)?;
+            count += 1;
+        }
+        (count == all.count).then_some(all)
+    }
+
+    /// As they are to be written.
+    pub(super) fn written(&self) -> &[u8] {
+        &self.written
+    }
+
+    /// All of them, as they are written.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.places().map(|(_, line)| line)
+    }
+
+    /// All of them that can be read.
     pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.places().map(|(_, entry)| entry)
+        self.lines().filter_map(|line| line.read())
     }
 
     /// All of them, each with the place where what is written after it begins.
-    fn places(&self) -> impl Iterator<Item = (usize, Entry<'_>)> {
-        let mut rest = self.written.as_slice();
+    fn places(&self) -> impl Iterator<Item = (usize, Line<'_>)> {
+        let mut rest = &*self.written;
         std::iter::from_fn(move || {
-            let (entry, after) = take(rest)?;
+            let (line, after) = take(rest)?;
             rest = after;
-            Some((self.written.len() - rest.len(), entry))
+            Some((self.written.len() - rest.len(), line))
         })
-    }
-
-    /// Has `look` see each of them, wholly or its [`Head`], until it says `None`. `None` too where they cannot all be read.
-    pub(super) fn look_through<'a, T: Deserialize<'a>>(
-        &'a self,
-        mut look: impl FnMut(T) -> Option<()>,
-    ) -> Option<()> {
-        let (mut rest, mut count) = (self.written.as_slice(), 0);
-        while !rest.is_empty() {
-            let (entry, after) = take(rest)?;
-            look(entry)?;
-            rest = after;
-            count += 1;
-        }
-        (count == self.count).then_some(())
     }
 
     /// Whether each of them can be read.
     pub(super) fn are_whole(&self) -> bool {
-        self.look_through(|_: Entry<'_>| Some(())).is_some()
+        self.lines().all(|line| line.read().is_some())
     }
 
     /// Adds one.
@@ -170,33 +325,53 @@ impl Entries {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn push(&mut self, entry: &Entry<'_>) -> Result<()> {
-        let failed = "write an endpoint into the ledger";
-        let entry = postcard::to_stdvec(entry).context(failed)?;
-        let written = std::mem::take(&mut self.written);
-        self.written = postcard::to_extend(Bytes::new(&entry), written).context(failed)?;
+        let Entry { namespace, name, container, network, netns, ifname, device, .. } = *entry;
+        let (more, published) = (entry.more.clone(), entry.published.clone());
+        let details = Details { namespace, name, container, network, more, netns, ifname, device, published };
+        let details = postcard::to_stdvec(&details).context("write an endpoint into the ledger")?;
+        let row = Row::of(entry, u32::try_from(details.len()).context("write an endpoint into the ledger")?);
+        self.written.push(bytemuck::bytes_of(&row));
+        self.written.push(&details);
         self.count += 1;
         Ok(())
     }
 
     /// Removes that of an endpoint.
     pub(super) fn remove(&mut self, id: &EndpointId) {
+        let name = digest(id.name.as_str());
         let mut start = 0;
-        let place = self.places().find_map(|(end, entry)| {
+        let place = self.places().find_map(|(end, line)| {
             let begin = std::mem::replace(&mut start, end);
-            entry.is(id).then_some(begin..end)
+            let is_it = line.row.name == name && line.read().is_some_and(|entry| entry.is(id));
+            is_it.then_some(begin..end)
         });
         if let Some(place) = place {
-            self.written.drain(place);
+            self.written.remove(place);
             self.count -= 1;
         }
     }
+
+    /// Those of the attachments of a container.
+    pub(super) fn of_container(&self, container: &str) -> impl Iterator<Item = Entry<'_>> {
+        let of = digest(container);
+        let lines = self.lines().filter(move |line| line.row.container == of);
+        lines.filter_map(|line| line.read()).filter(move |entry| entry.container == Some(container))
+    }
+
+    /// That of an endpoint.
+    pub(super) fn find(&self, id: &EndpointId) -> Option<Entry<'_>> {
+        let name = digest(id.name.as_str());
+        let mut lines = self.lines().filter(|line| line.row.name == name).filter_map(|line| line.read());
+        lines.find(|entry| entry.is(id))
+    }
 }
 
-/// The first of several entries, or what it begins with, and what is written after it.
-fn take<'a, T: Deserialize<'a>>(written: &'a [u8]) -> Option<(T, &'a [u8])> {
-    let (entry, after) = postcard::take_from_bytes::<&Bytes>(written).ok()?;
-    let (entry, _) = postcard::take_from_bytes(entry).ok()?;
-    Some((entry, after))
+/// The first of several entries, and what is written after it.
+fn take(written: &[u8]) -> Option<(Line<'_>, &[u8])> {
+    let (row, rest) = written.split_at_checked(size_of::<Row>())?;
+    let row: Row = bytemuck::pod_read_unaligned(row);
+    let (details, after) = rest.split_at_checked(usize::try_from(row.length).ok()?)?;
+    Some((Line { row, details }, after))
 }
 
 #[cfg(test)]
@@ -219,8 +394,7 @@ mod tests {
             device: Some(Device {
                 index: Some(9),
                 name: "nf1",
-                is_adopted: false,
-                bridge: None,
+                place: Place::Port,
                 redirect: true,
                 sends_by_host: false,
             }),
@@ -252,38 +426,59 @@ mod tests {
         assert_eq!(all, before);
     }
 
+    /// What a change of one endpoint goes by.
     #[test]
-    fn an_entry_begins_with_its_head() {
+    fn a_row_tells_the_same_as_its_entry() {
+        let bare = Entry {
+            container: None,
+            slot: None,
+            ip: None,
+            ip6: Some(Ipv6Addr::LOCALHOST),
+            more: Vec::new(),
+            mac: None,
+            netns: None,
+            device: None,
+            published: Vec::new(),
+            ..entry("bare")
+        };
+        let at = |place| entry("any").device.map(|device| Device { place, ..device });
+        let written = [
+            entry("whole"),
+            bare,
+            Entry { device: at(Place::Apart), ..entry("apart") },
+            Entry { device: at(Place::Adopted(None)), ..entry("adopted") },
+        ];
         let mut all = Entries::default();
-        let entries = [entry("a"), Entry { container: None, namespace: "other", ..entry("b") }];
-        for entry in &entries {
+        for entry in &written {
             all.push(entry).unwrap();
         }
-        let mut heads = Vec::new();
-        all.look_through(|head: Head<'_>| {
-            heads.push(head);
-            Some(())
-        })
-        .unwrap();
-        let head = |entry: &Entry<'static>| {
-            let Entry { namespace, name, container, .. } = *entry;
-            Head { namespace, name, container }
-        };
-        assert_eq!(heads, entries.iter().map(head).collect::<Vec<_>>());
+        for (line, entry) in all.lines().zip(&written) {
+            let Row { name, network, place, container, published, .. } = line.row;
+            assert_eq!((name, network), (digest(entry.name), digest(entry.network)));
+            assert_eq!(place == super::place(Path::new("/run//netns/a"), "eth0"), entry.netns.is_some());
+            assert_eq!(container == digest("0123456789ab"), entry.container.is_some());
+            assert_eq!(published, u32::from(!entry.published.is_empty()));
+            assert_eq!(line.row.addresses().chain(entry.more.clone()).collect::<Vec<_>>(), {
+                entry.addresses().collect::<Vec<_>>()
+            });
+            assert_eq!(line.row.has_more(), !entry.more.is_empty());
+            assert_eq!((line.row.slot(), line.row.mac()), (entry.slot, entry.mac));
+        }
+        let places: Vec<_> = all.lines().map(|line| (line.row.is_port(), line.row.is_apart())).collect();
+        assert_eq!(places, [(true, false), (false, false), (false, true), (false, false)]);
     }
 
     #[test]
-    fn who_has_seen_enough_sees_no_more() {
+    fn one_is_found_by_its_name_or_its_container() {
+        let other = Entry { namespace: "other", container: Some("fedcba987654"), ..entry("a") };
         let mut all = Entries::default();
-        for name in ["a", "b", "c"] {
-            all.push(&entry(name)).unwrap();
+        for entry in [&entry("a"), &other] {
+            all.push(entry).unwrap();
         }
-        let mut seen = Vec::new();
-        let end = all.look_through(|entry: Entry<'_>| {
-            seen.push(entry.name.to_owned());
-            (entry.name != "b").then_some(())
-        });
-        assert_eq!((end, seen), (None, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(all.find(&id("a")), Some(entry("a")));
+        assert_eq!(all.find(&id("b")), None);
+        assert_eq!(all.of_container("fedcba987654").collect::<Vec<_>>(), [other]);
+        assert_eq!(all.of_container("none").count(), 0);
     }
 
     /// An entry whose text is no text is not passed over.
@@ -294,9 +489,9 @@ mod tests {
             all.push(&entry(name)).unwrap();
         }
         let place = all.written.windows(7).position(|text| text == b"damaged").unwrap();
-        all.written[place] = 0xff;
+        all.written.remove(place..place + 1);
+        all.written.push(&[0]);
         assert!(!all.are_whole());
-        assert_eq!(all.look_through(|_: Head<'_>| Some(())), None);
     }
 
     #[test]
@@ -306,11 +501,16 @@ mod tests {
             all.push(&entry(name)).unwrap();
         }
         assert!(all.are_whole());
+        let with = |count, written: &[u8]| {
+            let mut tail = Tail::default();
+            tail.push(written);
+            Entries { count, ..Entries::default() }.with(tail)
+        };
         for length in 0..all.written.len() {
-            let torn = Entries { written: all.written[..length].to_vec(), ..all.clone() };
-            assert!(!torn.are_whole(), "{length} of {} bytes", all.written.len());
+            assert_eq!(with(2, &all.written[..length]), None, "{length} of {} bytes", all.written.len());
         }
-        assert!(!Entries { count: 1, ..all.clone() }.are_whole());
-        assert!(!Entries { written: [all.written.as_slice(), &[0]].concat(), ..all }.are_whole());
+        assert_eq!(with(1, all.written()), None);
+        assert_eq!(with(2, &[all.written(), &[0]].concat()), None);
+        assert_eq!(with(2, all.written()), Some(all));
     }
 }

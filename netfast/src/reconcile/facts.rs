@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 
-use super::devices::{Device, Devices};
+use super::devices::{self, Device, Devices};
 use super::surroundings::{Place, places};
 use crate::compile::rows::Uplink;
 use crate::model::World;
@@ -85,7 +85,7 @@ fn facts(
     named: Option<&BTreeSet<String>>,
 ) -> Facts {
     let (adopted, own): (Vec<Device<'_>>, Vec<Device<'_>>) =
-        devices.endpoints.iter().partition(|device| device.is_adopted);
+        devices.endpoints.iter().partition(|device| device.is_adopted());
     let veths = own.iter().map(|device| (device.index, device.name));
     let (indexes, taken): (BTreeSet<_>, BTreeSet<&str>) =
         devices.bridges.iter().copied().chain(veths).unzip();
@@ -97,7 +97,8 @@ fn facts(
     };
     // What is the host's on a link that another plugin made is the host's, but no way outside.
     let is_adopted = |link: &Link| adopted.iter().any(|device| device.index == Some(link.index));
-    let is_shared = |link: &Link| adopted.iter().any(|device| device.bridge == Some(link.index));
+    let is_shared =
+        |link: &Link| adopted.iter().any(|device| device.place == devices::Place::Adopted(Some(link.index)));
     let mut facts = Facts::default();
     for link in links.iter().filter(|link| !is_ours(link)) {
         let own: Vec<&Address> = addresses.iter().filter(|address| address.ifindex == link.index).collect();

@@ -19,6 +19,8 @@ pub(super) struct Ledger {
     pub networks: BTreeMap<Name, Network>,
     /// Those of them that only attachments define.
     pub attached_networks: BTreeSet<Name>,
+    /// Those whose endpoints all have to be ports of the bridge.
+    pub bridged: BTreeSet<Name>,
     /// The uplinks that were asked for; `None`: every addressed device.
     pub uplinks: Option<BTreeSet<String>>,
     /// The directory of policies that is followed.
@@ -37,6 +39,7 @@ impl Ledger {
     pub(super) fn new(
         definitions: &Definitions,
         records: &Records,
+        bridged: BTreeSet<Name>,
         surroundings: Surroundings,
     ) -> Result<Self> {
         let world = &definitions.world;
@@ -73,6 +76,7 @@ impl Ledger {
         Ok(Self {
             networks: world.networks.clone(),
             attached_networks: definitions.attached_networks.clone(),
+            bridged,
             uplinks: world.uplinks.clone(),
             policy_directory: definitions.policy_directory.clone(),
             surroundings,
@@ -88,11 +92,22 @@ impl Ledger {
         Ok(Self::read_unseen(store)?.filter(|ledger| ledger.entries.are_whole()))
     }
 
-    /// As [`Self::read`], for those who look through all entries and see themselves whether they can.
+    /// As [`Self::read`], for those who look through the rows of all entries: whether details can be read shows to whoever
+    /// reads them.
     ///
     /// # Errors
     /// When it cannot be read.
     pub(super) fn read_unseen(store: &LockedStore) -> Result<Option<Self>> {
-        Ok(store.ledger()?)
+        let Some((mut ledger, tail)) = store.ledger::<Self>()? else { return Ok(None) };
+        let Some(entries) = std::mem::take(&mut ledger.entries).with(tail) else { return Ok(None) };
+        Ok(Some(Self { entries, ..ledger }))
+    }
+
+    /// Writes it down: all is done.
+    ///
+    /// # Errors
+    /// When it cannot be written, and the one before it cannot be removed.
+    pub(super) fn save(&self, store: &LockedStore) -> Result<()> {
+        Ok(store.save_ledger(self, self.entries.written())?)
     }
 }

@@ -1,6 +1,7 @@
 //! Desired against actual, as ordered operations; apply; roll back.
 
 mod adopt;
+mod apart;
 mod assign;
 mod attached_network;
 pub mod attachments;

@@ -10,7 +10,7 @@ use netfast_common::addr::Addr;
 
 use super::tables::{Settings, add, commit, differing, remove_rules, replace_subject};
 use crate::compile::policy::{self, Assigned, Book, Family, Member, Numbers, Roll, Side};
-use crate::compile::rows::{PlacedEndpoint, PlacedNetwork, rows};
+use crate::compile::rows::{PlacedEndpoint, PlacedLink, PlacedNetwork, rows};
 use crate::kernel::testing::{cpu_time, loaded};
 use crate::kernel::{Maps, Programs, grace_period};
 use crate::model::{
@@ -143,7 +143,8 @@ impl Scene {
         let tables = policy::compile(&self.world, &assigned, &self.numbers, 1_000_000).unwrap();
         let compile = start.elapsed();
         let start = Instant::now();
-        let network = PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6] };
+        let network =
+            PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6], ifindex: None };
         let endpoints: Vec<_> = self.placed(&assigned, &network);
         let rows = rows([&network].into_iter(), &endpoints, &[], &[].into(), &[].into(), &tables);
         let made = start.elapsed();
@@ -185,8 +186,12 @@ impl Scene {
                 remove_rules(maps, &change.removed).unwrap();
             }
             (None, Some(subject)) => {
-                let network =
-                    PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6] };
+                let network = PlacedNetwork {
+                    network: &self.world.networks[&name("net")],
+                    id: 1,
+                    mac: [2; 6],
+                    ifindex: None,
+                };
                 let placed: Vec<_> =
                     self.placed(&assigned, &network).into_iter().filter(|placed| placed.id == id).collect();
                 let subjects = [(id.clone(), subject)].into();
@@ -232,7 +237,8 @@ impl Scene {
     fn assert_is_whole(&mut self, maps: &Maps) {
         let assigned = self.assigned();
         let tables = policy::compile(&self.world, &assigned, &self.numbers, 1_000_000).unwrap();
-        let network = PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6] };
+        let network =
+            PlacedNetwork { network: &self.world.networks[&name("net")], id: 1, mac: [2; 6], ifindex: None };
         let endpoints: Vec<_> = self.placed(&assigned, &network);
         let rows = rows([&network].into_iter(), &endpoints, &[], &[].into(), &[].into(), &tables);
         let instance = Instance::new(NetnsId { cookie: 1, dev: 0, ino: 0 }).unwrap();
@@ -262,7 +268,7 @@ impl Scene {
                 source_check: true,
                 redirect: true,
                 held: false,
-                adopted: None,
+                link: PlacedLink::Port,
                 publish: Vec::new(),
             }
         };

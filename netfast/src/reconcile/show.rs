@@ -333,7 +333,7 @@ fn attached(datapath: &Datapath, links: &[Link], cgroup: Option<PathBuf>) -> Res
         .map(|attached| LinkView {
             program: attached.hook.program().to_owned(),
             hook: attached.kind.name(),
-            direction: Some(if attached.hook == Hook::EndpointEgress { "egress" } else { "ingress" }),
+            direction: Some(if attached.hook.is_egress() { "egress" } else { "ingress" }),
             target: device(links, attached.ifindex),
             program_id: Some(attached.program_id),
             alive: attached.alive,

@@ -11,13 +11,13 @@ use anyhow::{Context as _, Result};
 
 use super::assign::{self, Records};
 use super::converge::{assigned_to, make_rows};
-use super::entries::{Claim, Entry};
+use super::entries::{self, Claim, Entry, Row, digest};
 use super::facts::Facts;
 use super::host::{Host, netns_dir};
 use super::ledger::Ledger;
 use super::numbers::Small;
 use super::ports::{self, PortFacts};
-use super::{files, stale, tables, topology};
+use super::{apart, files, stale, tables, topology};
 use crate::compile::policy::{Change, Member, Roll, Tables};
 use crate::compile::rows::Rows;
 use crate::kernel::{Bpffs, Datapath, Mode, Programs, grace_period};
@@ -116,6 +116,24 @@ struct Held {
     ports: u64,
     /// How many others are in the network that it is to join.
     members: usize,
+    /// How they are there.
+    neighbours: Neighbours,
+}
+
+/// The other endpoints of a network, as far as they are there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Neighbours {
+    /// How many are ports of the bridge.
+    ports: usize,
+    /// How many are not.
+    apart: usize,
+}
+
+impl Neighbours {
+    fn count(&mut self, row: &Row) {
+        self.ports += usize::from(row.is_port());
+        self.apart += usize::from(row.is_apart());
+    }
 }
 
 /// An endpoint that was made.
@@ -139,6 +157,8 @@ struct Planned {
     roll: Roll,
     /// How many ports of the host are published, its own among them; 0: it publishes none.
     ports: u64,
+    /// It is the first that is no port of the bridge.
+    is_first_apart: bool,
 }
 
 impl<'a> Single<'a> {
@@ -182,10 +202,13 @@ impl Single<'_> {
         begin(self.store)?;
         let mut host = self.host(&netlink, datapath);
 
-        let Planned { world, records, change, roll, ports: _ } = &mut planned;
+        let Planned { world, records, change, roll, ports: _, is_first_apart } = &mut planned;
         let bridge = records.networks.get(&endpoint.network).context("a record without a network")?;
         let record = records.endpoints.get_mut(&endpoint.id).context("an endpoint without a record")?;
         let network = topology::network_of(world, record)?;
+        if *is_first_apart {
+            apart::attach_to(&host, bridge)?;
+        }
         let host_mac = topology::create_endpoint(&host, network, bridge, endpoint, record)?;
         fault::point("write the names of an endpoint");
         files::add(host.run_dir(), record)?;
@@ -196,6 +219,9 @@ impl Single<'_> {
         fault::point("set a device up");
         let ifindex = record.host_ifindex.context("an endpoint without a device")?;
         host.netlink.set_up(ifindex).with_context(|| format!("set {} up", record.host_ifname))?;
+        if endpoint.sends_by_host {
+            self.ledger.bridged.insert(endpoint.network.clone());
+        }
         self.ledger.entries.push(&Entry::of(&record, endpoint, key.map(|key| key.container.as_str())))?;
         let bridge = records.networks.remove(&record.network).context("a record without a network")?;
         Ok(Some(Made { record, bridge, host_mac }))
@@ -224,7 +250,14 @@ impl Single<'_> {
         let Ok(taken) = addresses.take(endpoint, network) else { return Ok(None) };
         let slot = assign::lowest_free(&held.slots);
         let incarnation = instance.take_incarnation()?;
-        let record = assign::endpoint_record(endpoint, network, netns, incarnation, slot, taken.clone());
+        let mut record = assign::endpoint_record(endpoint, network, netns, incarnation, slot, taken.clone());
+        let Neighbours { ports: of_bridge, apart } = held.neighbours;
+        let is_bridged = endpoint.sends_by_host || ledger.bridged.contains(&network.name);
+        if is_bridged && apart > 0 {
+            return Ok(None);
+        }
+        record.apart = of_bridge >= apart::PORTS && !is_bridged && !network.adopted;
+        let is_first_apart = record.apart && apart == 0;
         let mut records = Records {
             networks: [(network.name.clone(), bridge)].into(),
             endpoints: [(endpoint.id.clone(), record)].into(),
@@ -246,7 +279,7 @@ impl Single<'_> {
         let Some(change) = small.change(None, Some(member)) else { return Ok(None) };
         let own = endpoint.publish.iter().map(|publish| u64::from(publish.container.count()));
         let ports = if endpoint.publish.is_empty() { 0 } else { held.ports + own.sum::<u64>() };
-        Ok(Some(Planned { world, records, change, roll: small.roll, ports }))
+        Ok(Some(Planned { world, records, change, roll: small.roll, ports, is_first_apart }))
     }
 
     /// What the others have. `None`: somebody has what the endpoint asks for, or that is still to be chosen.
@@ -261,20 +294,37 @@ impl Single<'_> {
                 || (other.netns.map(Path::new) == Some(netns) && other.ifname == endpoint.ifname())
                 || other.published.iter().any(|held| claims.iter().any(|claim| claim.overlaps(held)))
         };
+        let (name, network) = (digest(endpoint.id.name.as_str()), digest(endpoint.network.as_str()));
+        let place = entries::place(netns, endpoint.ifname());
+        // Most of the others are in nobody's way, as their rows tell.
+        let may_be_in_the_way = |row: &Row| {
+            row.name == name
+                || row.place == place
+                || row.has_more()
+                || (row.published > 0 && !claims.is_empty())
+                || (endpoint.mac.is_some() && endpoint.mac == row.mac())
+                || endpoint.asked().any(|ip| row.addresses().any(|taken| taken == ip))
+        };
         let mut held = Held::default();
         // Sets are made of them in one go, which takes half as long.
         let (mut addresses, mut slots) = (Vec::new(), Vec::new());
-        // So are they looked through: there are many of them, and each look takes its time.
-        self.ledger.entries.look_through(|other: Entry<'_>| {
-            if is_in_the_way(&other) {
-                return None;
+        for line in self.ledger.entries.lines() {
+            let row = &line.row;
+            if may_be_in_the_way(row) {
+                let other = line.read()?;
+                if is_in_the_way(&other) {
+                    return None;
+                }
+                addresses.extend(other.more);
             }
-            addresses.extend(other.addresses());
-            slots.extend(other.slot);
-            held.members += usize::from(other.network == endpoint.network.as_str());
-            held.ports += other.published.iter().map(|claim| u64::from(claim.host.count())).sum::<u64>();
-            Some(())
-        })?;
+            addresses.extend(row.addresses());
+            slots.extend(row.slot());
+            held.ports += u64::from(row.published);
+            if row.network == network {
+                held.members += 1;
+                held.neighbours.count(row);
+            }
+        }
         held.addresses = addresses.into_iter().collect();
         held.slots = slots.into_iter().collect();
         Some(held)
@@ -298,22 +348,33 @@ impl Single<'_> {
         Ok(place.inode()? != self.netns.inode()?)
     }
 
-    /// Whether an endpoint of the ledger shares nothing with another one. A name that two have, or a port that two have on
-    /// different addresses, is written otherwise for one alone.
-    fn has_all_for_itself(&self, record: &EndpointRecord) -> bool {
+    /// The neighbours of an endpoint of the ledger that shares nothing with another one. A name that two have, or a port that
+    /// two have on different addresses, is written otherwise for one alone.
+    fn neighbours(&self, record: &EndpointRecord) -> Option<Neighbours> {
         let own: Vec<_> = record.publish.iter().filter_map(|record| Claim::of(&record.publish)).collect();
+        let (name, network) = (digest(record.id.name.as_str()), digest(record.network.as_str()));
         let mut is_known = false;
-        let all = self.ledger.entries.look_through(|other: Entry<'_>| {
-            if other.is(&record.id) {
-                is_known = true;
-                return Some(());
+        let mut neighbours = Neighbours::default();
+        for line in self.ledger.entries.lines() {
+            let row = &line.row;
+            if row.name == name || (row.published > 0 && !own.is_empty()) {
+                let other = line.read()?;
+                if other.is(&record.id) {
+                    is_known = true;
+                    continue;
+                }
+                let has_name = other.name == record.id.name.as_str();
+                let is_shared = (has_name && other.network == record.network.as_str())
+                    || other.published.iter().any(|held| own.iter().any(|own| own.overlaps(held)));
+                if is_shared {
+                    return None;
+                }
             }
-            let is_shared = (other.name == record.id.name.as_str()
-                && other.network == record.network.as_str())
-                || other.published.iter().any(|held| own.iter().any(|own| own.overlaps(held)));
-            (!is_shared).then_some(())
-        });
-        all.is_some() && is_known
+            if row.network == network {
+                neighbours.count(row);
+            }
+        }
+        is_known.then_some(neighbours)
     }
 
     /// Removes an endpoint. `false`: nothing was done, as that takes more than this.
@@ -331,7 +392,9 @@ impl Single<'_> {
             // Its device stays, so there is no grace period below, and the host may have other uplinks then.
             return Ok(false);
         }
-        if !self.has_all_for_itself(&record) {
+        let Some(neighbours) = self.neighbours(&record) else { return Ok(false) };
+        if neighbours.apart > 0 && neighbours.ports == 0 {
+            // A bridge without a port has no carrier.
             return Ok(false);
         }
         let Some(network) = self.ledger.networks.get(&record.network).cloned() else { return Ok(false) };
@@ -360,6 +423,12 @@ impl Single<'_> {
         fault::point("remove the names of an endpoint");
         files::remove(host.run_dir(), &record)?;
         topology::remove_endpoint(&host, &records, &record)?;
+        if let Some(bridge) = records.networks.get(&network.name).and_then(|network| network.ifindex)
+            && record.apart
+            && neighbours.apart == 0
+        {
+            apart::detach_from(&host, bridge)?;
+        }
         tables::remove_drops(&mut host.datapath.maps, record.incarnation)?;
         tables::remove_sources(&mut host.datapath.maps, &rows)?;
         tables::remove_rules(&mut host.datapath.maps, &change.removed)?;

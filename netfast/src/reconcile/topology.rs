@@ -11,7 +11,7 @@ use super::check::{self, Problem};
 use super::damage::Lost;
 use super::host::Host;
 use super::owner::Owner;
-use super::{adopt, assign, commands, damage, files, limits};
+use super::{adopt, apart, assign, commands, damage, files, limits};
 use crate::kernel::{Hook, Mode};
 use crate::model::{Endpoint, EndpointId, Name, Network, World};
 use crate::net::{self, BridgeSpec, ContainerSpec, Netlink, Netns, VethPair, VethSpec, configure_container};
@@ -157,7 +157,9 @@ pub(super) fn create_endpoint(
             .with_context(|| failed("attach its programs"))?;
     }
     fault::point("write static neighbours");
-    add_forwarding(host, record, pair.host)?;
+    if !record.apart {
+        add_forwarding(host, record, pair.host)?;
+    }
     for ip in record.addresses() {
         add_neighbour(host, record, bridge_ifindex, ip)?;
     }
@@ -186,7 +188,7 @@ fn create_pair(
     host.netlink.create_veth(&VethSpec {
         host_name: &record.host_ifname,
         host_mac: Some(Owner::of(host.store.paths()).port_mac(record.incarnation)),
-        bridge,
+        bridge: (!record.apart).then_some(bridge),
         alias: &endpoint_alias(record),
         container_netns: netns,
         container_name: &record.container_ifname,
@@ -211,7 +213,29 @@ pub(super) fn inside<'a>(
     }
 }
 
-fn add_forwarding(host: &Host<'_>, record: &EndpointRecord, port: u32) -> Result<()> {
+/// Makes an endpoint's device a port of a bridge; `None`: of none.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn set_port(
+    host: &Host<'_>,
+    record: &EndpointRecord,
+    device: u32,
+    bridge: Option<u32>,
+) -> Result<()> {
+    fault::point("set a port");
+    match bridge {
+        Some(bridge) => host.netlink.join_bridge(device, bridge),
+        None => host.netlink.leave_bridge(device),
+    }
+    .with_context(|| format!("endpoint {}: put its device where it was", record.id))
+}
+
+/// Has an endpoint's bridge know the port that it is behind.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn add_forwarding(host: &Host<'_>, record: &EndpointRecord, port: u32) -> Result<()> {
     host.netlink
         .add_fdb(port, record.mac)
         .with_context(|| format!("endpoint {}: write its forwarding entry", record.id))
@@ -239,6 +263,7 @@ pub(super) fn mend(host: &Host<'_>, world: &World, records: &Records) -> Result<
                     .add_address(bridge, address)
                     .with_context(|| format!("give {name} back its address"))?;
             }
+            Lost::Port(record, device, bridge) => set_port(host, record, device, bridge)?,
             Lost::Forwarding(record, port) => {
                 fault::point("put a forwarding entry back");
                 add_forwarding(host, record, port)?;
@@ -440,6 +465,9 @@ pub(super) fn remove_namespace(record: &EndpointRecord) -> Result<()> {
 /// When it cannot be removed.
 pub(super) fn remove_network(host: &Host<'_>, record: &NetworkRecord) -> Result<()> {
     remove_bridge(host.netlink, record)?;
+    if let Some(bridge) = record.ifindex {
+        apart::detach_from(host, bridge)?;
+    }
     files::remove_network(host.run_dir(), &record.name)?;
     host.store.remove_network(&record.name)?;
     Ok(())

@@ -148,7 +148,7 @@ fn whoever_removes_an_amendment_by_hand_voids_what_is_known_beside_it() {
     let first = written(&store);
     amend(&store, &first.writing, &now("a", "new"));
     store.save_defined_endpoints(&DefinedEndpoints::of(&store.definitions().unwrap())).unwrap();
-    store.save_ledger("all that is known").unwrap();
+    store.save_ledger("all that is known", &[]).unwrap();
     assert!(store.defined_endpoints().unwrap().is_some());
     let file = fs::read_dir(store.amendments_dir()).unwrap().next().unwrap().unwrap().path();
     // The time of a directory is that of a tick of the kernel.

@@ -43,10 +43,16 @@ pub(super) fn write_for_good<T: Serialize + ?Sized>(path: &Path, value: &T) -> R
     write_json(path, serde_json::to_vec_pretty(value), Lasts::ForGood)
 }
 
-/// As [`write()`], in a form that only programs can read.
-pub(super) fn write_binary<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+/// As [`write()`], in a form that only programs can read, and `tail` behind it.
+pub(super) fn write_binary<T: Serialize + ?Sized>(path: &Path, value: &T, tail: &[u8]) -> Result<()> {
     let failed = |e| StoreError::file("write", path, io::Error::other(e));
-    write_bytes(path, &postcard::to_stdvec(value).map_err(failed)?, Lasts::UntilReboot)
+    let head = postcard::to_stdvec(value).map_err(failed)?;
+    if tail.is_empty() {
+        return write_bytes(path, &head, Lasts::UntilReboot);
+    }
+    let lasts = Lasts::UntilReboot;
+    let content = |file: &mut File| file.write_all(&head).and_then(|()| file.write_all(tail));
+    put(beside(path, (TEMPORARY, 0o600), lasts, content)?, path, lasts)
 }
 
 fn write_json(path: &Path, bytes: serde_json::Result<Vec<u8>>, lasts: Lasts) -> Result<()> {

@@ -32,7 +32,7 @@ impl Companion {
 }
 
 /// Form of the companions. Another form of one takes another number: one of another form is as good as none.
-const FORM: [u8; 8] = *b"policy 2";
+const FORM: [u8; 8] = *b"policy 3";
 
 impl Store {
     pub(super) fn companion_file(&self, companion: Companion) -> PathBuf {
@@ -62,7 +62,7 @@ impl LockedStore {
     /// When it cannot be written, and the one before it cannot be removed.
     pub fn save_companion<T: Serialize>(&self, companion: Companion, content: &T) -> Result<()> {
         let Some(numbers) = Stamp::of(&self.numbers_file())? else { return Ok(()) };
-        Written::put(&self.companion_file(companion), FORM, &numbers, content)
+        Written::put(&self.companion_file(companion), FORM, &numbers, content, &[])
     }
 
     /// Removes them all.

@@ -12,7 +12,7 @@ use super::{Defined, Definitions, LockedStore, Origin, Result, Store, Written, a
 use crate::model::{Endpoint, EndpointId};
 
 /// Form of the file. Another form of it takes another number: one of another form is as good as none.
-const FORM: [u8; 8] = *b"defined2";
+const FORM: [u8; 8] = *b"defined3";
 
 /// What a command that changes one endpoint needs of the definitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl LockedStore {
     /// When it cannot be written, and what was known before cannot be removed.
     pub fn save_defined_endpoints(&self, defined: &DefinedEndpoints) -> Result<()> {
         let Some(definitions) = self.stamp_of_definitions()? else { return Ok(()) };
-        Written::put(&self.defined_file(), FORM, &definitions, defined)
+        Written::put(&self.defined_file(), FORM, &definitions, defined, &[])
     }
 
     /// Removes what is known of that.

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{LockedStore, Result, Store, Written, atomic};
+use super::{LockedStore, Result, Store, Tail, Written, atomic};
 
 /// Form of the ledger. Another form of it takes another number: one of another form is as good as none.
-const FORM: [u8; 8] = *b"ledger 8";
+const FORM: [u8; 8] = *b"ledger 9";
 
 impl Store {
     pub(super) fn ledger_file(&self) -> PathBuf {
@@ -26,10 +26,10 @@ impl LockedStore {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn ledger<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+    pub fn ledger<T: DeserializeOwned>(&self) -> Result<Option<(T, Tail)>> {
         let Some(definitions) = self.stamp_of_definitions()? else { return Ok(None) };
         let written = Written::at(&self.ledger_file(), FORM, &definitions)?;
-        Ok(written.and_then(|written| written.read()))
+        Ok(written.and_then(Written::read_with_tail))
     }
 
     /// Takes the ledger away: something is under way.
@@ -44,8 +44,8 @@ impl LockedStore {
     ///
     /// # Errors
     /// When it cannot be written, and the one before it cannot be removed.
-    pub fn save_ledger<T: Serialize>(&self, ledger: T) -> Result<()> {
+    pub fn save_ledger<T: Serialize>(&self, ledger: T, tail: &[u8]) -> Result<()> {
         let Some(definitions) = self.stamp_of_definitions()? else { return Ok(()) };
-        Written::put(&self.ledger_file(), FORM, &definitions, &ledger)
+        Written::put(&self.ledger_file(), FORM, &definitions, &ledger, tail)
     }
 }

@@ -22,6 +22,7 @@ mod readers;
 mod records;
 mod run;
 mod stamp;
+mod tail;
 mod written;
 
 use std::io;
@@ -42,6 +43,7 @@ pub use self::records::{
     AdoptedRecord, CommandRecord, EndpointRecord, NetworkRecord, PublishRecord, Salvage,
 };
 pub use self::run::{DefragRecord, Instance, NetnsId};
+pub use self::tail::Tail;
 pub use self::written::Written;
 
 use self::lock::Lock;

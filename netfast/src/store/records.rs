@@ -43,6 +43,9 @@ pub struct EndpointRecord {
     pub host_ifindex: Option<u32>,
     /// Name of its container veth.
     pub container_ifname: String,
+    /// Its host veth is no port of the network's bridge, as that has many ports already.
+    #[serde(default)]
+    pub apart: bool,
     /// Largest IP packet in bytes.
     pub mtu: u16,
     /// Other names that the `/etc/hosts` of its network has for it.

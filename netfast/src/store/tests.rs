@@ -43,6 +43,7 @@ pub(super) fn endpoint(namespace: &str, endpoint: &str) -> EndpointRecord {
         host_ifindex: None,
         container_ifname: "eth0".to_owned(),
         aliases: Vec::new(),
+        apart: false,
         netns: "/run/netns/x".into(),
         owns_netns: true,
         mtu: 1500,

@@ -1,11 +1,13 @@
 //! Files that only programs read. Each begins with its form and with the stamp of the file that it is about: it is void beside
-//! another one.
+//! another one. Behind what it says there may be a tail, which is read and written as it is.
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::stamp::Stamp;
+use super::tail::Tail;
 use super::{Result, atomic};
 
 /// What stands in such a file.
@@ -37,8 +39,9 @@ impl Written {
         form: [u8; 8],
         about: &Stamp,
         content: &(impl Serialize + ?Sized),
+        tail: &[u8],
     ) -> Result<()> {
-        atomic::write_binary(path, &(form, about, content)).or_else(|error| {
+        atomic::write_binary(path, &(form, about, content, tail.len()), tail).or_else(|error| {
             tracing::warn!(%error, "the next change takes longer");
             atomic::remove(path).map(drop)
         })
@@ -46,7 +49,19 @@ impl Written {
 
     /// What it says, which may borrow from it. `None`: it cannot be understood.
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        let (content, rest) = postcard::take_from_bytes(self.bytes.get(self.start..)?).ok()?;
-        rest.is_empty().then_some(content)
+        self.parts().filter(|(_, tail)| tail.is_empty()).map(|(content, _)| content)
+    }
+
+    /// As [`Self::read`], and what stands behind it.
+    pub(super) fn read_with_tail<T: DeserializeOwned>(self) -> Option<(T, Tail)> {
+        let (content, tail): (_, &[u8]) = self.parts()?;
+        let start = self.bytes.len() - tail.len();
+        Some((content, Tail::new(self.bytes, start)))
+    }
+
+    fn parts<'a, T: Deserialize<'a>>(&'a self) -> Option<(T, &'a [u8])> {
+        let ((content, length), tail) =
+            postcard::take_from_bytes::<(T, usize)>(self.bytes.get(self.start..)?).ok()?;
+        (tail.len() == length).then_some((content, tail))
     }
 }

@@ -10,7 +10,7 @@ fn filled(dir: &Path) -> LockedStore {
     let locked = tests::store(dir).lock(LOCK_TIMEOUT).unwrap();
     define(&locked, &Definitions::default());
     locked.save_numbers(&7).unwrap();
-    locked.save_ledger("all that is known").unwrap();
+    locked.save_ledger("all that is known", b"and more").unwrap();
     locked.save_companion(Companion::Roll, &"who is who").unwrap();
     locked
 }
@@ -23,7 +23,9 @@ fn define(store: &LockedStore, definitions: &Definitions) {
 }
 
 fn ledger(store: &LockedStore) -> Option<String> {
-    store.ledger().unwrap()
+    let (known, tail) = store.ledger::<String>().unwrap()?;
+    assert_eq!(&*tail, b"and more");
+    Some(known)
 }
 
 fn roll(store: &LockedStore) -> Option<String> {

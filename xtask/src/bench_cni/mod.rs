@@ -32,9 +32,6 @@ pub(crate) struct Options {
     /// Measure netfast and the bridge plugin once more with this many containers there
     #[arg(long, value_name = "NUMBER")]
     containers: Option<usize>,
-    /// Measure netfast beside them also with all but 30 in other bridges: what the ports of one bridge cost, and what all else
-    #[arg(long, requires = "containers")]
-    apart: bool,
     /// A netfast that is built already, instead of the release binary
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -57,9 +54,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if let Some(containers) = options.containers {
             command.args(["--containers", &containers.to_string()]);
         }
-        if options.apart {
-            command.arg("--apart");
-        }
         return Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     measure(options, &binary)?;
@@ -67,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn measure(options: &Options, binary: &Path) -> Result<()> {
-    let Options { rounds, containers, apart, .. } = options;
+    let Options { rounds, containers, .. } = options;
     if Path::new(MEMORY).is_dir() {
         tempfile::env::override_temp_dir(Path::new(MEMORY))
             .map_err(|other| anyhow!("temporary files are in {} already", other.display()))?;
@@ -97,12 +91,8 @@ fn measure(options: &Options, binary: &Path) -> Result<()> {
         table::milliseconds(first)
     ));
     if let Some(containers) = *containers {
-        let crowd = Crowd { size: containers, is_apart: false };
-        growth(binary, |lab| Chain::netfast(lab), &crowd, *rounds)?;
-        if *apart {
-            growth(binary, |lab| Chain::netfast(lab), &Crowd { is_apart: true, ..crowd }, *rounds)?;
-        }
-        growth(binary, |lab| Ok(Chain::bridge(lab)), &crowd, *rounds)?;
+        growth(binary, |lab| Chain::netfast(lab), containers, *rounds)?;
+        growth(binary, |lab| Ok(Chain::bridge(lab)), containers, *rounds)?;
     }
     Ok(())
 }
@@ -139,31 +129,18 @@ fn first(binary: &Path) -> Result<Duration> {
     times.get(FIRSTS / 2).copied().context("nothing was measured")
 }
 
-/// Containers that are there while others come and go.
-struct Crowd {
-    size: usize,
-    /// Whether they are in bridges of [`TOGETHER`] and not all in one.
-    is_apart: bool,
-}
-
-/// How many containers are left in one bridge.
-const TOGETHER: usize = 30;
-
 /// Tells the times of a chain beside one container, and of the same in another host beside a crowd. They take turns.
 fn growth(
     binary: &Path,
     chain: impl for<'lab> Fn(&'lab Lab) -> Result<Chain<'lab>>,
-    crowd: &Crowd,
+    containers: usize,
     rounds: usize,
 ) -> Result<()> {
     let (calm, crowded) = (Lab::with_binary(binary)?, Lab::with_binary(binary)?);
     let (mut few, mut many) = (chain(&calm)?, chain(&crowded)?);
     let mut namespaces = vec![few.add_one("crowd0")?];
-    for number in 0..crowd.size {
+    for number in 0..containers {
         namespaces.push(many.add_one(&format!("crowd{number}"))?);
-    }
-    if crowd.is_apart {
-        spread(&crowded)?;
     }
     for round in 0..rounds {
         for chain in [&mut few, &mut many] {
@@ -171,24 +148,8 @@ fn growth(
             chain.times.push(times);
         }
     }
-    let apart = if crowd.is_apart { format!(", in bridges of {TOGETHER},") } else { String::new() };
-    output::heading(&format!("{} with {} containers there{apart} and with one", few.name, crowd.size));
+    output::heading(&format!("{} with {containers} containers there and with one", few.name));
     output::line(&table::growth(&few.times, &many.times));
-    Ok(())
-}
-
-/// Moves all ports but the first ones of the only bridge there to others. The datapath redirects packets whatever bridge they
-/// are in.
-fn spread(lab: &Lab) -> Result<()> {
-    let ports = lab.host.ip("-json link show type bridge_slave")?;
-    let ports: Vec<serde_json::Value> = serde_json::from_str(&ports).context("read the list of ports")?;
-    let names: Vec<_> = ports.iter().filter_map(|port| port["ifname"].as_str()).collect();
-    for (number, names) in names.chunks(TOGETHER).enumerate().skip(1) {
-        lab.host.ip(&format!("link add apart{number} up type bridge"))?;
-        for name in names {
-            lab.host.ip(&format!("link set {name} master apart{number}"))?;
-        }
-    }
     Ok(())
 }
 

@@ -120,7 +120,7 @@ fn a_copy_of_the_mount_elsewhere_does_not_keep_the_namespace() {
         .create_veth(&VethSpec {
             host_name: "nfv0",
             host_mac: None,
-            bridge,
+            bridge: Some(bridge),
             alias: "",
             container_netns: &container,
             container_name: "eth0",

@@ -72,7 +72,7 @@ fn container(netlink: &Netlink, bridge: u32, number: u8) -> Container {
     let spec = VethSpec {
         host_name: &name,
         host_mac: Some([2, 0x6e, 0x66, 0, 2, number]),
-        bridge,
+        bridge: Some(bridge),
         alias: "netfast end",
         container_netns: &netns,
         container_name: "eth0",
@@ -212,7 +212,7 @@ fn a_gateway_may_be_outside_the_prefix() {
     let spec = VethSpec {
         host_name: "nfv0",
         host_mac: None,
-        bridge,
+        bridge: Some(bridge),
         alias: "",
         container_netns: &netns,
         container_name: "eth0",
@@ -249,7 +249,7 @@ fn without_ipv6(mtu: u32) -> (Netns, Netns, VethPair) {
     let spec = VethSpec {
         host_name: "nfv0",
         host_mac: None,
-        bridge: netlink.create_bridge(&bridge).unwrap(),
+        bridge: Some(netlink.create_bridge(&bridge).unwrap()),
         alias: "",
         container_netns: &netns,
         container_name: "eth0",

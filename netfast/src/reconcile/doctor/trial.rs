@@ -97,7 +97,7 @@ fn devices() -> (Vec<Check>, bool) {
     let veth = netlink.create_veth(&VethSpec {
         host_name: VETH,
         host_mac: None,
-        bridge,
+        bridge: Some(bridge),
         alias: "netfast doctor",
         container_netns: &netns,
         container_name: "nfd2",

@@ -281,7 +281,7 @@ impl Instance {
     fn save_ledger(&self, ledger: &Ledger, definitions: &Definitions) -> Result<()> {
         self.ledger.take();
         self.store.save_defined_endpoints(&DefinedEndpoints::of(definitions))?;
-        Ok(self.store.save_ledger(ledger)?)
+        ledger.save(&self.store)
     }
 
     /// What changes one endpoint.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails, in its helpers too")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use netfast_tests::{Container, Lab, OUTSIDE_V4, Protocol, Ways, address, require_root};
@@ -266,6 +267,53 @@ fn what_is_broken_is_told_and_mended() {
     // Nobody's device was made anew for that.
     assert_eq!([&apart, &port].map(|device| index(device)), before);
     assert_eq!(ports(&lab).len(), PORTS);
+}
+
+/// A bridge's MTU is that of the smallest of its ports, by which the host knows how much it may send there.
+#[test]
+fn whoever_has_a_smaller_mtu_is_a_port() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let mut topology = "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints:\n".to_owned();
+    for number in 0..=PORTS {
+        writeln!(topology, "  a{number:02}: {}", "{}").unwrap();
+    }
+    for by_command in [false, true] {
+        if by_command {
+            lab.up(&topology).unwrap();
+            lab.netfast_ok(&["endpoint", "add", "small", "--mtu", "1400"]).unwrap();
+        } else {
+            lab.up(&format!("{topology}  small: {}", "{mtu: 1400}")).unwrap();
+        }
+        let small = lab.endpoint_ns("small").unwrap();
+        let address = lab.inspect("small").unwrap()["ip"].as_str().unwrap().to_owned();
+        let _server = small.udp_serve(&format!("{address}:53")).unwrap();
+        lab.host.udp_ask_sized(&format!("{address}:53"), 1450, PATIENCE).unwrap();
+        assert_eq!(ports(&lab).len(), PORTS + 1, "{by_command}");
+        lab.netfast_ok(&["endpoint", "rm", "small"]).unwrap();
+    }
+}
+
+#[test]
+fn a_limit_of_bandwidth_is_kept() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let mut crowd = Crowd::new(&lab);
+    for direction in ["ingress", "egress"] {
+        let (rate, burst) = (format!("{direction}Rate"), format!("{direction}Burst"));
+        let limit = json!({"runtimeConfig": {"bandwidth": {rate: 8_000_000, burst: 800_000}}});
+        crowd.add(direction, &limit);
+        let (container, result) = crowd.last();
+        assert!(!ports(&lab).contains(&device(&lab, container)));
+        let _server = container.ns.tcp_serve("[::]:80").unwrap();
+        for from in [&lab.host, &crowd.first().0.ns] {
+            for address in at(result) {
+                let took = from.tcp_stream(&address, 2_000_000, PATIENCE).unwrap();
+                assert!(took > Duration::from_millis(1_500), "{direction}, {address}: {took:?}");
+            }
+        }
+    }
+    assert_eq!(problems(&lab), NONE);
 }
 
 /// Somebody holds packets back at a device, without a word to netfast.

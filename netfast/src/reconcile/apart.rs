@@ -41,7 +41,10 @@ pub(super) fn decide(world: &World, facts: &Facts, records: &mut Records) -> BTr
         let ports = ports.entry(record.network.clone()).or_default();
         let was_apart = record.apart;
         if record.host_ifindex.is_none() {
-            record.apart = *ports >= PORTS && !bridged.contains(&record.network);
+            let bridge = networks.get(&record.network);
+            record.apart = *ports >= PORTS
+                && !bridged.contains(&record.network)
+                && bridge.is_some_and(|bridge| may_be_apart(record, bridge));
         } else if *ports == 0 {
             record.apart = false;
         }
@@ -50,6 +53,12 @@ pub(super) fn decide(world: &World, facts: &Facts, records: &mut Records) -> BTr
         }
     }
     bridged
+}
+
+/// Whether an endpoint may do without a port. A bridge's MTU is that of the smallest of its ports, by which the host knows how much
+/// fits.
+pub(super) const fn may_be_apart(record: &EndpointRecord, bridge: &NetworkRecord) -> bool {
+    record.mtu >= bridge.mtu && !bridge.adopted
 }
 
 /// The networks with endpoints that are no ports of the bridge.

@@ -256,7 +256,7 @@ impl Single<'_> {
         if is_bridged && apart > 0 {
             return Ok(None);
         }
-        record.apart = of_bridge >= apart::PORTS && !is_bridged && !network.adopted;
+        record.apart = of_bridge >= apart::PORTS && !is_bridged && apart::may_be_apart(&record, &bridge);
         let is_first_apart = record.apart && apart == 0;
         let mut records = Records {
             networks: [(network.name.clone(), bridge)].into(),

@@ -26,6 +26,7 @@ const UNITS: &str = "kernel:: net:: doctor::";
 const DATAPATH: &[&str] = &[
     "clsact",
     "redirect",
+    "crowd",
     "published",
     "masquerade",
     "isolation",

@@ -15,6 +15,7 @@ const WANTED: &[&str] = &[
     "bridge",
     "br_netfilter",
     "sch_ingress",
+    "sch_tbf",
     "cls_bpf",
     "crc32c_generic",
     "nf_tables",

@@ -185,6 +185,55 @@ fn containers_come_and_go() {
     assert_eq!(lab.leftovers().unwrap(), NONE);
 }
 
+#[test]
+fn a_mac_address_that_the_runtime_was_told_of_is_taken_over() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let crowd = Crowd::new(&lab);
+    let (container, mut told) = crowd.last().clone();
+    container.ns.ip("link set eth0 address 02:11:22:33:44:55").unwrap();
+    told["interfaces"][2]["mac"] = json!("02:11:22:33:44:55");
+    assert_eq!(container.check(&told).unwrap().ok().unwrap(), "");
+    works(&lab, crowd.first(), crowd.last());
+    assert_eq!(problems(&lab), NONE);
+}
+
+/// Nobody has told netfast that the program at the bridge is gone, but whoever is added is to be reached.
+#[test]
+fn the_next_that_is_no_port_has_the_program_attached_again() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let mut crowd = Crowd::new(&lab);
+    let args = ["filter", "del", "dev", "nf-lab", "egress"];
+    assert!(lab.host.finish("tc", &args, PATIENCE).unwrap().success());
+    crowd.add("next", &json!({}));
+    works(&lab, &crowd.there[PORTS], crowd.last());
+    assert_eq!(problems(&lab), NONE);
+}
+
+/// Nothing but a pin tells then which bridge was netfast's.
+#[test]
+fn a_bridge_without_ports_is_found_though_records_are_lost() {
+    require_root!();
+    let lab = Lab::new().unwrap();
+    let mut crowd = Crowd::new(&lab);
+    for _ in 1..PORTS {
+        crowd.del(1);
+    }
+    let port = device(&lab, &crowd.first().0);
+    assert_eq!(ports(&lab), BTreeSet::from([port.clone()]));
+    lab.host.ip(&format!("link del {port}")).unwrap();
+    for entry in std::fs::read_dir(lab.dir().join("run")).unwrap().map(|entry| entry.unwrap()) {
+        let remove = if entry.path().is_dir() { std::fs::remove_dir_all } else { std::fs::remove_file };
+        // A namespace is mounted there, by which it is known whose directory this is.
+        if entry.file_name() != "netns" {
+            remove(entry.path()).unwrap();
+        }
+    }
+    lab.down().unwrap();
+    assert_eq!(lab.leftovers().unwrap(), NONE);
+}
+
 /// A bridge without ports has no carrier, and says so to whoever asks.
 #[test]
 fn the_last_port_does_not_go() {

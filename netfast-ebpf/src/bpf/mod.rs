@@ -17,6 +17,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use netfast_common::event::{Program, WANT_PACKETS, anybody};
+use netfast_common::reason::DropReason;
 use netfast_common::rows::ENDPOINT_APART;
 use netfast_ebpf::packet::Packet;
 use netfast_ebpf::report::report;
@@ -159,7 +160,10 @@ fn into_bridge(packet: &Skb, kernel: &Kernel) -> i32 {
     match bridge_of(kernel, packet.ifindex()) {
         // SAFETY: a plain helper call.
         Some(ifindex) => unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 },
-        None => DROP,
+        None => {
+            kernel.count_drop(DropReason::DatapathError, 0, packet.len());
+            DROP
+        }
     }
 }
 

@@ -171,6 +171,28 @@ impl Datapath {
         Ok(found)
     }
 
+    /// Whether a hook's program, this binary's, runs at the device with this index.
+    ///
+    /// # Errors
+    /// When a pin or the kernel cannot be read.
+    pub fn runs(&self, hook: Hook, ifindex: u32) -> Result<bool> {
+        let links = self.pins.links();
+        let own = match ProgramInfo::from_pin(self.pins.program(hook.program())) {
+            Ok(info) => info.id(),
+            Err(e) => return Err(KernelError::program("open", hook.program(), e)),
+        };
+        let [filter, _] = clsact_names(ifindex, hook);
+        for (name, kind) in [(filter, Kind::Clsact), (tcx_name(ifindex, hook), Kind::Tcx)] {
+            let path = links.join(name);
+            if path.exists()
+                && look(&path, ifindex, hook, kind)?.is_some_and(|a| a.alive && a.program_id == own)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Every attached program of the devices.
     ///
     /// # Errors

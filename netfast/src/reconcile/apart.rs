@@ -101,14 +101,18 @@ pub(super) fn attach(host: &Host<'_>, records: &Records) -> Result<()> {
     Ok(())
 }
 
-/// Attaches to the bridge of a network.
+/// Attaches to the bridge of a network, where that is not so already.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub(super) fn attach_to(host: &Host<'_>, network: &NetworkRecord) -> Result<()> {
+    let Some(ifindex) = network.ifindex else { return Ok(()) };
+    let failed = || format!("network {}: attach to its bridge", network.name);
+    if host.datapath.runs(Hook::NetworkEgress, ifindex).with_context(failed)? {
+        return Ok(());
+    }
     fault::point("attach to a bridge");
-    let attached = host.datapath.attach(Hook::NetworkEgress, &network.bridge, host.mode);
-    attached.map(drop).with_context(|| format!("network {}: attach to its bridge", network.name))
+    host.datapath.attach(Hook::NetworkEgress, &network.bridge, host.mode).map(drop).with_context(failed)
 }
 
 /// Detaches from the bridge with this index, if anything was attached.

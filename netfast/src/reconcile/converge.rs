@@ -47,11 +47,11 @@ pub(super) fn converge(
     let mut new = assign::assign(world, &old, instance, owner, &netns_dir(host.run_dir()), &ports)?;
     let mut left = topology::check_namespaces(host, definitions, known, &mut new)?;
     left.extend(adopt::find(host, world, known, &mut new)?);
-    let facts = facts::look(host.netlink, &Devices::of(&old), None)?;
-    facts.check_subnets(world)?;
-    let bridged = apart::decide(world, &facts, &mut new);
-    let before = numbers::read(host.store)?;
-    let (tables, small) = compile(world, &new, &before)?;
+    let before = facts::look(host.netlink, &Devices::of(&old), None)?;
+    before.check_subnets(world)?;
+    let bridged = apart::decide(world, &before, &mut new);
+    let numbers = numbers::read(host.store)?;
+    let (tables, small) = compile(world, &new, &numbers)?;
     host.store.save_instance(instance)?;
 
     let plan = plan::plan(&old, &new, &damage::damage(host.netlink, &old)?);
@@ -85,9 +85,11 @@ pub(super) fn converge(
 
     defrag::ensure(host, instance)?;
     let facts = facts::look(host.netlink, &Devices::of(&new), world.uplinks.as_ref())?;
+    // Who is held back decides who is a port. Whoever has come to be since then is noticed by the next look.
+    let facts = Facts { held: before.held, ..facts };
     left.extend(check::of_facts(&facts));
     let rows = make_rows(world, &new, &facts, &tables);
-    numbers::save(host.store, &before, &tables.numbers, small.as_ref())?;
+    numbers::save(host.store, &numbers, &tables.numbers, small.as_ref())?;
     tables::commit(&mut host.datapath.maps, &rows, &Settings::of(world, instance))?;
 
     stale::end_connections(host, &rows)?;

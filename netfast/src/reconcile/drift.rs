@@ -71,7 +71,8 @@ impl Instance {
             }
             Ok(())
         })?;
-        if let Some(port) = record.host_ifindex {
+        // Who was no port may have become one with this.
+        if let (Some(port), false) = (record.host_ifindex, record.apart) {
             Netlink::open(self.netns())?.delete_fdb(port, before)?;
         }
         Ok(())

@@ -71,7 +71,7 @@ pub(super) fn remove_devices(netlink: &Netlink, store: &LockedStore, salvage: &S
                 port.controller == Some(link.index) && !devices.iter().any(|d| d.index == port.index)
             })
         };
-        let is_ours = bridges.contains(&link.index)
+        let is_ours = (bridges.contains(&link.index) || pinned.contains(&link.index))
             && link.alias.as_deref().is_some_and(|alias| alias.starts_with("netfast network "));
         link.kind.as_deref() == Some("bridge")
             && !owner.is_anothers(link)

@@ -157,8 +157,6 @@ struct Planned {
     roll: Roll,
     /// How many ports of the host are published, its own among them; 0: it publishes none.
     ports: u64,
-    /// It is the first that is no port of the bridge.
-    is_first_apart: bool,
 }
 
 impl<'a> Single<'a> {
@@ -202,11 +200,11 @@ impl Single<'_> {
         begin(self.store)?;
         let mut host = self.host(&netlink, datapath);
 
-        let Planned { world, records, change, roll, ports: _, is_first_apart } = &mut planned;
+        let Planned { world, records, change, roll, ports: _ } = &mut planned;
         let bridge = records.networks.get(&endpoint.network).context("a record without a network")?;
         let record = records.endpoints.get_mut(&endpoint.id).context("an endpoint without a record")?;
         let network = topology::network_of(world, record)?;
-        if *is_first_apart {
+        if record.apart {
             apart::attach_to(&host, bridge)?;
         }
         let host_mac = topology::create_endpoint(&host, network, bridge, endpoint, record)?;
@@ -257,7 +255,6 @@ impl Single<'_> {
             return Ok(None);
         }
         record.apart = of_bridge >= apart::PORTS && !is_bridged && apart::may_be_apart(&record, &bridge);
-        let is_first_apart = record.apart && apart == 0;
         let mut records = Records {
             networks: [(network.name.clone(), bridge)].into(),
             endpoints: [(endpoint.id.clone(), record)].into(),
@@ -279,7 +276,7 @@ impl Single<'_> {
         let Some(change) = small.change(None, Some(member)) else { return Ok(None) };
         let own = endpoint.publish.iter().map(|publish| u64::from(publish.container.count()));
         let ports = if endpoint.publish.is_empty() { 0 } else { held.ports + own.sum::<u64>() };
-        Ok(Some(Planned { world, records, change, roll: small.roll, ports, is_first_apart }))
+        Ok(Some(Planned { world, records, change, roll: small.roll, ports }))
     }
 
     /// What the others have. `None`: somebody has what the endpoint asks for, or that is still to be chosen.

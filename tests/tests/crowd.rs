@@ -325,14 +325,14 @@ fn whoever_has_a_smaller_mtu_is_a_port() {
     let lab = Lab::new().unwrap();
     let mut topology = "networks: {lab: {subnet: 10.77.0.0/24}}\nendpoints:\n".to_owned();
     for number in 0..=PORTS {
-        writeln!(topology, "  a{number:02}: {}", "{}").unwrap();
+        writeln!(topology, "  a{number:02}: {{}}").unwrap();
     }
     for by_command in [false, true] {
         if by_command {
             lab.up(&topology).unwrap();
             lab.netfast_ok(&["endpoint", "add", "small", "--mtu", "1400"]).unwrap();
         } else {
-            lab.up(&format!("{topology}  small: {}", "{mtu: 1400}")).unwrap();
+            lab.up(&format!("{topology}  small: {{mtu: 1400}}\n")).unwrap();
         }
         let small = lab.endpoint_ns("small").unwrap();
         let address = lab.inspect("small").unwrap()["ip"].as_str().unwrap().to_owned();

@@ -35,6 +35,8 @@ pub(super) struct Row {
     slot: u32,
     /// How many ports of the host are its own.
     pub published: u32,
+    /// The lowest and the highest of them.
+    ports: [u16; 2],
     ip: [u8; 4],
     ip6: [u8; 16],
     mac: [u8; 6],
@@ -175,6 +177,7 @@ impl<'a> Entry<'a> {
 impl Row {
     fn of(entry: &Entry<'_>, length: u32) -> Self {
         let has = |flag: u16, is_so: bool| if is_so { flag } else { 0 };
+        let hosts = || entry.published.iter().map(|claim| claim.host);
         let is_at = |place| entry.device.is_some_and(|device| device.place == place);
         Self {
             name: digest(entry.name),
@@ -182,7 +185,11 @@ impl Row {
             place: entry.netns.map_or(0, |netns| place(Path::new(netns), entry.ifname)),
             container: entry.container.map_or(0, digest),
             slot: entry.slot.unwrap_or_default(),
-            published: entry.published.iter().map(|claim| claim.host.count()).sum(),
+            published: hosts().map(PortRange::count).sum(),
+            ports: [
+                hosts().map(|range| range.first).min().unwrap_or_default(),
+                hosts().map(|range| range.last).max().unwrap_or_default(),
+            ],
             ip: entry.ip.map_or([0; 4], |ip| ip.octets()),
             ip6: entry.ip6.map_or([0; 16], |ip| ip.octets()),
             mac: entry.mac.unwrap_or_default(),
@@ -225,6 +232,12 @@ impl Row {
     /// Whether it has addresses besides these two.
     pub(super) const fn has_more(&self) -> bool {
         self.has(HAS_MORE)
+    }
+
+    /// Whether it may have a port in common with one of these.
+    pub(super) fn may_overlap(&self, claims: &[Claim]) -> bool {
+        let [first, last] = self.ports;
+        self.published > 0 && claims.iter().any(|claim| claim.host.overlaps(PortRange { first, last }))
     }
 
     /// Whether its device is a port of its network's bridge.
@@ -466,6 +479,28 @@ mod tests {
         }
         let places: Vec<_> = all.lines().map(|line| (line.row.is_port(), line.row.is_apart())).collect();
         assert_eq!(places, [(true, false), (false, false), (false, true), (false, false)]);
+    }
+
+    #[test]
+    fn no_port_in_common_is_passed_over() {
+        let claim =
+            |first, last, protocol| Claim { host_ip: None, host: PortRange { first, last }, protocol };
+        let published = [claim(80, 80, Protocol::Tcp), claim(443, 445, Protocol::Udp)];
+        let mut all = Entries::default();
+        all.push(&Entry { published: published.to_vec(), ..entry("a") }).unwrap();
+        let row = all.lines().next().unwrap().row;
+        for (first, last) in [(1, 79), (80, 80), (81, 442), (445, 500), (446, 500), (1, 65535)] {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let asked = claim(first, last, protocol);
+                let is_common = published.iter().any(|held| held.overlaps(&asked));
+                assert!(row.may_overlap(&[asked]) || !is_common, "{asked:?}");
+            }
+            assert_eq!(row.may_overlap(&[claim(first, last, Protocol::Tcp)]), last >= 80 && first <= 445);
+        }
+        assert!(!row.may_overlap(&[]));
+        all = Entries::default();
+        all.push(&Entry { published: Vec::new(), ..entry("a") }).unwrap();
+        assert!(!all.lines().next().unwrap().row.may_overlap(&[claim(1, 65535, Protocol::Tcp)]));
     }
 
     #[test]

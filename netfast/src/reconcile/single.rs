@@ -298,7 +298,7 @@ impl Single<'_> {
             row.name == name
                 || row.place == place
                 || row.has_more()
-                || (row.published > 0 && !claims.is_empty())
+                || row.may_overlap(&claims)
                 || (endpoint.mac.is_some() && endpoint.mac == row.mac())
                 || endpoint.asked().any(|ip| row.addresses().any(|taken| taken == ip))
         };
@@ -354,7 +354,7 @@ impl Single<'_> {
         let mut neighbours = Neighbours::default();
         for line in self.ledger.entries.lines() {
             let row = &line.row;
-            if row.name == name || (row.published > 0 && !own.is_empty()) {
+            if row.name == name || row.may_overlap(&own) {
                 let other = line.read()?;
                 if other.is(&record.id) {
                     is_known = true;

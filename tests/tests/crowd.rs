@@ -373,6 +373,11 @@ fn a_queue_that_comes_later_makes_ports_of_all() {
     let lab = &ways.lab;
     let device = lab.inspect("web").unwrap()["host_ifname"].as_str().unwrap().to_owned();
     assert!(!ports(lab).contains(&device));
+    let status = lab.netfast_json(&["status"]).unwrap();
+    if status["links"].as_array().unwrap().iter().any(|link| link["hook"] == "clsact") {
+        eprintln!("skipped: before Linux 6.6 netfast's own filters take the place of such a queue");
+        return;
+    }
     let args = ["qdisc", "add", "dev", &device, "ingress"];
     assert!(lab.host.finish("tc", &args, PATIENCE).unwrap().success());
     lab.netfast_ok(&["endpoint", "add", "next", "--network", "lab"]).unwrap();

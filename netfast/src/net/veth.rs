@@ -49,8 +49,8 @@ pub struct VethPair {
 
 impl Netlink {
     /// Makes a veth pair with one end in the container's namespace and the other at the host, in a bridge if there is to be
-    /// one, which learns nothing from it and floods nothing to it. The host's end forwards (and no other device begins to) and has no IPv6
-    /// address. Both ends stay down. Nothing is left of the pair when that fails.
+    /// one, which learns nothing from it and floods nothing to it. The host's end forwards (and no other device begins to)
+    /// and has no IPv6 address. Both ends stay down. Nothing is left of the pair when that fails.
     ///
     /// # Errors
     /// [`Error::is_exists`] when one of the names is taken.

@@ -228,7 +228,7 @@ pub(super) fn set_port(
         Some(bridge) => host.netlink.join_bridge(device, bridge),
         None => host.netlink.leave_bridge(device),
     }
-    .with_context(|| format!("endpoint {}: put its device where it was", record.id))
+    .with_context(|| format!("endpoint {}: make its device a port of its bridge, or none", record.id))
 }
 
 /// Has an endpoint's bridge know the port that it is behind.
